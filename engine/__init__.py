@@ -1,0 +1,1 @@
+"""How data moves: store, images, mask generator, release, analysis and evaluation."""

@@ -1,0 +1,1 @@
+"""SAM in PyTorch: encoders, decoder, predictor, registry and training. Knows pictures and masks, not stores."""

@@ -1,0 +1,1 @@
+"""What data is: Arrow schemas, configuration, presets and SA-1B records. Imports none of the other floors."""

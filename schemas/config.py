@@ -1,0 +1,207 @@
+"""The configuration of a workspace: one commented YAML file, validated key by key."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import InputError
+from schemas.presets import GeneratorConfig, generator_preset
+
+Stage = Literal["assisted_manual", "semi_automatic", "fully_automatic"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+CONFIG_FILE = "engine.yaml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImagesConfig(_Section):
+    shard_size: int = Field(1000, ge=1)
+    copy_images: bool = True
+    max_megapixels: float = Field(500.0, gt=0)
+    holdout_frac: float = Field(0.1, ge=0, lt=1)
+
+
+class ModelConfig(_Section):
+    start: str = "nano"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class AnnotatorConfig(_Section):
+    """The simulated annotator: clicks from ground truth, keeps a simulated clock (all times in simulated seconds)."""
+
+    kind: Literal["simulated"] = "simulated"
+    max_clicks: int = Field(9, ge=1)
+    accept_iou: float = Field(0.85, ge=0, le=1)
+    seconds_to_find: float = Field(3.0, ge=0)
+    seconds_per_click: float = Field(2.0, ge=0)
+    seconds_to_review: float = Field(1.5, ge=0)
+    seconds_to_draw: float = Field(34.0, ge=0)
+    seconds_per_mask_limit: float = Field(30.0, gt=0)
+
+
+class AssistedManualConfig(_Section):
+    rounds: int = Field(6, ge=1)
+    images_per_round: int = Field(20_000, ge=1)
+
+
+class SemiAutomaticConfig(_Section):
+    rounds: int = Field(5, ge=1)
+    images_per_round: int = Field(36_000, ge=1)
+    max_prefilled_masks: int = Field(40, ge=0)
+    generator_preset: str = "library-default"
+    generator: dict[str, Any] = Field(default_factory=dict)
+
+    def generator_config(self) -> GeneratorConfig:
+        return generator_preset(self.generator_preset, **self.generator)
+
+
+class FullyAutomaticConfig(_Section):
+    generator_preset: str = "paper-sa1b"
+    generator: dict[str, Any] = Field(default_factory=dict)
+
+    def generator_config(self) -> GeneratorConfig:
+        return generator_preset(self.generator_preset, **self.generator)
+
+
+class RetrainingConfig(_Section):
+    preset: str = "retrain"
+    selection: Literal["new_only", "accumulated"] = "accumulated"
+    oversampling: dict[Stage, float] = Field(default_factory=dict)
+    steps: int | None = Field(None, ge=1)
+    masks_per_image: int | None = Field(None, ge=1)
+
+
+class FlowConfig(_Section):
+    shards_per_task: int = Field(50, ge=1)
+    retries: int = Field(2, ge=0)
+
+
+class ReleaseConfig(_Section):
+    images_per_tar: int = Field(1000, ge=1)
+    shortest_side_px: int = Field(1500, ge=1)
+    jpeg_quality: int = Field(95, ge=1, le=100)
+
+
+class EngineConfig(_Section):
+    """Everything a workspace can be told, one section a concern. Unknown keys are errors."""
+
+    seed: int = 0
+    images: ImagesConfig = Field(default_factory=ImagesConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    annotator: AnnotatorConfig = Field(default_factory=AnnotatorConfig)
+    assisted_manual: AssistedManualConfig = Field(default_factory=AssistedManualConfig)
+    semi_automatic: SemiAutomaticConfig = Field(default_factory=SemiAutomaticConfig)
+    fully_automatic: FullyAutomaticConfig = Field(default_factory=FullyAutomaticConfig)
+    retraining: RetrainingConfig = Field(default_factory=RetrainingConfig)
+    flow: FlowConfig = Field(default_factory=FlowConfig)
+    release: ReleaseConfig = Field(default_factory=ReleaseConfig)
+
+
+DEFAULT_YAML = """\
+# sam-data-engine: settings of this workspace. Every key may be left out; what stands here are the defaults.
+
+seed: 0                       # everything random follows from it
+
+images:
+  shard_size: 1000            # images per shard: the unit of work, of retry and of commit
+  copy_images: true           # false: leave the files where they are and remember their paths
+  max_megapixels: 500         # larger pictures are rejected
+  holdout_frac: 0.1           # share of the images with ground truth that is kept for measuring, never for training
+
+model:
+  start: nano                 # the model of the first round: nano, or any name that `sam-engine models list` shows
+  device: auto                # auto, cpu or cuda
+
+annotator:
+  kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"
+  max_clicks: 9               # then the mask is drawn by hand
+  accept_iou: 0.85            # a mask at least this close to ground truth is accepted
+  seconds_to_find: 3.0        # simulated seconds to find the next object ...
+  seconds_per_click: 2.0      # ... for each click ...
+  seconds_to_review: 1.5      # ... to look at a finished or prefilled mask ...
+  seconds_to_draw: 34.0       # ... and to draw one by hand
+  seconds_per_mask_limit: 30.0  # once a mask took longer, the annotator goes to the next image (SAM paper, section 4)
+
+assisted_manual:
+  rounds: 6                   # the paper's number; each ends with a retraining
+  images_per_round: 20000     # at most; where there are fewer images they are shared out over the rounds
+
+semi_automatic:
+  rounds: 5
+  images_per_round: 36000
+  max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
+  generator_preset: library-default
+  generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}
+
+fully_automatic:
+  generator_preset: paper-sa1b  # or library-default
+  generator: {}
+
+retraining:
+  preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones
+  selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
+  oversampling: {}            # for example {assisted_manual: 10, semi_automatic: 10}
+  steps: null                 # null: what the preset says
+  masks_per_image: null
+
+flow:
+  shards_per_task: 50         # shards in one Prefect task
+  retries: 2                  # of a task
+
+release:
+  images_per_tar: 1000
+  shortest_side_px: 1500      # larger pictures are scaled down to this, as SA-1B was
+  jpeg_quality: 95
+"""
+
+
+def load_config(workspace: Path) -> EngineConfig:
+    """Read and validate `engine.yaml` of a workspace.
+
+    Raises InputError naming the file, the key, its value and what is allowed.
+    """
+    path = workspace / CONFIG_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make a workspace first with: sam-engine init {workspace}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise InputError(f"{path}: expected keys and values at the top level, found {type(values).__name__}")
+    try:
+        config = EngineConfig.model_validate(values or {})
+        for stage in (config.semi_automatic, config.fully_automatic):
+            stage.generator_config()
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    return config
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {_closest_key(problem['loc'])}"
+    return f"{key}: {problem['msg'].lower()}, found {problem['input']!r}"
+
+
+def _closest_key(loc: tuple[int | str, ...]) -> str:
+    import difflib
+
+    section: type[BaseModel] = EngineConfig
+    for part in loc[:-1]:
+        annotation = section.model_fields[str(part)].annotation if str(part) in section.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return "see the comments in a file made by: sam-engine init"
+        section = annotation
+    close = difflib.get_close_matches(str(loc[-1]), section.model_fields, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known keys here: {', '.join(section.model_fields)}"

@@ -1,0 +1,79 @@
+"""Settings of the automatic mask generator, with the two published presets (SAM paper, appendix B; SAM code)."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class GeneratorConfig(BaseModel):
+    """Settings of the automatic mask generator. Fractions are in [0, 1], lengths and areas in pixels of the image.
+
+    `points_per_side` is the grid on the full image; crop layer i has a grid of
+    `points_per_side / crop_n_points_downscale_factor**i` on each of its (2**i)**2 crops.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    points_per_side: int = Field(32, ge=1)
+    points_per_batch: int = Field(64, ge=1)
+    pred_iou_thresh: float = Field(0.88, ge=0, le=1)
+    stability_score_thresh: float = Field(0.95, ge=0, le=1)
+    stability_score_offset: float = Field(1.0, ge=0)
+    box_nms_thresh: float = Field(0.7, ge=0, le=1)
+    crop_n_layers: int = Field(0, ge=0, le=4)
+    crop_nms_thresh: float = Field(0.7, ge=0, le=1)
+    crop_overlap_ratio: float = Field(512 / 1500, ge=0, lt=1)
+    crop_n_points_downscale_factor: int = Field(1, ge=1)
+    min_mask_region_area: int = Field(0, ge=0)
+    drop_small_masks: bool = Field(
+        False,
+        description="drop a mask whose largest component is under min_mask_region_area (paper); "
+        "otherwise keep that component (published code)",
+    )
+    max_mask_area_frac: float = Field(1.0, gt=0, le=1, description="masks covering at least this share are dropped")
+
+    @model_validator(mode="after")
+    def _crop_grids_have_points(self) -> "GeneratorConfig":
+        if self.points_per_side // self.crop_n_points_downscale_factor**self.crop_n_layers < 1:
+            raise ValueError(
+                f"crop_n_layers={self.crop_n_layers} with crop_n_points_downscale_factor="
+                f"{self.crop_n_points_downscale_factor} leaves no points; raise points_per_side or lower one of them"
+            )
+        return self
+
+    def config_hash(self) -> str:
+        """16 hex digits that name these settings in every mask they make; batch size does not change masks."""
+        settings = self.model_dump(exclude={"points_per_batch"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def paper_sa1b() -> GeneratorConfig:
+    """How SA-1B was made: full image and 20 crops, small regions cleaned (SAM paper, appendix B)."""
+    return GeneratorConfig(
+        crop_n_layers=2,
+        crop_n_points_downscale_factor=2,
+        min_mask_region_area=100,
+        drop_small_masks=True,
+        max_mask_area_frac=0.95,
+    )
+
+
+def library_default() -> GeneratorConfig:
+    """What `segment_anything.SamAutomaticMaskGenerator` does when it is given nothing but a model."""
+    return GeneratorConfig()
+
+
+GENERATOR_PRESETS: dict[str, Callable[[], GeneratorConfig]] = {"paper-sa1b": paper_sa1b, "library-default": library_default}
+
+
+def generator_preset(name: str, **overrides: Any) -> GeneratorConfig:
+    """The preset called `name`, with single settings replaced and the whole validated again.
+
+    Raises ValueError for an unknown name or setting.
+    """
+    if name not in GENERATOR_PRESETS:
+        raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(GENERATOR_PRESETS)}")
+    return GeneratorConfig.model_validate(GENERATOR_PRESETS[name]().model_dump() | overrides)

@@ -1,0 +1,1 @@
+"""What a stage of the data engine does: rounds, hand-over rules, annotators and retraining. Plain Python, no Prefect."""
