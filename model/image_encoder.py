@@ -1,0 +1,204 @@
+"""The plain ViT image encoder of SAM: windowed attention, a few global blocks, decomposed relative positions.
+
+Module names are those of the published checkpoints, which therefore load strictly.
+Shapes: B images, side S of the input, grid G = S / patch_size, E channels inside, n heads, D = E / n.
+Tokens are (B, G, G, E) between blocks; a window is (B * windows, k, k, E).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.common import LayerNorm2d, MLPBlock
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Size of a ViT encoder. `global_attn_indexes`: blocks that see the whole grid; the others see their window only.
+
+    drop_path_rate: share of images for which the last block is left out in training (stochastic depth, growing
+    linearly from 0 at the first block); the published weights need none.
+    Raises ValueError where the sizes do not fit.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attn_indexes: tuple[int, ...]
+    img_size: int = 1024
+    patch_size: int = 16
+    window_size: int = 14
+    mlp_ratio: float = 4.0
+    out_chans: int = 256
+    drop_path_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A configuration that comes from JSON brings a list.
+        object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} is no multiple of num_heads {self.num_heads}")
+        if self.img_size % self.patch_size:
+            raise ValueError(f"img_size {self.img_size} is no multiple of patch_size {self.patch_size}")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
+
+    @property
+    def grid_size(self) -> int:
+        """Tokens along a side of the image."""
+        return self.img_size // self.patch_size
+
+
+VIT_B = ViTConfig(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11))
+VIT_L = ViTConfig(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
+VIT_H = ViTConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
+
+
+class ImageEncoderViT(nn.Module):
+    """(B, 3, S, S) normalised pixels to an image embedding (B, out_chans, G, G)."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.img_size = config.img_size
+        grid = config.grid_size
+        self.patch_embed = PatchEmbed(config.embed_dim, patch_size=config.patch_size)
+        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, config.embed_dim))
+        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        self.blocks = nn.ModuleList(
+            Block(config, window_size=0 if i in config.global_attn_indexes else config.window_size, drop_path_rate=rate)
+            for i, rate in enumerate(drop_path_rates)
+        )
+        self.neck = make_neck(config.embed_dim, config.out_chans)
+
+    def forward(self, images: Tensor) -> Tensor:
+        check_input(images, self.img_size)
+        tokens = self.patch_embed(images) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        embedding: Tensor = self.neck(tokens.permute(0, 3, 1, 2))
+        return embedding
+
+
+class PatchEmbed(nn.Module):
+    """(B, 3, S, S) to tokens (B, G, G, E): one linear map for each patch."""
+
+    def __init__(self, embed_dim: int, *, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.proj(images).permute(0, 2, 3, 1)
+        return tokens
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block; window_size 0 means attention over the whole grid."""
+
+    def __init__(self, config: ViTConfig, *, window_size: int, drop_path_rate: float) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.attn = Attention(config.embed_dim, config.num_heads, side=window_size or config.grid_size)
+        self.norm2 = nn.LayerNorm(config.embed_dim, eps=1e-6)
+        self.mlp = MLPBlock(config.embed_dim, int(config.embed_dim * config.mlp_ratio))
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.drop_path(self._attend(self.norm1(tokens)))
+        mixed: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return mixed
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        if self.window_size == 0:
+            attended: Tensor = self.attn(tokens)
+            return attended
+        windows = split_windows(tokens, self.window_size)
+        return join_windows(self.attn(windows), grid_hw=(tokens.shape[1], tokens.shape[2]))
+
+
+class Attention(nn.Module):
+    """Multi-head attention over a square of side x side tokens, with a bias from their relative position.
+
+    The bias is the sum of a vertical and a horizontal part, each the query times a learnt vector for the distance
+    along that axis (MViTv2, section 4.1).
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, side: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        batch, height, width, dim = tokens.shape
+        qkv = self.qkv(tokens).reshape(batch, height * width, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, n, height * width, D)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(query, height, width))
+        mixed: Tensor = self.proj(out.transpose(1, 2).reshape(batch, height, width, dim))
+        return mixed
+
+    def _bias(self, query: Tensor, height: int, width: int) -> Tensor:
+        """(B, n, height * width, height * width), added to the scaled scores; the query comes in unscaled."""
+        batch, heads, count, dim = query.shape
+        grid = query.reshape(batch, heads, height, width, dim)
+        vertical = torch.einsum("bnhwd,hkd->bnhwk", grid, by_distance(self.rel_pos_h, height))
+        horizontal = torch.einsum("bnhwd,wkd->bnhwk", grid, by_distance(self.rel_pos_w, width))
+        return (vertical[..., :, None] + horizontal[..., None, :]).reshape(batch, heads, count, count)
+
+
+class DropPath(nn.Module):
+    """In training, leaves a residual branch out for a random share of the batch and scales it up for the rest."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) < keep
+        return branch * (kept.to(branch.dtype) / keep)
+
+
+def make_neck(in_chans: int, out_chans: int) -> nn.Sequential:
+    """(B, in_chans, G, G) to (B, out_chans, G, G): the bottleneck that every published encoder ends with."""
+    return nn.Sequential(
+        nn.Conv2d(in_chans, out_chans, kernel_size=1, bias=False),
+        LayerNorm2d(out_chans),
+        nn.Conv2d(out_chans, out_chans, kernel_size=3, padding=1, bias=False),
+        LayerNorm2d(out_chans),
+    )
+
+
+def check_input(images: Tensor, img_size: int) -> None:
+    """Raises ValueError unless images are (B, 3, img_size, img_size); position embeddings fit no other size."""
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, img_size, img_size):
+        raise ValueError(f"images: expected (batch, 3, {img_size}, {img_size}), found {tuple(images.shape)}")
+
+
+def by_distance(rel_pos: Tensor, side: int) -> Tensor:
+    """(2 * side - 1, D) vectors for the distances -(side - 1) .. side - 1 to (side, side, D): [query, key]."""
+    positions = torch.arange(side, device=rel_pos.device)
+    return rel_pos[positions[:, None] - positions[None, :] + side - 1]
+
+
+def split_windows(tokens: Tensor, size: int) -> Tensor:
+    """(B, H, W, E) to (B * windows, size, size, E), row by row; zeros fill the last windows up, as published."""
+    batch, height, width, dim = tokens.shape
+    padded = F.pad(tokens, (0, 0, 0, -width % size, 0, -height % size))
+    rows, columns = padded.shape[1] // size, padded.shape[2] // size
+    windows = padded.reshape(batch, rows, size, columns, size, dim).transpose(2, 3)
+    return windows.reshape(batch * rows * columns, size, size, dim)
+
+
+def join_windows(windows: Tensor, *, grid_hw: tuple[int, int]) -> Tensor:
+    """What `split_windows` split, without the filling: (B * windows, size, size, E) to (B, H, W, E)."""
+    (height, width), size, dim = grid_hw, windows.shape[1], windows.shape[3]
+    rows, columns = -(-height // size), -(-width // size)
+    grid = windows.reshape(-1, rows, columns, size, size, dim).transpose(2, 3)
+    return grid.reshape(-1, rows * size, columns * size, dim)[:, :height, :width]

@@ -1,0 +1,235 @@
+"""Prompts in pixels of the picture in, masks of the picture out: the image is encoded once, then prompted many times.
+
+Shapes: N prompts, P points each, C masks a prompt; (h, w) low-resolution mask logits, a quarter of the model's input
+size; (H, W) the picture. Points are (x, y), boxes XYXY, both in pixels of the picture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.mask_decoder import MaskPrediction
+from model.prompts import check_same_count, is_ragged, to_boxes, to_mask_inputs, to_points
+from schemas.errors import InputError, WaitError
+
+Numbers = ArrayLike | Tensor | Sequence[ArrayLike]
+LowRes = MaskPrediction  # what the decoder gives: logits (N, C, h, w) and the IoU it predicts for each, (N, C)
+
+
+class PromptableModel(Protocol):
+    """What the predictor needs of a model; `model.sam.Sam` has it, and so has a fake that replays given outputs."""
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def mask_threshold(self) -> float: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def preprocess(self, images: Tensor, /) -> Tensor:
+        """(B, 3, h, w) uint8 RGB, longest side `image_size`, to what `encode` takes: normalised, padded square."""
+        ...
+
+    def encode(self, pixels: Tensor, /) -> Any:
+        """Returns whatever `decode` takes as embedding; the predictor only keeps it."""
+        ...
+
+    def decode(
+        self,
+        embedding: Any,
+        /,
+        *,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask_output: bool,
+    ) -> MaskPrediction:
+        """points: (N, P, 2) and labels (N, P); boxes: (N, 4); both in pixels of the resized picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An encoded picture: what its model made of it, and the picture's own (height, width)."""
+
+    embedding: Any
+    image_hw: tuple[int, int]
+
+
+class Predictor:
+    """Masks of one picture for any number of prompts, with the semantics of the published predictor.
+
+    `set_image` (or `set_embedding`) comes first; every prediction then reuses the embedding.
+    """
+
+    def __init__(self, sam: PromptableModel) -> None:
+        self.sam = sam
+        self._encoded: EncodedImage | None = None
+
+    @property
+    def encoded(self) -> EncodedImage:
+        """The picture in use; keep it and give it to `set_embedding` to come back to it without encoding it again.
+
+        Raises WaitError before the first `set_image`.
+        """
+        if self._encoded is None:
+            raise WaitError("no image is set; call set_image(image) before asking for masks")
+        return self._encoded
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """(height, width) of the picture."""
+        return self.encoded.image_hw
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """(height, width) of the picture as the encoder saw it, before padding."""
+        return resized_hw(self.image_hw, longest_side=self.sam.image_size)
+
+    @torch.no_grad()
+    def set_image(self, image: NDArray[np.uint8]) -> None:
+        """Encode a picture, (H, W, 3) uint8 RGB.
+
+        Raises InputError for any other shape or type.
+        """
+        check_image(image)
+        resized = torch.from_numpy(resize_longest_side(image, longest_side=self.sam.image_size))
+        pixels = self.sam.preprocess(resized.permute(2, 0, 1)[None].to(self.sam.device))
+        self._encoded = EncodedImage(self.sam.encode(pixels), image_hw=(image.shape[0], image.shape[1]))
+
+    def set_embedding(self, encoded: EncodedImage) -> None:
+        """Go back to a picture that this model encoded before."""
+        self._encoded = encoded
+
+    @torch.no_grad()
+    def predict_low_res(
+        self,
+        points: Numbers | None,
+        labels: Numbers | None,
+        *,
+        boxes: Numbers | None = None,
+        mask_inputs: Numbers | None = None,
+        multimask_output: bool = True,
+    ) -> LowRes:
+        """Masks of N prompts at the decoder's own resolution.
+
+        points: (N, P, 2) with labels (N, P); or, where prompts have different numbers of points, a list of N arrays
+            (P_i, 2) with a list of N arrays (P_i,): each prompt then gives what it would give alone. P_i may be 0
+            where there are boxes or mask inputs.
+        boxes: (N, 4). mask_inputs: (N, 1, h, w) logits of an earlier prediction.
+        multimask_output: three masks for each prompt (C = 3), else one (C = 1).
+        Raises InputError where shapes do not fit, a number is not finite, or no prompt is given.
+        """
+        embedding, device = self.encoded.embedding, self.sam.device
+        xyxy = to_boxes(boxes, device=device)
+        masks = to_mask_inputs(mask_inputs, side=self.sam.image_size // 4, device=device)
+        if is_ragged(points):
+            return self._predict_ragged(points, labels, xyxy, masks, multimask_output)
+        clicks = to_points(points, labels, device=device)
+        check_same_count(points=clicks and clicks[0], boxes=xyxy, mask_inputs=masks)
+        return self.sam.decode(
+            embedding,
+            points=clicks and (self._to_input(clicks[0]), clicks[1]),
+            boxes=None if xyxy is None else self._to_input(xyxy.reshape(-1, 2, 2)).reshape(-1, 4),
+            masks=masks,
+            multimask_output=multimask_output,
+        )
+
+    @torch.no_grad()
+    def upscale(self, logits: Tensor) -> Tensor:
+        """Logits (N, C, h, w) to (N, C, H, W): bilinear to the padded input, padding cut off, bilinear to the picture.
+
+        Two steps on purpose: the published masks are made so, and one step gives other pixels at the borders.
+        """
+        size = self.sam.image_size
+        input_h, input_w = self.input_hw
+        padded = F.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
+        return F.interpolate(padded[..., :input_h, :input_w], self.image_hw, mode="bilinear", align_corners=False)
+
+    def predict(
+        self,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
+        """Masks of one prompt, at the size of the picture.
+
+        point_coords: (P, 2). point_labels: (P,). box: (4,). mask_input: (1, h, w) logits of an earlier prediction.
+        Returns masks (C, H, W) bool (float logits with return_logits), predicted IoU (C,), and logits (C, h, w) that
+        may be given as mask_input of the next prediction.
+        Raises InputError as `predict_low_res` does, WaitError before `set_image`.
+        """
+        low_res = self.predict_low_res(
+            None if point_coords is None else [point_coords],
+            None if point_labels is None else [point_labels],
+            boxes=None if box is None else [box],
+            mask_inputs=None if mask_input is None else [mask_input],
+            multimask_output=multimask_output,
+        )
+        logits = self.upscale(low_res.logits)[0]
+        masks = logits if return_logits else logits > self.sam.mask_threshold
+        return masks.cpu().numpy(), low_res.predicted_iou[0].cpu().numpy(), low_res.logits[0].cpu().numpy()
+
+    def _predict_ragged(
+        self, points: Any, labels: Any, boxes: Tensor | None, masks: Tensor | None, multimask_output: bool
+    ) -> LowRes:
+        """Decode prompts with the same number of points together: a padding point is a token too and changes masks."""
+        check_same_count(points=points, labels=labels, boxes=boxes, mask_inputs=masks)
+        lengths = np.array([len(prompt) for prompt in points])
+        groups = [np.flatnonzero(lengths == length).tolist() for length in np.unique(lengths)]
+        parts = [
+            self.predict_low_res(
+                [points[row] for row in rows] if lengths[rows[0]] else None,
+                [labels[row] for row in rows] if lengths[rows[0]] and labels is not None else None,
+                boxes=None if boxes is None else boxes[rows],
+                mask_inputs=None if masks is None else masks[rows],
+                multimask_output=multimask_output,
+            )
+            for rows in groups
+        ]
+        back = torch.as_tensor(np.argsort(np.concatenate(groups)), device=self.sam.device)
+        return LowRes(*(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True)))
+
+    def _to_input(self, points_xy: Tensor) -> Tensor:
+        """(..., 2) pixels of the picture to float32 pixels of the encoder's input."""
+        (height, width), (input_h, input_w) = self.image_hw, self.input_hw
+        scale = torch.tensor([input_w / width, input_h / height], dtype=torch.float64, device=points_xy.device)
+        return (points_xy * scale).to(torch.float32)
+
+
+def resized_hw(image_hw: tuple[int, int], *, longest_side: int) -> tuple[int, int]:
+    """Size of a picture (height, width) scaled so that its longest side is `longest_side`, halves rounded up.
+
+    A side never vanishes: a panorama thinner than half a pixel keeps one row.
+    """
+    scale = longest_side * 1.0 / max(image_hw)
+    height, width = (max(1, int(side * scale + 0.5)) for side in image_hw)
+    return height, width
+
+
+def resize_longest_side(image: NDArray[np.uint8], *, longest_side: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 resized as the published predictor does: bilinear with antialiasing, on 8-bit values."""
+    height, width = resized_hw((image.shape[0], image.shape[1]), longest_side=longest_side)
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def check_image(image: Any) -> None:
+    """Raises InputError unless image is a (H, W, 3) uint8 array with at least one pixel."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"image: expected a numpy array (height, width, 3) of uint8, found {type(image).__name__}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"image: expected (height, width, 3) RGB, found shape {image.shape}")
+    if image.dtype != np.uint8:
+        raise InputError(f"image: expected uint8 in 0..255, found {image.dtype}; convert it first")

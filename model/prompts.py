@@ -1,0 +1,92 @@
+"""Prompts as users give them (lists, arrays, tensors), checked and made into tensors.
+
+Shapes: N prompts, P points each. Points are (x, y) and boxes XYXY, in pixels of the picture.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.errors import InputError
+
+# Labels as in SAM: 1 on the object, 0 on the background, -1 no point (it becomes the token "not a point").
+POINT_LABELS = (-1, 0, 1)
+
+
+def to_points(points: Any, labels: Any, *, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """(N, P, 2) float64 and (N, P) int64, or None where neither is given.
+
+    Raises InputError where one lacks the other, shapes do not fit, or a label is unknown.
+    """
+    if points is None and labels is None:
+        return None
+    if points is None or labels is None:
+        given, missing = ("points", "labels") if labels is None else ("labels", "points")
+        raise InputError(f"{given} come without {missing}; each point (x, y) needs a label: 1 object, 0 background")
+    coords, kinds = to_numbers(points, "points", device=device), to_numbers(labels, "labels", device=device)
+    if coords.ndim != 3 or coords.shape[1] == 0 or coords.shape[2] != 2:
+        raise InputError(f"points: expected shape (prompts, points, 2), found {tuple(coords.shape)}")
+    if kinds.shape != coords.shape[:2]:
+        raise InputError(f"labels: expected shape {tuple(coords.shape[:2])}, one a point, found {tuple(kinds.shape)}")
+    unknown = sorted(set(kinds.flatten().tolist()) - set(POINT_LABELS))
+    if unknown:
+        raise InputError(f"labels: expected 1 (object), 0 (background) or -1 (no point), found {unknown[0]:g}")
+    return coords, kinds.to(torch.int64)
+
+
+def to_boxes(boxes: Any, *, device: torch.device) -> Tensor | None:
+    """(N, 4) float64 XYXY, or None. Raises InputError for another shape, or a box that ends before it starts."""
+    if boxes is None:
+        return None
+    xyxy = to_numbers(boxes, "boxes", device=device)
+    if xyxy.ndim != 2 or xyxy.shape[1] != 4:
+        raise InputError(f"boxes: expected shape (prompts, 4), XYXY pixels, found {tuple(xyxy.shape)}")
+    inverted = (xyxy[:, 2:] < xyxy[:, :2]).any(dim=1)
+    if inverted.any():
+        box = [round(value, 3) for value in xyxy[inverted][0].tolist()]
+        raise InputError(f"boxes: {box} ends before it starts; boxes are XYXY pixels, not XYWH")
+    return xyxy
+
+
+def to_mask_inputs(mask_inputs: Any, *, side: int, device: torch.device) -> Tensor | None:
+    """(N, 1, side, side) float32 logits, or None. Raises InputError for another shape."""
+    if mask_inputs is None:
+        return None
+    logits = to_numbers(mask_inputs, "mask_inputs", device=device).to(torch.float32)
+    if logits.ndim != 4 or logits.shape[1:] != (1, side, side):
+        raise InputError(
+            f"mask_inputs: expected shape (prompts, 1, {side}, {side}), logits of an earlier prediction, "
+            f"found {tuple(logits.shape)}"
+        )
+    return logits
+
+
+def to_numbers(values: Any, name: str, *, device: torch.device) -> Tensor:
+    """A float64 tensor. Raises InputError, naming the argument, unless these are finite numbers in an array."""
+    try:
+        numbers = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected an array of numbers; {' '.join(str(error).split())}") from error
+    numbers = numbers.to(device=device, dtype=torch.float64)
+    if not bool(torch.isfinite(numbers).all()):
+        raise InputError(f"{name}: every value must be finite, found NaN or infinity")
+    return numbers
+
+
+def check_same_count(**prompts: Any) -> None:
+    """Raises InputError unless all kinds that are not None describe the same number of prompts, and there is one."""
+    counts = {name: len(values) for name, values in prompts.items() if values is not None}
+    if not counts:
+        raise InputError("no prompt: give points with labels, a box or a mask")
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{count} for {name}" for name, count in counts.items())
+        raise InputError(f"different numbers of prompts: {listed}; give one of each kind for every prompt")
+
+
+def is_ragged(points: Any) -> bool:
+    """Whether this is a list of prompts with different numbers of points."""
+    if not isinstance(points, list | tuple):
+        return False
+    return len({len(prompt) for prompt in points if hasattr(prompt, "__len__")}) > 1
