@@ -1,0 +1,120 @@
+"""SAM's mask decoder (SAM paper, appendix A, figure 14).
+
+Shapes: B images, N prompts over all of them, T prompt tokens, C = 256 channels, (H, W) side of the image embedding.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.common import LayerNorm2d
+from model.transformer import TwoWayTransformer
+
+
+class MaskPrediction(NamedTuple):
+    """logits: (N, M, 4H, 4W), masks where above 0; predicted_iou: (N, M). M = 3 with multimask output, else 1."""
+
+    logits: Tensor
+    predicted_iou: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """Predicts three masks for an ambiguous prompt, or one, each with its predicted IoU."""
+
+    def __init__(
+        self,
+        *,
+        transformer_dim: int,
+        transformer: TwoWayTransformer,
+        num_multimask_outputs: int = 3,
+        iou_head_depth: int = 3,
+        iou_head_hidden_dim: int = 256,
+        high_res_chans: tuple[int, int] | None = None,
+    ) -> None:
+        """high_res_chans: channels of the encoder's features at 4x and 2x the embedding's side, None to use none."""
+        super().__init__()
+        self.transformer = transformer
+        self.num_mask_tokens = num_multimask_outputs + 1
+        self.iou_token = nn.Embedding(1, transformer_dim)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, transformer_dim)
+        quarter, eighth = transformer_dim // 4, transformer_dim // 8
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(transformer_dim, quarter, kernel_size=2, stride=2),
+            LayerNorm2d(quarter),
+            nn.GELU(),
+            nn.ConvTranspose2d(quarter, eighth, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.uses_high_res = high_res_chans is not None
+        if high_res_chans is not None:
+            self.conv_s0 = nn.Conv2d(high_res_chans[0], eighth, kernel_size=1)
+            self.conv_s1 = nn.Conv2d(high_res_chans[1], quarter, kernel_size=1)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(transformer_dim, transformer_dim, eighth, 3) for _ in range(self.num_mask_tokens)
+        )
+        self.iou_prediction_head = MLP(transformer_dim, iou_head_hidden_dim, self.num_mask_tokens, iou_head_depth)
+
+    def forward(
+        self,
+        *,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+        multimask_output: bool,
+        image_index: Tensor | None = None,
+        high_res: tuple[Tensor, ...] = (),
+    ) -> MaskPrediction:
+        """Predict masks for N prompts over B images.
+
+        image_embeddings: (B, C, H, W). image_pe: (1, C, H, W). sparse_prompt_embeddings: (N, T, C).
+        dense_prompt_embeddings: (N, C, H, W). image_index: (N,), the image of each prompt; None where B is 1.
+        high_res: what `project_high_res` returned for the B images.
+        """
+        count = len(sparse_prompt_embeddings)
+        if image_index is None:
+            image_index = torch.zeros(count, dtype=torch.long, device=image_embeddings.device)
+        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([tokens.expand(count, -1, -1), sparse_prompt_embeddings], dim=1)
+        image = image_embeddings.index_select(0, image_index) + dense_prompt_embeddings
+        tokens, pixels = self.transformer(image, image_pe.expand(count, -1, -1, -1), tokens)
+        chosen = slice(1, None) if multimask_output else slice(0, 1)
+        upscaled = self._upscale(pixels.transpose(1, 2).unflatten(2, image.shape[-2:]), high_res, image_index)
+        weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
+        logits = torch.einsum("nmc,nchw->nmhw", weights[:, chosen], upscaled)
+        predicted_iou = self.iou_prediction_head(tokens[:, 0])
+        return MaskPrediction(logits, predicted_iou[:, chosen])
+
+    def project_high_res(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Once an image: the encoder's features at 4x and 2x the embedding's side, in the decoder's channels."""
+        if not self.uses_high_res:
+            return ()
+        fine, middle = features
+        return self.conv_s0(fine), self.conv_s1(middle)
+
+    def _upscale(self, pixels: Tensor, high_res: tuple[Tensor, ...], image_index: Tensor) -> Tensor:
+        if not self.uses_high_res:
+            return self.output_upscaling(pixels)
+        first, norm, act, second, last_act = self.output_upscaling
+        fine, middle = high_res
+        half = act(norm(first(pixels) + middle.index_select(0, image_index)))
+        return last_act(second(half) + fine.index_select(0, image_index))
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
+        super().__init__()
+        widths = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
+        self.layers = nn.ModuleList(
+            nn.Linear(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.relu(layer(x))
+        return last(x)

@@ -1,0 +1,215 @@
+"""The Segment Anything Model: image encoder, prompt encoder and mask decoder under the published names.
+
+Shapes: B images, S side of the square input in pixels, N prompts over all images, P points a prompt,
+C = 256 channels, (H, W) side of the image embedding, M masks a prompt.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.efficientnet import LITE0, EfficientNetConfig, EfficientNetEncoder
+from model.image_encoder import VIT_B, VIT_H, VIT_L, ImageEncoderViT, ViTConfig
+from model.mask_decoder import MaskDecoder, MaskPrediction
+from model.prompt_encoder import PromptEncoder
+from model.tiny_vit import VIT_T, TinyViT, TinyViTConfig
+from model.transformer import TwoWayTransformer
+
+EncoderConfig = ViTConfig | TinyViTConfig | EfficientNetConfig
+_ENCODER_KINDS: dict[str, type[ViTConfig] | type[TinyViTConfig] | type[EfficientNetConfig]] = {
+    "vit": ViTConfig,
+    "tiny_vit": TinyViTConfig,
+    "efficientnet": EfficientNetConfig,
+}
+PROMPT_EMBED_DIM = 256
+EMBEDDING_STRIDE = 16  # pixels of the input per pixel of the image embedding
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Everything that fixes the architecture; the defaults of the decoder are the published ones."""
+
+    encoder: EncoderConfig
+    decoder_depth: int = 2
+    decoder_mlp_dim: int = 2048
+    high_res_features: bool = False
+    dropout: float = 0.0
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON file; `from_dict` reads them back."""
+        kind = next(name for name, config in _ENCODER_KINDS.items() if isinstance(self.encoder, config))
+        return asdict(self) | {"encoder": {"kind": kind} | asdict(self.encoder)}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "SamConfig":
+        """Raises ValueError for an unknown kind of encoder or an unknown key."""
+        encoder = dict(values["encoder"])
+        kind = encoder.pop("kind", None)
+        if kind not in _ENCODER_KINDS:
+            raise ValueError(f"unknown image encoder {kind!r}; known: {', '.join(_ENCODER_KINDS)}")
+        rest = {key: value for key, value in values.items() if key != "encoder"}
+        unknown = rest.keys() - {field.name for field in fields(SamConfig)}
+        if unknown:
+            raise ValueError(f"unknown model settings {sorted(unknown)}")
+        return SamConfig(encoder=_ENCODER_KINDS[kind](**_tuples(encoder)), **_tuples(rest))
+
+
+def vit_h() -> SamConfig:
+    return SamConfig(VIT_H)
+
+
+def vit_l() -> SamConfig:
+    return SamConfig(VIT_L)
+
+
+def vit_b() -> SamConfig:
+    return SamConfig(VIT_B)
+
+
+def vit_t() -> SamConfig:
+    """MobileSAM: TinyViT under SAM's decoder (arXiv 2306.14289)."""
+    return SamConfig(VIT_T)
+
+
+def nano() -> SamConfig:
+    """The model that ships with this package: EfficientNet-Lite0 at 512 px, a slimmer decoder, finer features."""
+    return SamConfig(
+        LITE0, decoder_mlp_dim=1024, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3
+    )
+
+
+MODEL_SIZES = {"vit_h": vit_h, "vit_l": vit_l, "vit_b": vit_b, "vit_t": vit_t, "nano": nano}
+
+
+class ImageEmbedding(NamedTuple):
+    """What the image encoder made of B images: (B, C, H, W), and finer features for decoders that use them."""
+
+    features: Tensor
+    high_res: tuple[Tensor, ...] = ()
+
+
+class Sam(nn.Module):
+    """Encode images once, then decode any number of prompts on them."""
+
+    mask_threshold: float = 0.0
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = _build_encoder(config.encoder)
+        self.image_size: int = self.image_encoder.img_size
+        side = self.image_size // EMBEDDING_STRIDE
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=PROMPT_EMBED_DIM,
+            image_embedding_size=(side, side),
+            input_image_size=(self.image_size, self.image_size),
+            mask_in_chans=16,
+        )
+        self.mask_decoder = MaskDecoder(
+            transformer_dim=PROMPT_EMBED_DIM,
+            transformer=TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=PROMPT_EMBED_DIM,
+                num_heads=8,
+                mlp_dim=config.decoder_mlp_dim,
+                dropout=config.dropout,
+            ),
+            high_res_chans=self.image_encoder.high_res_chans if config.high_res_features else None,
+        )
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def set_input_size(self, side_px: int) -> None:
+        """Train or run a convolutional encoder at another input side; its weights do not depend on it.
+
+        Raises ValueError for encoders with learned positions, or a side that is not a multiple of 32.
+        """
+        if not isinstance(self.image_encoder, EfficientNetEncoder):
+            raise ValueError("only models with a convolutional image encoder can change their input size")
+        if side_px % 32:
+            raise ValueError(f"input size {side_px} px is not a multiple of 32")
+        grid = (side_px // EMBEDDING_STRIDE, side_px // EMBEDDING_STRIDE)
+        self.image_size = self.image_encoder.img_size = side_px
+        self.prompt_encoder.input_image_size = (side_px, side_px)
+        self.prompt_encoder.image_embedding_size = grid
+        self.prompt_encoder.mask_input_size = (4 * grid[0], 4 * grid[1])
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """images: (B, 3, h, w) RGB in 0..255, longest side S. Returns (B, 3, S, S), normalised, zeros on the padding."""
+        normalised = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        height, width = images.shape[-2:]
+        return F.pad(normalised, (0, self.image_size - width, 0, self.image_size - height))
+
+    def encode(self, pixels: Tensor) -> ImageEmbedding:
+        """pixels: (B, 3, S, S), normalised, as `preprocess` returns them."""
+        encoded = self.image_encoder(pixels)
+        features, high_res = encoded if isinstance(encoded, tuple) else (encoded, ())
+        return ImageEmbedding(features, self.mask_decoder.project_high_res(high_res))
+
+    def decode(
+        self,
+        embedding: ImageEmbedding,
+        *,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        image_index: Tensor | None = None,
+        multimask_output: bool,
+    ) -> MaskPrediction:
+        """Predict masks for N prompts; any of points, boxes and masks may be given together.
+
+        points: coordinates (N, P, 2) as (x, y) in input pixels and labels (N, P): 1 foreground, 0 background,
+            -1 padding. boxes: (N, 4) XYXY in input pixels. masks: (N, 1, 4H, 4W) logits of an earlier prediction.
+        image_index: (N,), the image of each prompt; may be left out where B is 1.
+        Returns logits (N, M, 4H, 4W) and predicted IoU (N, M); M = 3 with multimask output, else 1.
+        """
+        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        return self.decode_tokens(embedding, sparse, dense, image_index=image_index, multimask_output=multimask_output)
+
+    def decode_tokens(
+        self,
+        embedding: ImageEmbedding,
+        sparse: Tensor,
+        dense: Tensor,
+        *,
+        image_index: Tensor | None,
+        multimask_output: bool,
+    ) -> MaskPrediction:
+        """As `decode`, from prompts that are already encoded: sparse (N, T, C), dense (N, C, H, W)."""
+        return self.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask_output,
+            image_index=image_index,
+            high_res=embedding.high_res,
+        )
+
+
+def build_sam(config: SamConfig) -> Sam:
+    """A model of this architecture with random weights, ready for inference."""
+    return Sam(config).eval()
+
+
+def _build_encoder(config: EncoderConfig) -> Any:
+    if isinstance(config, ViTConfig):
+        return ImageEncoderViT(config)
+    if isinstance(config, TinyViTConfig):
+        return TinyViT(config)
+    return EfficientNetEncoder(config)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -1,0 +1,89 @@
+"""Batches as a pure function of (seed, step): what a resumed run reads is what it would have read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from model.training.augment import augment
+from model.training.config import TrainingConfig
+from model.training.samples import Batch, SampleSource, collate
+from schemas.errors import InputError
+
+_TRIES = 20
+
+
+class StepBatches(Dataset[Batch]):
+    """Item number `step` is the batch of that step. Every sample is seen `weight` times an epoch, in random order."""
+
+    def __init__(
+        self, source: SampleSource, config: TrainingConfig, *, image_size: int, weights: Sequence[float] | None = None
+    ) -> None:
+        """weights: how often each sample comes in an epoch, relative to the rarest (rounded); None for once each."""
+        if not len(source):
+            raise InputError("there is nothing to train on: no image with masks was selected")
+        self._source = source
+        self._config = config
+        self._image_size = image_size
+        repeats = np.ones(len(source)) if weights is None else np.asarray(weights) / np.min(weights)
+        self._epoch = np.repeat(np.arange(len(source)), np.maximum(1, np.rint(repeats).astype(int)))
+        self._starts = self._images_before_each_phase()
+
+    def __len__(self) -> int:
+        return self._config.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        phase = self._config.phase(step)
+        number = self._config.phases.index(phase)
+        first_step = self._config.phases[number - 1].until if number else 0
+        first = self._starts[number] + (step - first_step) * phase.batch_size
+        return collate([self._picture(step, first + slot) for slot in range(phase.batch_size)])
+
+    def _images_before_each_phase(self) -> list[int]:
+        starts, step = [0], 0
+        for phase in self._config.phases:
+            starts.append(starts[-1] + (phase.until - step) * phase.batch_size)
+            step = phase.until
+        return starts
+
+    def _picture(self, step: int, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """The picture at this position of the endless stream; where it shows no usable mask, one of the next ones."""
+        config, phase = self._config, self._config.phase(step)
+        for attempt in range(_TRIES):
+            epoch, offset = divmod(position + attempt, len(self._epoch))
+            order = np.random.default_rng((config.seed, epoch)).permutation(self._epoch)
+            rng = np.random.default_rng((config.seed, 1, position, attempt))
+            picture = augment(
+                self._source[int(order[offset])],
+                side_px=phase.input_size_px or self._image_size,
+                max_masks=phase.masks_per_image,
+                scale_range=config.scale_range,
+                flip=config.flip,
+                colour_jitter=config.colour_jitter,
+                min_mask_frac=config.min_mask_frac,
+                max_mask_frac=config.max_mask_frac,
+                rng=rng,
+            )
+            if picture is not None:
+                return picture
+        raise InputError(
+            f"{_TRIES} pictures in a row have no mask between {config.min_mask_frac:g} of the input and "
+            f"{config.max_mask_frac:g} of the picture; lower min_mask_frac or check the masks"
+        )
+
+
+def batch_loader(batches: StepBatches, *, first_step: int, workers: int) -> DataLoader[Batch]:
+    """Batches from `first_step` on, in order, made ahead by `workers` processes."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first_step, len(batches)),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread if workers else None,
+    )
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

