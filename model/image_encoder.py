@@ -65,7 +65,7 @@ class ImageEncoderViT(nn.Module):
         grid = config.grid_size
         self.patch_embed = PatchEmbed(config.embed_dim, patch_size=config.patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, config.embed_dim))
-        drop_path_rates = torch.linspace(0, config.drop_path_rate, config.depth).tolist()
+        drop_path_rates = growing_rates(config.drop_path_rate, config.depth)
         self.blocks = nn.ModuleList(
             Block(config, window_size=0 if i in config.global_attn_indexes else config.window_size, drop_path_rate=rate)
             for i, rate in enumerate(drop_path_rates)
@@ -163,6 +163,11 @@ class DropPath(nn.Module):
         keep = 1.0 - self.rate
         kept = torch.rand(branch.shape[0], *[1] * (branch.ndim - 1), device=branch.device) < keep
         return branch * (kept.to(branch.dtype) / keep)
+
+
+def growing_rates(last: float, count: int) -> list[float]:
+    """`count` drop path rates from 0 at the first block to `last` at the last, evenly spaced."""
+    return [last * i / max(count - 1, 1) for i in range(count)]
 
 
 def make_neck(in_chans: int, out_chans: int) -> nn.Sequential:

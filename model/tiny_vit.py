@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.image_encoder import DropPath, check_input, join_windows, make_neck, split_windows
+from model.image_encoder import DropPath, check_input, growing_rates, join_windows, make_neck, split_windows
 
 STAGE_STRIDES = (4, 8, 16, 16)
 
@@ -59,8 +59,11 @@ class TinyViT(nn.Module):
         self.config = config
         self.img_size = config.img_size
         self.patch_embed = PatchEmbed(config.embed_dims[0])
-        rates = torch.linspace(0, config.drop_path_rate, sum(config.depths)).split(config.depths)
-        self.layers = nn.ModuleList(Stage(config, i, drop_path_rates=rates[i].tolist()) for i in range(4))
+        rates = iter(growing_rates(config.drop_path_rate, sum(config.depths)))
+        self.layers = nn.ModuleList(
+            Stage(config, i, drop_path_rates=[next(rates) for _ in range(depth)])
+            for i, depth in enumerate(config.depths)
+        )
         self.norm_head = nn.LayerNorm(config.embed_dims[-1])
         self.head = nn.Linear(config.embed_dims[-1], config.num_classes)
         self.apply(_init_linear)

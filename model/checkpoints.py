@@ -1,0 +1,117 @@
+"""Weights files: read without running anything that is in them, and recognised by the names and shapes they hold."""
+
+import pickle
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from model.sam import MODEL_SIZES, Sam, SamConfig, build_sam
+from schemas.errors import InputError
+
+Weights = dict[str, Tensor]
+
+# Trainers wrap the weights in a dictionary of their own; these are the names they use.
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+
+
+def load_weights_file(file: Path) -> tuple[str, Sam]:
+    """A model from a published or imported weights file, `.pth`, `.pt` or `.safetensors`.
+
+    Returns the name of its size (a key of `MODEL_SIZES`) and the model in fp32, ready for inference.
+    Raises InputError naming the file and what was expected.
+    """
+    weights = read_weights(file)
+    size = recognise(weights, file=file)
+    return size, with_weights(MODEL_SIZES[size](), weights, file=file)
+
+
+def with_weights(config: SamConfig, weights: Weights, *, file: Path) -> Sam:
+    """A model of this architecture with these weights, in fp32 whatever they are stored as.
+
+    Raises InputError where names or shapes differ, or a weight is not finite; `file` is named in it.
+    """
+    differences = _differences(weights, _shapes_of(config))
+    if differences:
+        raise InputError(f"{file}: these weights are of another architecture than its config.json: {differences[0]}")
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{file}: {name} holds NaN or infinity; get the file again")
+    sam = build_sam(config)
+    sam.load_state_dict(weights, strict=True)
+    return sam
+
+
+def read_weights(file: Path) -> Weights:
+    """Tensors by name. Only tensors are read; a file that wants to run code is refused.
+
+    Raises InputError for a file that is missing, damaged, or holds something else than weights.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; expected weights as .pth, .pt or .safetensors")
+    try:
+        content = load_file(file) if file.suffix == ".safetensors" else _torch_load(file)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{file}: refused: damaged, or no plain file of tensors (only those are read)") from error
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{file}: not a readable weights file (damaged or incomplete?); get it again") from error
+    weights = _unwrap(content)
+    if not weights:
+        raise InputError(f"{file}: holds no weights; expected a dictionary of tensors by name")
+    return weights
+
+
+def recognise(weights: Weights, *, file: Path) -> str:
+    """The key of `MODEL_SIZES` whose names and shapes these are.
+
+    Raises InputError naming the file, the closest size and the first difference from it.
+    """
+    differences = {size: _differences(weights, _shapes_of(make())) for size, make in MODEL_SIZES.items()}
+    closest = min(differences, key=lambda size: len(differences[size]))
+    if not differences[closest]:
+        return closest
+    raise InputError(
+        f"{file}: weights of another architecture; expected one of {', '.join(MODEL_SIZES)}, and even "
+        f"{closest} differs in {len(differences[closest])} places, first: {differences[closest][0]}"
+    )
+
+
+def _torch_load(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _unwrap(content: Any) -> Weights:
+    if isinstance(content, Mapping):
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+                break
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        return {}
+    prefix = "module."  # left by data-parallel training
+    if content and all(name.startswith(prefix) for name in content):
+        return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+    return dict(content)
+
+
+@lru_cache
+def _shapes_of(config: SamConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's weights, without the memory for them."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in Sam(config).state_dict().items()}
+
+
+def _differences(weights: Weights, expected: dict[str, tuple[int, ...]]) -> list[str]:
+    missing = [f"{name} is missing" for name in expected if name not in weights]
+    foreign = [f"{name} is unknown" for name in weights if name not in expected]
+    shapes = [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {shape}"
+        for name, shape in expected.items()
+        if name in weights and tuple(weights[name].shape) != shape
+    ]
+    return shapes + missing + foreign

@@ -1,0 +1,250 @@
+"""Models on disk: one folder each, with `weights.safetensors`, `config.json` (architecture) and `card.json` (origin).
+
+A model's id is the hash of its weights, so that a mask which names it names exactly these numbers.
+"""
+
+import errno
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from model.checkpoints import load_weights_file, read_weights, with_weights
+from model.files import file_sha256, sync_file, sync_folder
+from model.sam import MODEL_SIZES, Sam, SamConfig
+from schemas.errors import InputError
+
+WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "weights.safetensors", "config.json", "card.json"
+HOME_VARIABLE = "SAM_ENGINE_HOME"
+_ID_DIGITS, _MIN_ID_DIGITS = 16, 6
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Where a model comes from. Everything but the name may be unknown.
+
+    parent: id of the model it was trained from. stage, round: the retraining that made it. trained_on: table versions
+    and selection rule, or data sets with their terms. training: the training configuration. source: the file it was
+    imported from, with its SHA-256. metrics: what was measured, by name.
+    """
+
+    name: str
+    parent: str = ""
+    stage: str = ""
+    round: int | None = None
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+    model_id: str = ""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that is on disk."""
+
+    model_id: str
+    folder: Path
+    config: SamConfig
+    card: ModelCard
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the weights file."""
+        return (self.folder / WEIGHTS_FILE).stat().st_size
+
+
+def builtin_models_root() -> Path:
+    """The models that ship with the package."""
+    return Path(__file__).parent / "weights"
+
+
+def user_models_root() -> Path:
+    """The models this user imported or fetched: `$SAM_ENGINE_HOME/models`, else `~/.sam-data-engine/models`."""
+    home = os.environ.get(HOME_VARIABLE)
+    return (Path(home) if home else Path.home() / ".sam-data-engine") / "models"
+
+
+def model_roots(workspace: Path | None = None) -> list[Path]:
+    """Where models are looked for, first found first: the workspace, the user's own, the built-in ones."""
+    own = [] if workspace is None else [workspace / "models"]
+    return [*own, user_models_root(), builtin_models_root()]
+
+
+def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = torch.float32) -> str:
+    """Write a model as the folder `root/card.name` and return its id (16 hexadecimal digits).
+
+    The folder appears whole or not at all. Saving the same weights under the same name again changes nothing.
+    dtype: how floating-point weights are stored; float16 halves the file and rounds the weights.
+    Raises InputError where the name cannot be a folder's, or another model has it already.
+    """
+    if not _NAME_PATTERN.fullmatch(card.name):
+        raise InputError(f"model name {card.name!r}: use letters, digits, '.', '_' and '-' only")
+    root.mkdir(parents=True, exist_ok=True)
+    unfinished = root / f".{card.name}.{secrets.token_hex(4)}"
+    try:
+        unfinished.mkdir()
+        _save_json(unfinished / CONFIG_FILE, sam.config.to_dict())
+        _save_weights(sam, unfinished / WEIGHTS_FILE, dtype)
+        # safetensors writes files that only their owner can read
+        (unfinished / WEIGHTS_FILE).chmod((unfinished / CONFIG_FILE).stat().st_mode)
+        model_id = _weights_id(unfinished / WEIGHTS_FILE)
+        _save_json(unfinished / CARD_FILE, asdict(replace(card, model_id=model_id)))
+        sync_folder(unfinished)
+        _publish(unfinished, root / card.name, model_id)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return model_id
+
+
+def list_models(roots: Sequence[Path]) -> list[ModelInfo]:
+    """All models in these folders, by root and then by name. A damaged model is left out with a logged warning."""
+    models = []
+    for root in roots:
+        for card_file in sorted(root.glob(f"[!.]*/{CARD_FILE}")):
+            try:
+                models.append(read_info(card_file.parent))
+            except InputError as error:
+                _log.warning("%s", error)
+    return models
+
+
+def find_model(name: str | Path, roots: Sequence[Path]) -> ModelInfo:
+    """The model of that name or id (or its first 6 digits or more), or in that folder.
+
+    Raises InputError listing the models there are.
+    """
+    models = list_models(roots)
+    for model in models:
+        if model.name == str(name):
+            return model
+    for model in models:
+        if len(str(name)) >= _MIN_ID_DIGITS and model.model_id.startswith(str(name)):
+            return model
+    path = Path(name)
+    if (path / CARD_FILE).is_file():
+        return read_info(path)
+    if path.is_file():
+        raise InputError(f"{path}: a file, not a model; import it first with: sam-engine models import {path}")
+    way_out = f"; get it with: sam-engine models fetch {name}" if str(name) in MODEL_SIZES else ""
+    known = ", ".join(dict.fromkeys(model.name for model in models)) or "none"
+    raise InputError(f"no model {str(name)!r}{way_out}; models here: {known}")
+
+
+def load_model(name: str | Path, roots: Sequence[Path], *, device: torch.device | str = "cpu") -> tuple[Sam, ModelInfo]:
+    """A model by name, id or folder, in fp32 on `device`, ready for inference.
+
+    Raises InputError where there is none, or its weights are not those that its card names.
+    """
+    info = find_model(name, roots)
+    weights_file = info.folder / WEIGHTS_FILE
+    weights = read_weights(weights_file)
+    found = _weights_id(weights_file)
+    if found != info.model_id:
+        raise InputError(f"{weights_file}: damaged or replaced: its id is {found}, its card says {info.model_id}")
+    return with_weights(info.config, weights, file=weights_file).to(device), info
+
+
+def import_weights(
+    file: Path, root: Path, *, name: str = "", source: Mapping[str, Any] | None = None, notes: str = ""
+) -> ModelInfo:
+    """Make a model of a weights file of SAM or MobileSAM (`.pth`, `.pt`, `.safetensors`); only tensors are read.
+
+    name: default is the size that the weights are recognised as, for example vit_b.
+    source: what to record beside the file's name and SHA-256.
+    Raises InputError naming the file where it is damaged or of another architecture.
+    """
+    size, sam = load_weights_file(file)
+    origin = {"file": file.name, "sha256": file_sha256(file), **(source or {})}
+    card = ModelCard(name=name or size, source=origin, notes=notes or f"imported weights, recognised as {size}")
+    save_model(sam, root, card)
+    return read_info(root / card.name)
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """What a model folder says about itself, without reading its weights.
+
+    Raises InputError naming the file that is missing or broken.
+    """
+    card_values = _load_json(folder / CARD_FILE)
+    config_values = _load_json(folder / CONFIG_FILE)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise InputError(f"{folder / WEIGHTS_FILE}: no such file; the model is incomplete, get it again")
+    unknown = card_values.keys() - {known.name for known in fields(ModelCard)}
+    if unknown or not card_values.get("name") or not card_values.get("model_id"):
+        problem = f"unknown keys {sorted(unknown)}" if unknown else "name or model_id is missing"
+        raise InputError(f"{folder / CARD_FILE}: not a model card: {problem}")
+    try:
+        config = SamConfig.from_dict(config_values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / CONFIG_FILE}: not a model's configuration: {error}") from error
+    card = ModelCard(**card_values)
+    return ModelInfo(card.model_id, folder, config, card)
+
+
+def _save_weights(sam: Sam, path: Path, dtype: torch.dtype) -> None:
+    weights = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
+        for name, tensor in sam.state_dict().items()
+    }
+    try:
+        save_file(weights, path)  # no metadata: the id must follow from the weights alone
+        sync_file(path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
+
+
+def _publish(unfinished: Path, folder: Path, model_id: str) -> None:
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not (folder / CARD_FILE).is_file():
+            raise
+        existing = read_info(folder).model_id
+        if existing != model_id:
+            raise InputError(
+                f"{folder}: another model has this name (id {existing}, the new one {model_id}); choose another name"
+            ) from None
+        return
+    sync_folder(folder.parent)
+
+
+def _weights_id(path: Path) -> str:
+    return file_sha256(path)[:_ID_DIGITS]
+
+
+def _save_json(path: Path, values: Mapping[str, Any]) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+    sync_file(path)
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; the model is incomplete, get it again") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(values).__name__}")
+    return values
