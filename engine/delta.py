@@ -1,0 +1,186 @@
+"""One Delta table, partitioned by shard: one cached handle, replacement in one commit, quick reads.
+
+Reads go from the list of live files straight to Parquet: asking Delta to filter costs seconds once there are
+thousands of partitions. Nothing here compacts or vacuums, because models name the table versions they learned from.
+"""
+
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import CommitFailedError
+
+from engine.files import storage_errors
+
+PARTITION = "shard"
+_ATTEMPTS = 20
+_FIRST_WAIT_S = 0.02
+_LONGEST_WAIT_S = 1.0
+_KEEP = "interval 36500 days"
+# Unique values: a dictionary of them would only make the file larger.
+_NO_DICTIONARY = ("mask_id", "event_id", "rle")
+_STATISTICS = ("image_id", "stage", "round")
+
+
+class ShardedTable:
+    """A Delta table in a folder. Safe to use from several threads; other processes may write it at the same time."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder = folder
+        self.schema = schema
+        self._lock = threading.RLock()
+        self._handle: DeltaTable | None = None
+        self._old: tuple[int, DeltaTable] | None = None
+        plain = ColumnProperties(dictionary_enabled=False)
+        self._writer = WriterProperties(
+            compression="ZSTD",
+            compression_level=3,
+            column_properties={name: plain for name in schema.names if name in _NO_DICTIONARY},
+        )
+
+    def create(self) -> None:
+        """Make the table; does nothing where it exists. All history is kept."""
+        statistics = [name for name in self.schema.names if name in _STATISTICS]
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                str(self.folder),
+                schema=self.schema,
+                partition_by=[PARTITION] if PARTITION in self.schema.names else None,
+                mode="ignore",
+                configuration={
+                    "delta.logRetentionDuration": _KEEP,
+                    "delta.deletedFileRetentionDuration": _KEEP,
+                    "delta.dataSkippingStatsColumns": ",".join(statistics or self.schema.names[:1]),
+                },
+            )
+
+    def exists(self) -> bool:
+        return DeltaTable.is_deltatable(str(self.folder))
+
+    def version(self) -> int:
+        return int(self._latest().version())
+
+    def transaction(self, app_id: str) -> int | None:
+        """The number last committed under `app_id`, or None."""
+        value = self._latest().transaction_version(app_id)
+        return None if value is None else int(value)
+
+    def replace(self, predicate: str, rows: pa.Table, *, app_id: str, number: int) -> bool:
+        """Replace the rows that fulfil `predicate` and record `number` under `app_id`, in one commit.
+
+        Returns False and writes nothing where that number is the one recorded. Two writers of the same rows are
+        serialised: the loser looks again and then either finds its number or replaces what the winner wrote.
+        Raises InputError for a full disk, CommitFailedError if others kept winning.
+        """
+        properties = CommitProperties(app_transactions=[Transaction(app_id, number)])
+        for attempt in range(_ATTEMPTS):
+            with self._lock, storage_errors(self.folder):
+                if self.transaction(app_id) == number:
+                    return False
+                try:
+                    write_deltalake(
+                        self._latest(),
+                        rows,
+                        mode="overwrite",
+                        predicate=predicate,
+                        writer_properties=self._writer,
+                        commit_properties=properties,
+                    )
+                    return True
+                except CommitFailedError:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+            # Jitter, so that writers that met once do not meet again. No seed: the result does not depend on it.
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def read(
+        self,
+        shard: str | None = None,
+        *,
+        columns: list[str] | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """The rows of one shard, or of all, in no particular order. Raises KeyError for an unknown column."""
+        names = columns if columns is not None else self.schema.names
+        schema = pa.schema([self.schema.field(name) for name in names])
+        parts = [_read_file(path, part, schema) for path, part in self._files(shard, version)]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+    def query(self, condition: str) -> pa.Table:
+        """Rows that fulfil an SQL condition, over the whole table (reads every file)."""
+        with self._lock:
+            builder = QueryBuilder().register("t", self._latest())
+            found = pa.table(builder.execute(f"SELECT * FROM t WHERE {condition}").read_all())
+        return found.select(self.schema.names).cast(self.schema)
+
+    def shards(self) -> list[str]:
+        """Shards that have rows, sorted."""
+        return sorted({str(value) for value in self._actions("partition.shard")})
+
+    def count(self) -> int:
+        """Rows, read from the log alone."""
+        return sum(int(value) for value in self._actions("num_records"))
+
+    def _actions(self, column: str) -> list[Any]:
+        with self._lock:
+            actions = pa.table(self._latest().get_add_actions(flatten=True))
+        return actions.column(column).to_pylist() if column in actions.column_names else []
+
+    def _latest(self) -> DeltaTable:
+        with self._lock:
+            if self._handle is None:
+                self._handle = DeltaTable(str(self.folder))
+            else:
+                self._handle.update_incremental()
+            return self._handle
+
+    def _files(self, shard: str | None, version: int | None) -> list[tuple[str, str | None]]:
+        """(path, shard) of the live files; the shard stands in the log, not in the files."""
+        with self._lock:
+            handle = self._latest() if version is None else self._at(version)
+            if PARTITION not in self.schema.names:
+                return [(path, None) for path in handle.file_uris()]
+            if shard is not None:
+                return [(p, shard) for p in handle.file_uris(file_pruning_predicate=[(PARTITION, "=", shard)])]
+            return [(path, _shard_in(path)) for path in handle.file_uris()]
+
+    def _at(self, version: int) -> DeltaTable:
+        if self._old is None or self._old[0] != version:
+            self._old = (version, DeltaTable(str(self.folder), version=version))
+        return self._old[1]
+
+
+def _shard_in(path: str) -> str:
+    folder = Path(path).parent.name
+    return folder.removeprefix(f"{PARTITION}=")
+
+
+def _read_file(path: str, shard: str | None, schema: pa.Schema) -> pa.Table:
+    stored = [name for name in schema.names if name != PARTITION]
+    table = pq.ParquetFile(path).read(columns=stored)
+    if PARTITION in schema.names:
+        table = table.append_column(PARTITION, pa.repeat(pa.scalar(shard, pa.string()), table.num_rows))
+    return table.select(schema.names).cast(schema)
+
+
+def rows_where(table: pa.Table, **values: Any) -> pa.Table:
+    """Rows whose columns have the given values."""
+    for name, value in values.items():
+        table = table.filter(pc.equal(table.column(name), value))
+    return table

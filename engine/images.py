@@ -1,0 +1,120 @@
+"""Reading pictures from untrusted files: one form out (RGB, 8 bit, upright), one clear line for what cannot be read."""
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from schemas.errors import InputError
+
+# decode_image has a limit of its own that knows the workspace's settings; Pillow's would warn at 89 megapixels.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of odd metadata that does not touch the pixels; one batch can hold thousands of such files.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# What the pixels of these formats mean is settled; Pillow's other readers include one that runs a PostScript program.
+EXTENSIONS = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "GIF": "gif",
+    "PPM": "ppm",
+}
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+MIN_SIDE_PX = 16
+DEFAULT_MAX_MEGAPIXELS = 500.0
+
+
+class DecodedImage(NamedTuple):
+    """pixels: (height, width, 3) uint8 RGB, upright. extension: of the file's true format, without a dot."""
+
+    pixels: npt.NDArray[np.uint8]
+    extension: str
+
+
+def content_id(data: bytes) -> int:
+    """The first 63 bits of the SHA-256 of `data`: equal files have equal ids, and it fits a signed 64-bit column."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file. Raises InputError naming it if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
+
+
+def decode_image(
+    data: bytes | Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, name: str | None = None
+) -> npt.NDArray[np.uint8]:
+    """Decode a picture to (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
+
+    Grey, palette, CMYK and YCbCr become RGB; 16-bit samples are scaled to 8 bit (65535 -> 255); transparent pixels are
+    laid on white; of several frames the first is taken. `name` stands in messages where `data` is bytes.
+    Raises InputError naming the file if it is missing, empty, cut off, no picture, of an unknown kind, narrower or
+    lower than 16 px, or larger than `max_megapixels`.
+    """
+    return decode_image_file(data, max_megapixels=max_megapixels, name=name).pixels
+
+
+def decode_image_file(
+    data: bytes | Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, name: str | None = None
+) -> DecodedImage:
+    """As decode_image, and tells the extension that fits the file's true format."""
+    name = name or (str(data) if isinstance(data, Path) else "image")
+    content = read_bytes(data) if isinstance(data, Path) else data
+    if not content:
+        raise InputError(f"{name}: the file is empty")
+    try:
+        return _decode(content, name, max_megapixels)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: not a picture in a format that can be read ({', '.join(EXTENSIONS)})") from error
+    except Exception as error:  # Pillow's readers raise nearly anything on broken files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name}: the picture is damaged or cut off: {reason}") from error
+
+
+def _decode(content: bytes, name: str, max_megapixels: float) -> DecodedImage:
+    with Image.open(io.BytesIO(content), formats=list(EXTENSIONS)) as image:
+        extension = EXTENSIONS[str(image.format)]
+        width, height = image.size
+        if min(width, height) < MIN_SIDE_PX:
+            raise InputError(f"{name}: {width}x{height} px; a picture needs at least {MIN_SIDE_PX} px on each side")
+        if width * height > max_megapixels * 1e6:
+            raise InputError(
+                f"{name}: {width}x{height} px is more than images.max_megapixels = {max_megapixels:g}; "
+                "scale the picture down or raise the setting"
+            )
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return DecodedImage(np.ascontiguousarray(_to_rgb(upright, name)), extension)
+
+
+def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image), name)
+    if image.mode == "F":
+        raise InputError(f"{name}: floating-point samples have no fixed range; save it with 8 or 16 bit")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_16_bit(samples: npt.NDArray[np.integer], name: str) -> npt.NDArray[np.uint8]:
+    if samples.min() < 0 or samples.max() > 65535:
+        raise InputError(f"{name}: 32-bit samples have no fixed range; save it with 8 or 16 bit")
+    grey = ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,0 +1,238 @@
+"""The store: every table of a workspace behind one small interface.
+
+One shard is the unit of work and of commit: `replace_shard` replaces its rows in one Delta commit that also carries the
+key of the work, so a killed process leaves nothing that a reader can see and a rerun knows what is done.
+"""
+
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.delta import PARTITION, ShardedTable, rows_where
+from engine.files import write_atomic
+from engine.images import decode_image
+from engine.rows import content_key as content_key
+from engine.rows import mask_id as mask_id
+from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
+from schemas.errors import InputError
+from schemas.tables import MASK_TABLES, TABLES, Round, table_of
+
+FOLDERS = ("images", "tables", "models", "releases", "reports")
+# Tables in which several stages keep their rows of one shard.
+SHARED_TABLES = ("events", "generation")
+_KEY = re.compile(r"[0-7][0-9a-f]{15}")
+_SHARD = re.compile(r"[0-9]{6,}")
+
+
+class Store:
+    """The tables and images of a workspace. Cheap to keep open; safe to use from several threads."""
+
+    def __init__(self, workspace: Path) -> None:
+        """Open a workspace. Raises InputError if it is none."""
+        self.workspace = Path(workspace)
+        self._tables = {name: ShardedTable(self.workspace / "tables" / name, TABLES[name]) for name in TABLES}
+        missing = [name for name, table in self._tables.items() if not table.exists()]
+        if missing:
+            raise InputError(
+                f"{self.workspace}: not a workspace (no table {missing[0]!r}); "
+                f"make one with: sam-engine init {self.workspace}"
+            )
+        self._index: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.str_]] | None = None
+        self._index_lock = threading.Lock()
+
+    @classmethod
+    def create(cls, workspace: Path) -> "Store":
+        """Make a workspace: folders, tables and a commented engine.yaml. What exists stays as it is.
+
+        Raises InputError if the folder cannot be written.
+        """
+        workspace = Path(workspace)
+        if workspace.exists() and not workspace.is_dir():
+            raise InputError(f"{workspace}: a file of this name exists; choose another name for the workspace")
+        if not (workspace / CONFIG_FILE).exists():
+            write_atomic(workspace / CONFIG_FILE, DEFAULT_YAML.encode())
+        for folder in FOLDERS:
+            (workspace / folder).mkdir(exist_ok=True)
+        for name, schema in TABLES.items():
+            ShardedTable(workspace / "tables" / name, schema).create()
+        return cls(workspace)
+
+    def replace_shard(
+        self, table: str, shard: str, rows: pa.Table, *, stage: str | None = None, round: int | None = None, key: str
+    ) -> bool:
+        """Replace the rows of a shard (of one round, if given) in one atomic commit that records `key` too.
+
+        rows: of the table's schema, all of this shard (and stage, and round); may be empty. key: from `content_key`, of
+        everything the rows follow from. Returns False and writes nothing where this key is committed already. `events`
+        and `generation` keep rows of several stages and need `stage` along with `round`. Give `round` always or never
+        for one table: keys of rounds and keys of whole shards do not know of each other.
+        Raises ValueError for rows that do not fit, InputError if the disk is full.
+        """
+        schema = TABLES[table]
+        rows = rows.select(schema.names).cast(schema)
+        scope = self._scope(table, shard, stage, round)
+        _check_rows(rows, scope)
+        predicate = " AND ".join(f"{name} = {_sql(value)}" for name, value in scope.items())
+        return self._tables[table].replace(predicate, rows, app_id=_app_id(scope), number=_number(key))
+
+    def committed(self, table: str, shard: str, *, stage: str | None = None, round: int | None = None) -> str | None:
+        """The key last committed for a shard (and stage, and round), or None."""
+        number = self._tables[table].transaction(_app_id(self._scope(table, shard, stage, round)))
+        return None if number is None else f"{number:016x}"
+
+    def read_shard(
+        self,
+        table: str,
+        shard: str,
+        *,
+        round: int | None = None,
+        columns: list[str] | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows of a shard (of one round, if given), now or at a table version."""
+        if round is None:
+            return self._tables[table].read(shard, columns=columns, version=version)
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "round"]))
+        rows = rows_where(self._tables[table].read(shard, columns=wanted, version=version), round=round)
+        return rows if columns is None else rows.select(columns)
+
+    def read_image(self, table: str, image_id: int) -> pa.Table:
+        """Rows of one image. Raises InputError for an image that the workspace does not have."""
+        return rows_where(self._tables[table].read(self.shard_of(image_id)), image_id=image_id)
+
+    def read_table(self, table: str, columns: list[str] | None = None, version: int | None = None) -> pa.Table:
+        """All rows, in no particular order, now or at a table version."""
+        return self._tables[table].read(columns=columns, version=version)
+
+    def replace_table(self, table: str, rows: pa.Table) -> bool:
+        """Replace a small table that has no shards, as a whole. False, and nothing written, where it is the same."""
+        if PARTITION in TABLES[table].names:
+            raise ValueError(f"{table} has shards; replace them one by one")
+        rows = rows.select(TABLES[table].names).cast(TABLES[table])
+        _check_rows(rows, {})
+        key = content_key(sorted(repr(row) for row in rows.to_pylist()))
+        return self._tables[table].replace("true", rows, app_id="all", number=_number(key))
+
+    def find_mask(self, mask_id: int) -> dict[str, Any] | None:
+        """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables."""
+        for table in (*STAGES, *(name for name in MASK_TABLES if name not in STAGES)):
+            found = self._tables[table].query(f"mask_id = {int(mask_id)}").to_pylist()
+            if found:
+                return {"table": table, **found[0]}
+        return None
+
+    def shards(self, table: str = "images") -> list[str]:
+        """Shards that have rows in a table, sorted."""
+        return self._tables[table].shards()
+
+    def versions(self) -> dict[str, int]:
+        """The version of each table now: a snapshot that `version=` reads again later."""
+        return {name: table.version() for name, table in self._tables.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table; quick, because it reads the log alone."""
+        return {name: table.count() for name, table in self._tables.items()}
+
+    def images(self) -> pa.Table:
+        """All images, sorted by shard and image_id."""
+        return self.read_table("images").sort_by([("shard", "ascending"), ("image_id", "ascending")])
+
+    def image_path(self, row: dict[str, Any]) -> Path:
+        """Where the file of a row of `images` lies."""
+        return self.workspace / row["path"]
+
+    def load_image(self, image_id: int) -> npt.NDArray[np.uint8]:
+        """The picture, (height, width, 3) uint8 RGB, upright. Raises InputError if it or its file is gone."""
+        row = self.read_image("images", image_id).to_pylist()[0]
+        # The limit was checked when the picture came in; it stays readable when the setting is lowered later.
+        return decode_image(self.image_path(row), max_megapixels=float("inf"))
+
+    def shard_of(self, image_id: int) -> str:
+        """The shard of an image. Raises InputError for an image that the workspace does not have."""
+        ids, shards = self._image_index()
+        place = int(np.searchsorted(ids, image_id))
+        if place == len(ids) or ids[place] != image_id:
+            raise InputError(
+                f"{self.workspace}: no image {image_id}; sam-engine status {self.workspace} shows what is in it"
+            )
+        return str(shards[place])
+
+    def put_round(self, record: Round) -> bool:
+        """Write the row of one round of a stage. Returns False and writes nothing where it is the same already."""
+        row = {
+            "stage": record.stage,
+            "round": record.round,
+            "image_ids": list(record.image_ids),
+            "state": record.state,
+            "model_before": record.model_before,
+            "model_after": record.model_after,
+            "metrics": json.dumps(record.metrics, sort_keys=True),
+        }
+        scope: dict[str, str | int] = {"stage": record.stage, "round": record.round}
+        predicate = " AND ".join(f"{name} = {_sql(value)}" for name, value in scope.items())
+        number = _number(content_key(sorted(row.items())))
+        return self._tables["rounds"].replace(
+            predicate, table_of("rounds", [row]), app_id=_app_id(scope), number=number
+        )
+
+    def rounds(self, stage: str | None = None) -> list[Round]:
+        """Rounds of a stage, or of all, in the order of stages and rounds."""
+        rows = self.read_table("rounds").to_pylist()
+        records = [
+            Round(**row | {"image_ids": tuple(row["image_ids"]), "metrics": json.loads(row["metrics"])})
+            for row in rows
+            if stage in (None, row["stage"])
+        ]
+        return sorted(records, key=lambda record: (STAGES.index(record.stage), record.round))
+
+    def _image_index(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
+        """Ids, sorted, and the shard of each; built anew when the images table has changed."""
+        version = self._tables["images"].version()
+        with self._index_lock:
+            if self._index is None or self._index[0] != version:
+                rows = self._tables["images"].read(columns=["image_id", "shard"], version=version)
+                rows = rows.sort_by("image_id")
+                self._index = (version, rows["image_id"].to_numpy(), rows["shard"].to_numpy().astype(np.str_))
+            return self._index[1], self._index[2]
+
+    @staticmethod
+    def _scope(table: str, shard: str, stage: str | None, round: int | None) -> dict[str, str | int]:
+        if not _SHARD.fullmatch(shard):
+            raise ValueError(f"a shard is named by six digits, not {shard!r}")
+        if table in SHARED_TABLES and (stage is None or round is None):
+            raise ValueError(f"{table} keeps rows of several stages: give stage and round")
+        if stage is not None and stage not in STAGES:
+            raise ValueError(f"unknown stage {stage!r}")
+        given = {"shard": shard, "stage": stage if table in SHARED_TABLES else None, "round": round}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_rows(rows: pa.Table, scope: dict[str, str | int]) -> None:
+    for name in rows.column_names:
+        if rows.column(name).null_count:
+            raise ValueError(f"column {name} has nulls; no column may")
+    for name, value in scope.items():
+        if not pc.all(pc.equal(rows.column(name), value), min_count=0).as_py():
+            raise ValueError(f"rows to replace {name} = {value} have other values there")
+
+
+def _app_id(scope: dict[str, str | int]) -> str:
+    return "/".join(f"{name}={value}" for name, value in scope.items())
+
+
+def _number(key: str) -> int:
+    """Delta keeps one whole number per application id, so a key is a 63-bit number written in hex."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"key {key!r} is not from content_key(): 16 hex digits, 63 bits")
+    return int(key, 16)
+
+
+def _sql(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else f"'{value}'"

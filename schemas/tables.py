@@ -1,0 +1,138 @@
+"""Arrow schemas of the workspace's tables.
+
+No column is ever null: what is unknown is NaN, "", 0 or an empty list. Boxes are XYXY in pixels of the image, points
+are (x, y) pixels of the image, both float32. `shard` is the partition column of every table that has it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from schemas.config import STAGES, Stage
+
+Split = Literal["train", "holdout"]
+Origin = Literal["manual", "automatic", "automatic_corrected"]
+RoundState = Literal["open", "annotated", "retrained"]
+
+BOX = pa.list_(pa.float32())
+POINTS = pa.list_(pa.struct([("x", pa.float32()), ("y", pa.float32()), ("label", pa.int8())]))
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+# One row per image. `path` is relative to the workspace, or absolute where images are not copied; `source` is the file
+# it came from; width and height are those after EXIF orientation.
+IMAGES = _schema(
+    image_id=pa.int64(),
+    shard=pa.string(),
+    path=pa.string(),
+    source=pa.string(),
+    width=pa.int32(),
+    height=pa.int32(),
+    split=pa.string(),
+    has_ground_truth=pa.bool_(),
+)
+
+# One row per mask. `rle` holds COCO's compressed counts; `points` and `box` are the prompt; `seconds` and `clicks` are
+# what the mask cost its annotator.
+MASKS = _schema(
+    mask_id=pa.int64(),
+    image_id=pa.int64(),
+    shard=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    rle=pa.binary(),
+    height=pa.int32(),
+    width=pa.int32(),
+    area=pa.int64(),
+    bbox=BOX,
+    origin=pa.string(),
+    annotator=pa.string(),
+    model_id=pa.string(),
+    generator_config=pa.string(),
+    points=POINTS,
+    box=BOX,
+    predicted_iou=pa.float32(),
+    stability_score=pa.float32(),
+    crop_box=BOX,
+    seconds=pa.float32(),
+    clicks=pa.int32(),
+    label=pa.string(),
+)
+
+# What annotators did and when. `kind` is prompt, accept, draw, edit, delete or skip; `at_s` is on the annotator's
+# clock (simulated for the simulated annotator); `mask_id` is 0 where no mask is meant; `detail` is JSON.
+EVENTS = _schema(
+    event_id=pa.int64(),
+    image_id=pa.int64(),
+    shard=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    annotator=pa.string(),
+    kind=pa.string(),
+    at_s=pa.float64(),
+    seconds=pa.float32(),
+    mask_id=pa.int64(),
+    detail=pa.string(),
+)
+
+# One row per image that the mask generator worked on. `dropped` (masks per reason) and `seconds` (per phase) are JSON.
+GENERATION = _schema(
+    image_id=pa.int64(),
+    shard=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    model_id=pa.string(),
+    generator_config=pa.string(),
+    masks=pa.int32(),
+    dropped=pa.string(),
+    seconds=pa.string(),
+)
+
+# One row per (stage, round); `metrics` is JSON.
+ROUNDS = _schema(
+    stage=pa.string(),
+    round=pa.int32(),
+    image_ids=pa.list_(pa.int64()),
+    state=pa.string(),
+    model_before=pa.string(),
+    model_after=pa.string(),
+    metrics=pa.string(),
+)
+
+# What ingest could not take: `kind` is image, mask or file (a list or COCO file as a whole).
+REJECTED = _schema(source=pa.string(), kind=pa.string(), reason=pa.string())
+
+GROUND_TRUTH = "ground_truth"
+MASK_TABLES: tuple[str, ...] = (GROUND_TRUTH, *STAGES)
+
+TABLES: dict[str, pa.Schema] = {
+    "images": IMAGES,
+    **dict.fromkeys(MASK_TABLES, MASKS),
+    "events": EVENTS,
+    "generation": GENERATION,
+    "rounds": ROUNDS,
+    "rejected": REJECTED,
+}
+
+
+@dataclass(frozen=True)
+class Round:
+    """A row of ROUNDS: the images of one round of a stage, how far it got, the models around it."""
+
+    stage: Stage
+    round: int
+    image_ids: tuple[int, ...]
+    state: RoundState = "open"
+    model_before: str = ""
+    model_after: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def table_of(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table of the schema of table `name`. Raises KeyError for a row that lacks a column."""
+    schema = TABLES[name]
+    return pa.table([pa.array([row[f.name] for row in rows], type=f.type) for f in schema], schema=schema)
