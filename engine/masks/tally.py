@@ -1,0 +1,33 @@
+"""What a run of the generator counts: masks dropped for each reason, seconds for each phase."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from engine.masks.filters import REASONS, Verdict
+
+PHASES = ("encode", "decode", "filter", "nms", "rle")
+
+
+class Tally:
+    """dropped: masks for each of REASONS. seconds: wall-clock seconds for each of PHASES."""
+
+    def __init__(self) -> None:
+        self.dropped = dict.fromkeys(REASONS, 0)
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+
+    def kept(self, verdict: Verdict) -> Tensor:
+        """Indices (K,) of the masks that stay; counts the others under the filter's reason."""
+        index = verdict.keep.nonzero().squeeze(1)
+        self.dropped[verdict.reason] += len(verdict.keep) - len(index)
+        return index
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - started
