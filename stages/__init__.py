@@ -1,1 +1,1 @@
-"""What a stage of the data engine does: rounds, hand-over rules, annotators and retraining. Plain Python, no Prefect."""
+"""What a stage of the data engine does: rounds, hand-over, annotators and retraining. Plain Python, no Prefect."""

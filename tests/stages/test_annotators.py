@@ -1,0 +1,145 @@
+"""The simulated annotator at images whose answers can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from engine import rle as rle_codec
+from engine.masks.generator import GeneratedMask
+from schemas.config import AnnotatorConfig
+from stages.annotators import ImageWork, SimulatedAnnotator
+from tests.stages.fakes import RegionPredictor
+
+CONFIG = AnnotatorConfig(
+    max_clicks=3,
+    accept_iou=0.9,
+    seconds_to_find=3,
+    seconds_per_click=2,
+    seconds_to_review=1,
+    seconds_to_draw=20,
+    seconds_per_mask_limit=30,
+)
+LABELS = np.zeros((32, 32), dtype=int)
+LABELS[2:12, 2:12] = 1
+LABELS[2:12, 12:22] = 2
+LABELS[20:26, 2:8] = 3
+
+
+def region(*numbers: int) -> rle_codec.Rle:
+    return rle_codec.encode(np.isin(LABELS, numbers))
+
+
+def prefilled(mask: np.ndarray, *, x: float, y: float, predicted_iou: float = 0.9) -> GeneratedMask:
+    encoded = rle_codec.encode(mask)
+    box = (0, 0, 1, 1)
+    return GeneratedMask(encoded, box, int(mask.sum()), predicted_iou, 0.97, (0, 0, 32, 32), (x, y))
+
+
+def annotate(targets, *, config=CONFIG, shown=(), spoil=False, clock_s=0.0):  # type: ignore[no-untyped-def]
+    image = RegionPredictor(LABELS, spoil=spoil)
+    rng = np.random.default_rng(0)
+    return SimulatedAnnotator(config).annotate(image, targets, rng=rng, prefilled=shown, clock_s=clock_s)
+
+
+def kinds(work: ImageWork) -> list[str]:
+    return [event.kind for event in work.events]
+
+
+def test_objects_are_clicked_in_order_of_prominence_and_timed() -> None:
+    work = annotate([region(3), region(1, 2)], clock_s=100)
+    assert [mask.rle for mask in work.masks] == [region(1, 2), region(3)]
+    assert [mask.clicks for mask in work.masks] == [2, 1]
+    assert [mask.seconds for mask in work.masks] == [3 + 2 * 2 + 1, 3 + 2 + 1]
+    assert [mask.origin for mask in work.masks] == ["manual", "manual"]
+    assert kinds(work) == ["prompt", "prompt", "accept", "prompt", "accept"]
+    assert [event.at_s for event in work.events] == [105, 107, 108, 113, 114]
+    assert [event.mask for event in work.events] == [0, 0, 0, 1, 1]
+    assert work.clock_s == 114
+
+
+def test_the_time_of_the_events_is_the_time_of_the_masks() -> None:
+    work = annotate([region(1, 2), region(3)], shown=[prefilled(LABELS == 1, x=5, y=5)])
+    assert sum(event.seconds for event in work.events) == pytest.approx(work.clock_s)
+    assert sum(mask.seconds for mask in work.masks) == pytest.approx(work.clock_s)
+
+
+def test_what_clicks_do_not_reach_is_drawn_by_hand() -> None:
+    work = annotate([region(1), region(3)], spoil=True)
+    assert [mask.rle for mask in work.masks] == [region(1), region(3)]
+    for mask in work.masks:
+        assert mask.made_by_model is False
+        assert mask.points == ()
+        assert mask.clicks == 3
+        assert mask.seconds == 3 + 3 * 2 + 20
+    assert kinds(work) == ["prompt", "prompt", "prompt", "draw"] * 2
+
+
+def test_a_mask_over_the_limit_ends_the_image() -> None:
+    slow = CONFIG.model_copy(update={"seconds_to_draw": 22.0})
+    ended = annotate([region(1), region(3)], config=slow, spoil=True)
+    assert [mask.seconds for mask in ended.masks] == [31]
+    assert kinds(ended) == ["prompt", "prompt", "prompt", "draw", "skip"]
+    assert ended.events[-1].detail["limit_s"] == 30
+
+
+def test_an_object_that_has_a_mask_is_not_clicked_again() -> None:
+    nearly = LABELS == 1
+    nearly[2, 2] = False
+    work = annotate([region(1), rle_codec.encode(nearly)])
+    assert [mask.rle for mask in work.masks] == [region(1)]
+
+
+def test_prefilled_masks_are_kept_edited_or_deleted_by_how_well_they_show_an_object() -> None:
+    two_thirds = (LABELS == 1) | (LABELS == 2)
+    two_thirds[2:12, 16:] = False
+    shown = [
+        prefilled(LABELS == 3, x=4, y=22),
+        prefilled(two_thirds, x=5, y=5),
+        prefilled(LABELS == 0, x=30, y=30),
+        prefilled(LABELS == 3, x=5, y=23),
+    ]
+    work = annotate([region(1, 2), region(3)], shown=shown)
+    assert [mask.origin for mask in work.masks] == ["automatic", "automatic_corrected"]
+    kept, edited = work.masks
+    assert (kept.rle, kept.clicks, kept.seconds) == (region(3), 0, 1)
+    assert kept.points == [(4.0, 22.0, 1)]
+    assert kept.stability_score == pytest.approx(0.97)
+    assert edited.rle == region(1, 2)
+    assert edited.clicks == 1
+    assert edited.seconds == 1 + 2 + 1
+    assert list(edited.points)[0] == (5.0, 5.0, 1), "editing goes on from the prefilled mask's own prompt"
+    assert kinds(work) == ["accept", "delete", "delete", "prompt", "edit"]
+
+
+def test_edits_feed_the_prefilled_mask_back_to_the_model() -> None:
+    image = RegionPredictor(LABELS)
+    half = (LABELS == 1) | (LABELS == 2)
+    half[2:12, 16:] = False
+    SimulatedAnnotator(CONFIG).annotate(
+        image, [region(1, 2)], rng=np.random.default_rng(0), prefilled=[prefilled(half, x=5, y=5)]
+    )
+    call = image.calls[0]
+    assert call["multimask"] is False
+    assert call["mask_input"].shape == (1, 8, 8)  # type: ignore[attr-defined]
+    assert call["mask_input"][0, 1, 1] > 0 > call["mask_input"][0, 7, 7]  # type: ignore[index]
+
+
+def test_what_is_not_mended_in_time_is_deleted() -> None:
+    slow = CONFIG.model_copy(update={"seconds_to_draw": 34.0})
+    first, second = LABELS == 1, LABELS == 2
+    first[2:5], second[2:5] = False, False
+    shown = [prefilled(first, x=5, y=8), prefilled(second, x=15, y=8)]
+    work = annotate([region(1), region(2), region(3)], config=slow, shown=shown, spoil=True)
+    assert [mask.origin for mask in work.masks] == ["automatic_corrected"]
+    assert kinds(work)[-2:] == ["skip", "delete"]
+
+
+def test_an_image_without_ground_truth_is_skipped_and_says_so() -> None:
+    work = annotate([], shown=[prefilled(LABELS == 1, x=5, y=5)])
+    assert work.masks == []
+    (event,) = work.events
+    assert event.kind == "skip"
+    assert event.detail["reason"] == "no ground truth"
+
+
+def test_equal_seeds_give_equal_work() -> None:
+    assert annotate([region(1, 2), region(3)]) == annotate([region(1, 2), region(3)])
