@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import threading
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,9 @@ EXTENSIONS = {
 }
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 MIN_SIDE_PX = 16
+# Pictures above this are decoded one at a time, or many threads at once would need tens of gigabytes.
+_HUGE_PX = 50_000_000
+_huge_turn = threading.Lock()
 DEFAULT_MAX_MEGAPIXELS = 500.0
 
 
@@ -96,9 +101,10 @@ def _decode(content: bytes, name: str, max_megapixels: float) -> DecodedImage:
                 f"{name}: {width}x{height} px is more than images.max_megapixels = {max_megapixels:g}; "
                 "scale the picture down or raise the setting"
             )
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        return DecodedImage(np.ascontiguousarray(_to_rgb(upright, name)), extension)
+        with _huge_turn if width * height > _HUGE_PX else nullcontext():
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return DecodedImage(np.ascontiguousarray(_to_rgb(upright, name)), extension)
 
 
 def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:

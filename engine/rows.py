@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from engine import rle as rle_codec
+from pycocotools import mask as coco_mask
+
 from engine.images import content_id
 from engine.rle import Rle
 from schemas.tables import Origin
@@ -49,6 +50,8 @@ def mask_row(
 
     An empty crop_box means the whole image.
     """
+    coco = {"size": [rle.height, rle.width], "counts": rle.counts}
+    x, y, w, h = (float(value) for value in coco_mask.toBbox(coco))
     return {
         "mask_id": mask_id(image_id, stage, round, rle.counts),
         "image_id": image_id,
@@ -58,8 +61,8 @@ def mask_row(
         "rle": rle.counts,
         "height": rle.height,
         "width": rle.width,
-        "area": rle_codec.area(rle),
-        "bbox": rle_codec.box_xyxy(rle).tolist(),
+        "area": int(coco_mask.area(coco)),
+        "bbox": [x, y, x + w, y + h],
         "origin": origin,
         "annotator": annotator,
         "model_id": model_id,
