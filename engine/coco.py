@@ -75,7 +75,7 @@ def read_coco(path: Path, *, images_root: Path | None = None) -> CocoDataset:
             if image.coco_id in images:
                 raise InputError(f"id {image.coco_id} is used twice; give each image its own")
             if not image.path.is_file():
-                raise InputError(f"{image.path}: no such file; put it there or name its folder with --images-root")
+                raise InputError(f"{image.path}: no such file; put it there or name its folder with --images")
             images[image.coco_id] = image
         except InputError as error:
             problems.append(Problem(source, "image", str(error)))

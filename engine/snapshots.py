@@ -1,0 +1,115 @@
+"""What a model is trained on: masks of the store at exact table versions, chosen by an explicit rule."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.images import decode_image
+from engine.store import Store
+from model.training.samples import CocoRle, Sample
+from schemas.config import STAGES, Stage
+
+Selection = Literal["new_only", "accumulated"]
+
+_COLUMNS = ["image_id", "mask_id", "round", "rle", "height", "width"]
+
+
+class SnapshotDataset:
+    """Training samples, one per image and stage, sorted by stage and image id.
+
+    Holds the compressed masks in memory (about 300 bytes each) and opens pictures one by one; reading a sample touches
+    no table, so it works in forked loader processes too. `weights` tells how often each sample should come.
+    """
+
+    def __init__(self, masks: pa.Table, paths: Mapping[int, Path], rule: dict[str, Any]) -> None:
+        """masks: columns stage_index, image_id, rle, height, width, sorted by the first two. rule: see `lineage`."""
+        stages, images = (masks[name].to_numpy() for name in ("stage_index", "image_id"))
+        changes = np.flatnonzero((np.diff(stages) != 0) | (np.diff(images) != 0)) + 1
+        self._starts = np.concatenate([[0], changes]) if len(masks) else np.zeros(0, dtype=np.int64)
+        self._ends = np.append(self._starts[1:], len(masks)) if len(masks) else self._starts
+        self._masks = masks
+        self._paths = [paths[int(image_id)] for image_id in images[self._starts]]
+        self.stages: list[Stage] = [STAGES[index] for index in stages[self._starts]]
+        self.image_ids: list[int] = [int(image_id) for image_id in images[self._starts]]
+        self.weights: list[float] = [float(rule["oversampling"].get(stage, 1.0)) for stage in self.stages]
+        self._rule = rule
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The picture and its masks of one stage. Raises InputError if its file is gone."""
+        image = decode_image(self._paths[index], max_megapixels=float("inf"))
+        rows = self._masks.slice(self._starts[index], self._ends[index] - self._starts[index])
+        masks: list[CocoRle] = [
+            {"size": [height.as_py(), width.as_py()], "counts": counts.as_py()}
+            for counts, height, width in zip(rows["rle"], rows["height"], rows["width"], strict=True)
+        ]
+        return Sample(image, masks)
+
+    def lineage(self) -> dict[str, Any]:
+        """For the model card: table versions, the rule, and how many different images and masks it came to."""
+        return {**self._rule, "images": len(set(self.image_ids)), "masks": len(self._masks)}
+
+
+def training_samples(
+    store: Store,
+    *,
+    tables_versions: Mapping[str, int],
+    selection: Selection,
+    stage: Stage | None = None,
+    round: int | None = None,
+    oversampling: Mapping[Stage, float] | None = None,
+) -> SnapshotDataset:
+    """Select masks to train on; images that are held out never come.
+
+    tables_versions: of `images` and the stages' tables, as from Store.versions. selection: `accumulated` takes the
+    stages up to `stage`, and of that stage the rounds up to `round` (all where None); `new_only` takes one round alone.
+    oversampling: how often a stage's samples come, relative to 1.
+    Raises ValueError if `new_only` is not told stage and round, or if a weight is not above 0.
+    """
+    oversampling = dict(oversampling or {})
+    if any(weight <= 0 for weight in oversampling.values()):
+        raise ValueError(f"oversampling weights must be above 0: {oversampling}")
+    images = store.read_table("images", columns=["image_id", "path", "split"], version=tables_versions["images"])
+    images = images.filter(pc.equal(images["split"], "train"))
+    parts = [
+        _masks_of(store, name, tables_versions[name], images["image_id"], rounds)
+        for name, rounds in _wanted(selection, stage, round).items()
+    ]
+    masks = pa.concat_tables(parts).sort_by([(name, "ascending") for name in ("stage_index", "image_id", "mask_id")])
+    paths = {row["image_id"]: store.image_path(row) for row in images.select(["image_id", "path"]).to_pylist()}
+    rule = {
+        "versions": {name: tables_versions[name] for name in ("images", *STAGES)},
+        "selection": selection,
+        "stage": stage or "",
+        "round": round or 0,
+        "oversampling": oversampling,
+    }
+    return SnapshotDataset(masks, paths, rule)
+
+
+def _wanted(selection: Selection, stage: Stage | None, round: int | None) -> dict[Stage, range | None]:
+    """Stages to read, with the rounds to take of each; None for all."""
+    if selection == "new_only":
+        if stage is None or round is None:
+            raise ValueError("new_only takes the masks of one round: give stage and round")
+        return {stage: range(round, round + 1)}
+    if stage is None:
+        return dict.fromkeys(STAGES)
+    before: dict[Stage, range | None] = dict.fromkeys(STAGES[: STAGES.index(stage)])
+    return {**before, stage: None if round is None else range(round + 1)}
+
+
+def _masks_of(store: Store, stage: Stage, version: int, images: pa.ChunkedArray, rounds: range | None) -> pa.Table:
+    rows = store.read_table(stage, columns=_COLUMNS, version=version)
+    rows = rows.filter(pc.is_in(rows["image_id"], value_set=images))
+    if rounds is not None:
+        rows = rows.filter(pc.and_(pc.greater_equal(rows["round"], rounds.start), pc.less(rows["round"], rounds.stop)))
+    # Offsets of 32 bits end at 2 GB of masks.
+    rows = rows.set_column(rows.schema.get_field_index("rle"), "rle", rows["rle"].cast(pa.large_binary()))
+    return rows.append_column("stage_index", pa.array(np.full(len(rows), STAGES.index(stage), dtype=np.int8)))
