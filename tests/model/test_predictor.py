@@ -1,0 +1,244 @@
+"""The predictor with a model that notes what it is asked, and with a small real one."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.image_encoder import ViTConfig
+from model.mask_decoder import MaskPrediction
+from model.predictor import Predictor, resize_longest_side, resized_hw
+from model.sam import SamConfig, build_sam
+from schemas.errors import InputError, WaitError
+from tests.peers.published import draw_weights
+
+
+class NotingModel:
+    """Keeps what it was given; answers with logits that rise from left to right."""
+
+    image_size = 64
+    mask_threshold = 0.0
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.encoded: list[Tensor] = []
+        self.decoded: list[dict[str, Any]] = []
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        return images
+
+    def encode(self, pixels: Tensor) -> int:
+        self.encoded.append(pixels)
+        return len(self.encoded)
+
+    def decode(self, embedding: int, **prompts: Any) -> MaskPrediction:
+        self.decoded.append({"embedding": embedding} | prompts)
+        given = prompts["points"][0] if prompts["points"] is not None else prompts["boxes"]
+        count, masks = len(given if given is not None else prompts["masks"]), 3 if prompts["multimask_output"] else 1
+        ramp = torch.linspace(-1, 1, 16).expand(count, masks, 16, 16)
+        return MaskPrediction(ramp, torch.full((count, masks), 0.5))
+
+
+@pytest.fixture
+def model() -> NotingModel:
+    return NotingModel()
+
+
+@pytest.fixture
+def predictor(model: NotingModel) -> Predictor:
+    """With a picture 100 wide and 50 high, which the model sees as 64 by 32."""
+    predictor = Predictor(model)
+    predictor.set_image(photo(50, 100))
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def real() -> Predictor:
+    config = ViTConfig(embed_dim=16, depth=1, num_heads=2, global_attn_indexes=(0,), img_size=64, window_size=2)
+    sam = build_sam(SamConfig(config, decoder_depth=1, decoder_mlp_dim=32))
+    draw_weights(sam, seed=0)
+    predictor = Predictor(sam)
+    predictor.set_image(photo(50, 100))
+    return predictor
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_points_and_boxes_are_scaled_to_the_input(predictor: Predictor, model: NotingModel) -> None:
+    predictor.predict_low_res([[[10.0, 20.0], [100.0, 0.0]]], [[1, 0]], boxes=[[0.0, 25.0, 50.0, 50.0]])
+    points, labels = model.decoded[-1]["points"]
+    torch.testing.assert_close(points, torch.tensor([[[6.4, 12.8], [64.0, 0.0]]]))
+    assert labels.tolist() == [[1, 0]]
+    torch.testing.assert_close(model.decoded[-1]["boxes"], torch.tensor([[0.0, 16.0, 32.0, 32.0]]))
+
+
+def test_each_axis_has_its_own_scale(model: NotingModel) -> None:
+    predictor = Predictor(model)
+    predictor.set_image(photo(3, 100))  # 1.92 input rows become 2
+    predictor.predict_low_res([[[50.0, 1.5]]], [[1]])
+    torch.testing.assert_close(model.decoded[-1]["points"][0], torch.tensor([[[32.0, 1.0]]]))
+
+
+def test_clicks_reuse_the_embedding(predictor: Predictor, model: NotingModel) -> None:
+    for x in range(3):
+        predictor.predict([[x, 0]], [1])
+    assert len(model.encoded) == 1
+    assert [call["embedding"] for call in model.decoded] == [1, 1, 1]
+
+
+def test_coming_back_to_a_picture_does_not_encode_it_again(predictor: Predictor, model: NotingModel) -> None:
+    first = predictor.encoded
+    predictor.set_image(photo(40, 20))
+    assert (predictor.image_hw, predictor.input_hw) == ((40, 20), (64, 32))
+    predictor.set_embedding(first)
+    assert (predictor.image_hw, predictor.input_hw) == ((50, 100), (32, 64))
+    predictor.predict(box=[0, 0, 9, 9])
+    assert model.decoded[-1]["embedding"] == 1
+    assert len(model.encoded) == 2
+
+
+def test_the_model_gets_channels_first(predictor: Predictor, model: NotingModel) -> None:
+    (pixels,) = model.encoded
+    expected = np.array(Image.fromarray(photo(50, 100)).resize((64, 32), Image.Resampling.BILINEAR))
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels, torch.from_numpy(expected).permute(2, 0, 1)[None])
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "expected"),
+    [
+        ((50, 100), (32, 64)),
+        ((100, 50), (64, 32)),
+        ((64, 64), (64, 64)),
+        ((1, 1), (64, 64)),
+        ((128, 5), (64, 3)),  # 2.5 is rounded up
+        ((128, 3), (64, 2)),  # and so is 1.5
+        ((20, 20_000), (1, 64)),  # 0.06 rows would be none
+    ],
+)
+def test_size_of_the_input(image_hw: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert resized_hw(image_hw, longest_side=64) == expected
+    assert resize_longest_side(photo(*image_hw), longest_side=64).shape == (*expected, 3)
+
+
+def test_upscaling_cuts_the_padding_off_between_two_steps(predictor: Predictor) -> None:
+    logits = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    padded = F.interpolate(logits, (64, 64), mode="bilinear")
+    expected = F.interpolate(padded[:, :, :32, :64], (50, 100), mode="bilinear")
+    assert torch.equal(predictor.upscale(logits), expected)
+
+
+def test_upscaling_keeps_a_constant(predictor: Predictor) -> None:
+    assert torch.equal(predictor.upscale(torch.full((1, 1, 16, 16), 3.0)), torch.full((1, 1, 50, 100), 3.0))
+
+
+def test_prediction_at_the_size_of_the_picture(predictor: Predictor) -> None:
+    masks, predicted_iou, logits = predictor.predict([[10, 20]], [1])
+    assert (masks.dtype, masks.shape) == (bool, (3, 50, 100))
+    assert predicted_iou.tolist() == [0.5, 0.5, 0.5]
+    assert logits.shape == (3, 16, 16)
+    assert masks[:, :, 51:].all()
+    assert not masks[:, :, :49].any()
+
+
+def test_one_mask_and_its_logits(predictor: Predictor) -> None:
+    logits, *_ = predictor.predict(box=[0, 0, 9, 9], multimask_output=False, return_logits=True)
+    assert (logits.dtype, logits.shape) == (np.float32, (1, 50, 100))
+    assert logits.min() == pytest.approx(-1.0)
+
+
+def test_mask_inputs_pass_unchanged(predictor: Predictor, model: NotingModel) -> None:
+    *_, logits = predictor.predict([[10, 20]], [1])
+    predictor.predict(mask_input=logits[:1])
+    assert torch.equal(model.decoded[-1]["masks"], torch.from_numpy(logits[None, :1]))
+    assert model.decoded[-1]["points"] is None
+
+
+def test_tensors_arrays_and_lists_are_the_same_prompt(real: Predictor) -> None:
+    as_list = real.predict_low_res([[[10, 20]]], [[1]])
+    as_array = real.predict_low_res(np.array([[[10, 20]]]), np.array([[1]], dtype=bool))
+    as_tensor = real.predict_low_res(torch.tensor([[[10.0, 20.0]]]), torch.tensor([[1]]))
+    assert torch.equal(as_list.logits, as_array.logits)
+    assert torch.equal(as_list.logits, as_tensor.logits)
+
+
+def test_prompts_with_different_numbers_of_points_give_what_they_give_alone(real: Predictor) -> None:
+    points = [[[10, 20]], [[30, 5], [70, 40], [1, 1]], [[99, 49]], [[5, 5], [6, 7]]]
+    labels = [[1], [1, 0, 1], [0], [1, 1]]
+    together = real.predict_low_res(points, labels)
+    for row, (prompt, kinds) in enumerate(zip(points, labels, strict=True)):
+        alone = real.predict_low_res([prompt], [kinds])
+        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(together.predicted_iou[row], alone.predicted_iou[0], rtol=0, atol=1e-5)
+
+
+def test_boxes_with_and_without_points(real: Predictor) -> None:
+    boxes = [[0, 0, 50, 40], [10, 10, 90, 45], [5, 5, 6, 6]]
+    together = real.predict_low_res([[], [[30, 20]], []], [[], [1], []], boxes=boxes, multimask_output=False)
+    box_alone = real.predict_low_res(None, None, boxes=boxes[2:], multimask_output=False)
+    torch.testing.assert_close(together.logits[2], box_alone.logits[0], rtol=0, atol=1e-5)
+    both = real.predict_low_res([[[30, 20]]], [[1]], boxes=boxes[1:2], multimask_output=False)
+    torch.testing.assert_close(together.logits[1], both.logits[0], rtol=0, atol=1e-5)
+
+
+def test_prediction_leaves_no_gradients(real: Predictor) -> None:
+    assert not real.predict_low_res([[[10, 20]]], [[1]]).logits.requires_grad
+
+
+def test_asking_before_an_image_is_set(model: NotingModel) -> None:
+    with pytest.raises(WaitError, match="set_image"):
+        Predictor(model).predict([[1, 2]], [1])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3), dtype=np.float32), "expected uint8 in 0..255, found float32"),
+        (np.zeros((4, 4), dtype=np.uint8), r"expected \(height, width, 3\) RGB, found shape \(4, 4\)"),
+        (np.zeros((4, 4, 4), dtype=np.uint8), r"found shape \(4, 4, 4\)"),
+        (np.zeros((3, 4, 5), dtype=np.uint8), r"found shape \(3, 4, 5\)"),
+        (np.zeros((0, 4, 3), dtype=np.uint8), r"found shape \(0, 4, 3\)"),
+        ([[0, 0, 0]], "expected a numpy array .* found list"),
+    ],
+)
+def test_what_is_no_image(predictor: Predictor, image: Any, message: str) -> None:
+    before = predictor.encoded
+    with pytest.raises(InputError, match=message):
+        predictor.set_image(image)
+    assert predictor.encoded is before
+
+
+POINT, LABEL = [[[1, 2]]], [[1]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"points": POINT, "labels": None}, "points come without labels"),
+        ({"points": None, "labels": LABEL}, "labels come without points"),
+        ({"points": None, "labels": None}, "no prompt"),
+        ({"points": [[1, 2]], "labels": [1]}, r"points: expected shape \(prompts, points, 2\), found \(1, 2\)"),
+        ({"points": [[[1, 2, 3]]], "labels": LABEL}, r"found \(1, 1, 3\)"),
+        ({"points": [[]], "labels": [[]]}, "points: expected shape"),
+        ({"points": POINT, "labels": [[1, 0]]}, r"labels: expected shape \(1, 1\), one a point, found \(1, 2\)"),
+        ({"points": POINT, "labels": [[7]]}, "labels: expected 1 .*, found 7"),
+        ({"points": POINT, "labels": [[0.5]]}, "labels: expected 1 .*, found 0.5"),
+        ({"points": [[[1, float("nan")]]], "labels": LABEL}, "points: every value must be finite"),
+        ({"points": [[["a", 2]]], "labels": LABEL}, "points: expected an array of numbers"),
+        ({"points": POINT, "labels": LABEL, "boxes": [1, 2, 3, 4]}, r"boxes: expected shape \(prompts, 4\)"),
+        ({"points": POINT, "labels": LABEL, "boxes": [[30, 5, 20, 9]]}, "ends before it starts; boxes are XYXY"),
+        ({"points": POINT, "labels": LABEL, "boxes": [[1, 2, 3, 4]] * 2}, "1 for points, 2 for boxes"),
+        ({"points": POINT, "labels": LABEL, "mask_inputs": np.zeros((1, 1, 8, 8))}, r"\(prompts, 1, 16, 16\)"),
+        ({"points": [[[1, 2]], [[1, 2], [3, 4]]], "labels": [[1]]}, "2 for points, 1 for labels"),
+        ({"points": [[[1, 2]], [[1, 2], [3, 4]]], "labels": None}, "points come without labels"),
+    ],
+)
+def test_what_is_no_prompt(predictor: Predictor, prompt: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        predictor.predict_low_res(**prompt)
