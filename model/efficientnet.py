@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from model.common import LayerNorm2d
 
 # kernel, stride, expansion, channels, repeats of EfficientNet-B0's seven stages (arXiv 1905.11946, table 1)
-_STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1))
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
 _BN_EPS = 1e-3
 
 
@@ -50,7 +58,7 @@ class SamePaddedConv2d(nn.Conv2d):
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that always uses its stored statistics: small batches would ruin them."""
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":  # noqa: ARG002
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
         return super().train(False)
 
 

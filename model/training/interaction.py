@@ -4,6 +4,7 @@ Shapes: N masks over all pictures of a batch, S side of the square input, (h, w)
 Points are (x, y) in pixels of the square input.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +34,7 @@ def plan_rounds(*, correction_points: int, mask_only_rounds: bool, generator: to
 
 @dataclass(frozen=True)
 class Prompts:
-    """What has been asked of each mask so far: coords (N, P, 2), labels (N, P) as `PromptEncoder.embed_points` reads."""
+    """What has been asked of each mask: coords (N, P, 2), labels (N, P) as `PromptEncoder.embed_points` reads them."""
 
     coords: Tensor
     labels: Tensor
@@ -100,6 +101,6 @@ def noisy_boxes(boxes: Tensor, *, side_px: int, generator: torch.Generator) -> T
     return (boxes + noise.clamp(-BOX_NOISE_MAX_PX, BOX_NOISE_MAX_PX)).clamp(0, side_px - 1)
 
 
-def resize_masks(masks: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+def resize_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Masks (N, S, S) bool at another size (N, h, w) bool: set where at least half of the pixel is covered."""
-    return F.adaptive_avg_pool2d(masks.float(), tuple(size)) >= 0.5
+    return F.adaptive_avg_pool2d(masks.float(), (size[0], size[1])) >= 0.5

@@ -1,4 +1,4 @@
-"""The training loop: encode a batch once, then prompt, predict and correct, round after round (SAM paper, appendix A)."""
+"""The training loop: encode a batch once, then prompt, predict and correct, round by round (SAM paper, appendix A)."""
 
 import json
 import time
@@ -163,7 +163,13 @@ class _Run:
         return sums, ious
 
     def _round(
-        self, image: ImageEmbedding, batch: Batch, prompts: Prompts, previous: Tensor | None, targets: Tensor, share: float
+        self,
+        image: ImageEmbedding,
+        batch: Batch,
+        prompts: Prompts,
+        previous: Tensor | None,
+        targets: Tensor,
+        share: float,
     ) -> tuple[Tensor, Tensor, float]:
         """Predict, and back-propagate `share` of the loss. Returns the logits to feed back, losses, and mean IoU.
 

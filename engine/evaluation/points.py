@@ -1,0 +1,121 @@
+"""Segmentation from simulated clicks (SAM paper, section 7.1 and appendix D.1).
+
+The first click lies in the ground-truth mask, farthest from its boundary; each further one in the error region between
+the last prediction and ground truth, farthest from that region's boundary. One click gets three masks; "confident" is
+the one with the highest predicted IoU, "oracle" the best of the three. With more clicks the model gives one mask.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from model.predictor import Predictor
+from model.training.samples import Sample, decode_masks
+
+_PROMPTS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class ClickScores:
+    """IoU of every mask after one number of clicks. confident, oracle, predicted: (N,) in [0, 1]."""
+
+    confident: np.ndarray
+    oracle: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def confident_miou(self) -> float:
+        return float(self.confident.mean())
+
+    @property
+    def oracle_miou(self) -> float:
+        return float(self.oracle.mean())
+
+    @property
+    def predicted_iou_error(self) -> float:
+        """Mean absolute difference between the IoU that the model predicted and the one it reached."""
+        return float(np.abs(self.predicted - self.confident).mean())
+
+
+def evaluate_points(
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    *,
+    clicks: Sequence[int] = (1,),
+) -> dict[int, ClickScores]:
+    """Click on every mask of every sample and measure; clicks are the numbers to report, for example (1, 2, 3, 5, 9).
+
+    Returns {number of clicks: scores}; empty where there is no mask at all.
+    """
+    found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {count: [] for count in clicks}
+    for sample in samples:
+        if sample.masks:
+            predictor.set_image(sample.image)
+        for start in range(0, len(sample.masks), _PROMPTS_AT_ONCE):
+            decoded = decode_masks(sample.masks[start : start + _PROMPTS_AT_ONCE]).astype(bool)
+            for count, scores in _click(predictor, list(np.moveaxis(decoded, 2, 0)), clicks).items():
+                found[count].append(scores)
+    return {
+        count: ClickScores(*(np.concatenate(part) for part in zip(*scores, strict=True)))
+        for count, scores in found.items()
+        if scores
+    }
+
+
+def centre_point(region: np.ndarray) -> tuple[int, int]:
+    """The pixel (x, y) of a region (H, W) bool that lies farthest from its boundary; the picture's edge is boundary.
+
+    Raises ValueError where the region is empty.
+    """
+    if not region.any():
+        raise ValueError("an empty region has no centre")
+    distance = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    row, column = np.unravel_index(distance[1:-1, 1:-1].argmax(), region.shape)
+    return int(column), int(row)
+
+
+def next_click(truth: np.ndarray, predicted: np.ndarray) -> tuple[tuple[int, int], int]:
+    """The click that corrects a prediction: a pixel (x, y) of the error region, and its label.
+
+    truth, predicted: (H, W) bool. Label 1 where the prediction misses, 0 where it spills; for a perfect prediction,
+    the centre of the mask again.
+    """
+    missed, spilled = truth & ~predicted, predicted & ~truth
+    errors = missed | spilled
+    if not errors.any():
+        return centre_point(truth), 1
+    column, row = centre_point(errors)
+    return (column, row), int(truth[row, column])
+
+
+def _click(
+    predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int]
+) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Scores (confident, oracle, predicted), each (N,), of N masks of the picture in use, after each asked count."""
+    points = np.array([[centre_point(truth)] for truth in truths], dtype=np.float32)
+    labels = np.ones((len(truths), 1), dtype=np.int64)
+    mask_inputs = None
+    scores = {}
+    for count in range(1, max(clicks) + 1):
+        low_res = predictor.predict_low_res(points, labels, mask_inputs=mask_inputs, multimask_output=count == 1)
+        masks = (predictor.upscale(low_res.logits) > predictor.sam.mask_threshold).cpu().numpy()
+        ious = np.array([[_iou(mask, truth) for mask in three] for three, truth in zip(masks, truths, strict=True)])
+        best = low_res.predicted_iou.argmax(1).cpu().numpy()
+        rows = np.arange(len(truths))
+        if count in clicks:
+            predicted = low_res.predicted_iou.cpu().numpy()[rows, best]
+            scores[count] = (ious[rows, best], ious.max(1), predicted)
+        if count < max(clicks):
+            mask_inputs = low_res.logits[torch.from_numpy(rows), torch.from_numpy(best)][:, None]
+            added = [next_click(truth, mask) for truth, mask in zip(truths, masks[rows, best], strict=True)]
+            points = np.concatenate([points, np.array([[point] for point, _ in added], dtype=np.float32)], axis=1)
+            labels = np.concatenate([labels, np.array([[label] for _, label in added])], axis=1)
+    return scores
+
+
+def _iou(first: np.ndarray, second: np.ndarray) -> float:
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0

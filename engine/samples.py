@@ -1,0 +1,95 @@
+"""COCO files as samples for training and evaluation, without a store."""
+
+import copy
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from engine.coco import CocoImage, Problem, read_coco
+from engine.images import DEFAULT_MAX_MEGAPIXELS, decode_image
+from model.training.samples import CocoRle, Sample
+from schemas.errors import InputError
+
+
+class CocoSamples:
+    """The images of COCO files that have masks; crowds and empty masks are left out (SAM paper, appendix A).
+
+    problems: what the files hold that could not be read.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], *, images_root: Path | None = None, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+    ) -> None:
+        """images_root: folder that file names are relative to; None for the folder of each file.
+
+        Raises InputError where a file is no COCO file, or where no image with a mask is left.
+        """
+        datasets = [read_coco(file, images_root=images_root) for file in files]
+        self.problems: list[Problem] = [problem for dataset in datasets for problem in dataset.problems]
+        self._max_megapixels = max_megapixels
+        self._images: list[tuple[CocoImage, list[CocoRle]]] = []
+        for image in (image for dataset in datasets for image in dataset.images):
+            masks = [_coco_rle(mask.rle.counts, image) for mask in image.masks if not mask.iscrowd]
+            if masks:
+                self._images.append((image, masks))
+        if not self._images:
+            names = ", ".join(str(file) for file in files)
+            raise InputError(f"{names}: no image with a mask in it" + _first(self.problems))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Raises InputError where the picture cannot be read or has another size than the file claims."""
+        image, masks = self._images[index]
+        picture = decode_image(image.path, max_megapixels=self._max_megapixels)
+        if picture.shape[:2] != (image.height, image.width):
+            raise InputError(
+                f"{image.path}: the picture is {picture.shape[1]}x{picture.shape[0]}, its COCO file says "
+                f"{image.width}x{image.height}; correct the file"
+            )
+        return Sample(picture, masks)
+
+    def sampled(self, *, max_masks: int | None, min_area_px: int = 1, seed: int = 0) -> "CocoSamples":
+        """The same with fewer masks: those of at least `min_area_px`, and of these a random choice over all images.
+
+        Raises InputError where no mask is left.
+        """
+        large = [
+            (number, mask)
+            for number, (_, masks) in enumerate(self._images)
+            for mask in masks
+            if coco_mask.area(mask) >= min_area_px
+        ]
+        if not large:
+            raise InputError(f"no mask has {min_area_px} px or more; lower --min-area")
+        chosen = list(range(len(large)))
+        if max_masks is not None and max_masks < len(large):
+            chosen = sorted(np.random.default_rng(seed).permutation(len(large))[:max_masks].tolist())
+        kept: dict[int, list[CocoRle]] = {}
+        for index in chosen:
+            number, mask = large[index]
+            kept.setdefault(number, []).append(mask)
+        fewer = copy.copy(self)
+        fewer._images = [(self._images[number][0], masks) for number, masks in kept.items()]
+        return fewer
+
+    def fingerprint(self) -> str:
+        """8 hex digits that change with the images' names and masks, for the card of a model trained on them."""
+        value = 0
+        for image, masks in self._images:
+            value = zlib.crc32(image.path.name.encode(), value)
+            for mask in masks:
+                value = zlib.crc32(mask["counts"], value)
+        return f"{value:08x}"
+
+
+def _coco_rle(counts: bytes, image: CocoImage) -> CocoRle:
+    return {"size": [image.height, image.width], "counts": counts}
+
+
+def _first(problems: list[Problem]) -> str:
+    return f"; first of {len(problems)} problems: {problems[0].source}: {problems[0].reason}" if problems else ""

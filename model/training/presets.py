@@ -1,0 +1,49 @@
+"""Training recipes by name, each a function that returns a whole configuration."""
+
+from collections.abc import Callable
+from typing import Any
+
+from model.training.config import Phase, TrainingConfig
+from schemas.errors import InputError
+
+
+def retrain(*, steps: int = 300, batch_size: int = 4, masks_per_image: int = 8, seed: int = 0) -> TrainingConfig:
+    """A short schedule at a low rate, for the retraining that ends every round of the engine."""
+    phase = Phase(
+        until=steps,
+        batch_size=batch_size,
+        masks_per_image=masks_per_image,
+        correction_points=1,
+        mask_only_rounds=False,
+    )
+    return TrainingConfig(
+        name="retrain",
+        phases=(phase,),
+        seed=seed,
+        lr=1e-4,
+        encoder_lr_factor=0.25,
+        schedule="cosine",
+        warmup_steps=min(20, steps // 10),
+        grad_clip=1.0,
+        dropout=0.0,
+        scale_range=(0.8, 1.4),
+        flip=True,
+        colour_jitter=0.2,
+        min_mask_frac=4e-4,
+    )
+
+
+TRAINING_PRESETS: dict[str, Callable[..., TrainingConfig]] = {"retrain": retrain}
+
+
+def training_preset(name: str, **overrides: Any) -> TrainingConfig:
+    """The recipe called `name`; overrides are the arguments of its function.
+
+    Raises InputError for an unknown name, an unknown argument or a value out of range.
+    """
+    if name not in TRAINING_PRESETS:
+        raise InputError(f"unknown training preset {name!r}; choose one of {', '.join(TRAINING_PRESETS)}")
+    try:
+        return TRAINING_PRESETS[name](**overrides)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"training preset {name!r}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,119 @@
+"""Pictures and masks that steps train on: geometry, limits, and the order of samples."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.training.augment import augment
+from model.training.batches import StepBatches
+from model.training.config import Phase, TrainingConfig
+from model.training.samples import Sample, decode_masks
+from schemas.errors import InputError
+from tests.model.training.shapes import Shapes, compress
+
+
+def _config(**changes: object) -> TrainingConfig:
+    phase = Phase(until=6, batch_size=2, masks_per_image=3, correction_points=0)
+    return TrainingConfig.model_validate({"name": "test", "phases": (phase,), "loader_workers": 0} | changes)
+
+
+def _augment(sample: Sample, **changes: object) -> tuple[np.ndarray, np.ndarray] | None:
+    settings: dict[str, object] = {
+        "side_px": 64,
+        "max_masks": 5,
+        "scale_range": (1.0, 1.0),
+        "flip": False,
+        "colour_jitter": 0.0,
+        "min_mask_frac": 0.0,
+        "max_mask_frac": 1.0,
+        "rng": np.random.default_rng(0),
+    }
+    return augment(sample, **(settings | changes))  # type: ignore[arg-type]
+
+
+def _marked(height: int, width: int) -> Sample:
+    """A picture that is white exactly where its only mask is."""
+    mask = np.zeros((height, width), dtype=bool)
+    mask[height // 4 : height // 2, width // 3 : width // 2] = True
+    return Sample(np.repeat(mask[:, :, None], 3, axis=2).astype(np.uint8) * 255, [compress(mask)])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])
+@pytest.mark.parametrize("size", [(100, 160), (160, 100), (40, 30)])
+def test_picture_and_mask_stay_together(size: tuple[int, int], scale: float, flip: bool) -> None:
+    for seed in range(5):
+        made = _augment(
+            _marked(*size), scale_range=(scale, scale), flip=flip, rng=np.random.default_rng(seed), side_px=96
+        )
+        if made is None:
+            continue  # cropped away
+        picture, masks = made
+        white = picture.mean(axis=2) > 127
+        assert np.logical_xor(white, masks[0]).sum() <= 0.06 * masks[0].sum() + 8
+
+
+def test_unscaled_pictures_are_padded_at_the_bottom_and_right_as_at_inference() -> None:
+    sample = Sample(np.full((32, 64, 3), 200, np.uint8), [compress(np.ones((32, 64), dtype=bool))])
+    made = _augment(sample)
+    assert made is not None
+    picture, masks = made
+    assert (picture[:32] == 200).all()
+    assert (picture[32:] == 0).all()
+    assert masks[0, :32].all()
+    assert not masks[0, 32:].any()
+
+
+def test_too_small_and_too_large_masks_are_left_out() -> None:
+    whole, middle, dot = (np.zeros((64, 64), dtype=bool) for _ in range(3))
+    whole[:60] = True
+    middle[10:30, 10:30] = True
+    dot[5, 5] = True
+    sample = Sample(np.zeros((64, 64, 3), np.uint8), [compress(mask) for mask in (whole, middle, dot)])
+    made = _augment(sample, min_mask_frac=0.01, max_mask_frac=0.9)
+    assert made is not None
+    assert [int(mask.sum()) for mask in made[1]] == [400]
+    assert _augment(Sample(sample.image, [compress(dot)]), min_mask_frac=0.01) is None
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    first, second = (StepBatches(Shapes(5), _config(), image_size=64) for _ in range(2))
+    other = StepBatches(Shapes(5), _config(seed=1), image_size=64)
+    assert torch.equal(first[3].images, second[3].images)
+    assert torch.equal(first[3].masks, second[3].masks)
+    assert not torch.equal(first[3].images, other[3].images)
+
+
+def test_every_sample_comes_once_an_epoch_or_as_often_as_its_weight_says() -> None:
+    class Numbered(Shapes):
+        def __getitem__(self, index: int) -> Sample:
+            seen.append(index)
+            return super().__getitem__(index)
+
+    seen: list[int] = []
+    config = _config(phases=(Phase(until=4, batch_size=2, masks_per_image=1, correction_points=0),))
+    batches = StepBatches(Numbered(3), config, image_size=64, weights=[1.0, 5.0, 2.0])
+    for step in range(4):
+        batches[step]
+    assert sorted(seen) == [0, 1, 1, 1, 1, 1, 2, 2]
+
+
+def test_phases_change_size_and_batch_and_the_stream_of_samples_goes_on() -> None:
+    phases = (
+        Phase(until=2, batch_size=1, masks_per_image=1, correction_points=0, input_size_px=32),
+        Phase(until=4, batch_size=3, masks_per_image=1, correction_points=0),
+    )
+    batches = StepBatches(Shapes(50), _config(phases=phases), image_size=64)
+    assert [tuple(batches[step].images.shape) for step in range(4)] == [(1, 3, 32, 32)] * 2 + [(3, 3, 64, 64)] * 2
+
+
+def test_nothing_to_train_on_is_said() -> None:
+    with pytest.raises(InputError, match="nothing to train on"):
+        StepBatches([], _config(), image_size=64)
+    with pytest.raises(InputError, match="lower min_mask_frac"):
+        StepBatches(Shapes(3), _config(min_mask_frac=0.99), image_size=64)[0]
+
+
+def test_shapes_are_what_they_say() -> None:
+    sample = Shapes(1)[0]
+    assert decode_masks(sample.masks).shape == (*sample.image.shape[:2], len(sample.masks))

@@ -1,0 +1,109 @@
+"""The simulated annotator, round by round."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.prompt_encoder import NOT_A_POINT
+from model.training.interaction import (
+    Prompts,
+    correction_points,
+    first_prompts,
+    mask_boxes,
+    noisy_boxes,
+    plan_rounds,
+    uniform_points,
+)
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _square(side: int = 64, *, top: int = 16, left: int = 24, height: int = 16, width: int = 8) -> torch.Tensor:
+    mask = torch.zeros(1, side, side, dtype=torch.bool)
+    mask[:, top : top + height, left : left + width] = True
+    return mask
+
+
+@given(st.integers(0, 2**31))
+def test_the_papers_plan_has_eleven_rounds(seed: int) -> None:
+    rounds = plan_rounds(correction_points=8, mask_only_rounds=True, generator=_generator(seed))
+    assert len(rounds) == 11
+    assert rounds[0] == "first"
+    assert rounds[-1] == "mask_only"
+    assert rounds.count("point") == 8
+    assert rounds[1:-1].count("mask_only") == 1
+
+
+def test_the_early_mask_only_round_comes_at_every_place_among_the_points() -> None:
+    generator = _generator()
+    places = {
+        tuple(plan_rounds(correction_points=8, mask_only_rounds=True, generator=generator)).index("mask_only")
+        for _ in range(300)
+    }
+    assert places == set(range(1, 9))
+
+
+def test_first_prompts_are_points_or_boxes_with_equal_chance() -> None:
+    masks = _square().repeat(2000, 1, 1)
+    prompts = first_prompts(masks, box_prob=0.5, generator=_generator())
+    is_box = (prompts.labels == torch.tensor([2, 3])).all(1)
+    is_point = (prompts.labels == torch.tensor([1, NOT_A_POINT])).all(1)
+    assert (is_box ^ is_point).all()
+    assert is_box.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    x, y = prompts.coords[is_point, 0].long().unbind(1)
+    assert masks[0, y, x].all()
+
+
+def test_points_are_uniform_in_the_mask() -> None:
+    mask = _square(8, top=2, left=2, height=2, width=2)
+    mask[0, 7, 7] = True
+    points = uniform_points(mask.repeat(5000, 1, 1), generator=_generator())
+    places, counts = np.unique(points.numpy(), axis=0, return_counts=True)
+    assert places.tolist() == [[2, 2], [2, 3], [3, 2], [3, 3], [7, 7]]
+    assert counts / 5000 == pytest.approx(0.2, abs=0.03)
+
+
+def test_boxes_are_tight_and_their_noise_is_a_tenth_of_the_side_at_most_20_px() -> None:
+    boxes = mask_boxes(_square(64, top=16, left=24, height=16, width=8))
+    assert boxes.tolist() == [[24, 16, 31, 31]]
+    many = torch.tensor([[100.0, 100.0, 200.0, 140.0]]).repeat(4000, 1)
+    noise = noisy_boxes(many, side_px=512, generator=_generator()) - many
+    assert noise.std(0).tolist() == pytest.approx([10, 4, 10, 4], rel=0.1)
+    large = torch.tensor([[50.0, 50.0, 450.0, 450.0]]).repeat(1000, 1)
+    assert (noisy_boxes(large, side_px=512, generator=_generator()) - large).abs().max().item() == pytest.approx(20)
+
+
+def test_a_correction_lies_in_the_error_region_and_says_what_kind_of_error_it_is() -> None:
+    truth = _square(64, top=16, left=16, height=32, width=32).repeat(400, 1, 1)
+    logits = torch.full((400, 16, 16), -5.0)  # a quarter of the side
+    logits[:, 4:12, 8:14] = 5.0  # misses the left half, spills over the right edge
+    points, labels = correction_points(truth, logits, generator=_generator())
+    columns, rows = ((points + 0.5) / 4).long().unbind(1)
+    missed = (columns >= 4) & (columns < 8)
+    spilled = (columns >= 12) & (columns < 14)
+    assert (missed ^ spilled).all()
+    assert ((rows >= 4) & (rows < 12)).all()
+    assert labels[missed].eq(1).all()
+    assert labels[spilled].eq(0).all()
+    assert missed.float().mean().item() == pytest.approx(2 / 3, abs=0.08)  # uniform: 4 columns against 2
+
+
+def test_a_perfect_prediction_gets_another_foreground_point() -> None:
+    truth = _square(64, top=16, left=16, height=32, width=32)
+    logits = torch.full((1, 16, 16), -5.0)
+    logits[:, 4:12, 4:12] = 5.0
+    points, labels = correction_points(truth, logits, generator=_generator())
+    x, y = points[0].round().long()
+    assert labels.tolist() == [1]
+    assert truth[0, y, x]
+
+
+def test_prompts_grow_by_one_point() -> None:
+    prompts = Prompts(torch.zeros(2, 2, 2), torch.tensor([[1, -1], [2, 3]]))
+    grown = prompts.add(torch.tensor([[5.0, 6.0], [7.0, 8.0]]), torch.tensor([0, 1]))
+    assert grown.coords[:, 2].tolist() == [[5, 6], [7, 8]]
+    assert grown.labels.tolist() == [[1, -1, 0], [2, 3, 1]]

@@ -1,0 +1,67 @@
+"""Losses against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from model.training.losses import dice_loss, focal_loss, interaction_loss, mask_iou
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def test_focal_loss_of_two_pixels_by_hand() -> None:
+    # Probability 0.9 where the truth is 1, and 0.2 where it is 0.
+    logits = torch.tensor([[[[_logit(0.9), _logit(0.2)]]]], dtype=torch.float64)
+    targets = torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64)
+    by_hand = (0.25 * 0.1**2 * -math.log(0.9) + 0.75 * 0.2**2 * -math.log(0.8)) / 2
+    assert focal_loss(logits, targets, alpha=0.25, gamma=2.0).item() == pytest.approx(by_hand, rel=1e-9)
+
+
+def test_focal_loss_is_per_pixel_and_not_of_the_mean() -> None:
+    """The factor weighs each pixel: a mean taken first would give another value."""
+    logits = torch.tensor([[[[_logit(0.99), _logit(0.4)]]]], dtype=torch.float64)
+    targets = torch.ones_like(logits)
+    mean_entropy = (-math.log(0.99) - math.log(0.4)) / 2
+    wrong = 0.25 * (1 - math.exp(-mean_entropy)) ** 2 * mean_entropy
+    right = 0.25 * (0.01**2 * -math.log(0.99) + 0.6**2 * -math.log(0.4)) / 2
+    assert focal_loss(logits, targets).item() == pytest.approx(right, rel=1e-9)
+    assert right != pytest.approx(wrong, rel=0.1)
+
+
+def test_dice_loss_by_hand() -> None:
+    logits = torch.tensor([[[[_logit(0.75), _logit(0.5), _logit(0.25)]]]], dtype=torch.float64)
+    targets = torch.tensor([[[[1.0, 1.0, 0.0]]]], dtype=torch.float64)
+    by_hand = 1 - (2 * (0.75 + 0.5) + 1) / (1.5 + 2 + 1)
+    assert dice_loss(logits, targets, smooth=1.0).item() == pytest.approx(by_hand, rel=1e-9)
+
+
+def test_mask_iou_counts_pixels_and_is_zero_for_two_empty_masks() -> None:
+    logits = torch.tensor([[[[1.0, 1.0, -1.0, -1.0]], [[-1.0, -1.0, -1.0, -1.0]]]])
+    targets = torch.tensor([[[[0.0, 1.0, 1.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    assert mask_iou(logits, targets).tolist() == [[pytest.approx(1 / 3), 0.0]]
+
+
+def test_only_the_mask_of_lowest_loss_gets_a_gradient() -> None:
+    truth = torch.zeros(1, 4, 4)
+    truth[0, :2] = 1
+    good, bad = torch.where(truth > 0, 3.0, -3.0), torch.where(truth > 0, -3.0, 3.0)
+    logits = torch.stack([bad, good, torch.zeros_like(good)], dim=1).requires_grad_()
+    predicted_iou = torch.tensor([[0.5, 0.25, 0.5]], requires_grad=True)
+    loss = interaction_loss(logits=logits, predicted_iou=predicted_iou, targets=truth)
+    loss.total.backward()
+    assert loss.chosen.tolist() == [1]
+    assert loss.iou.tolist() == [pytest.approx(0.75**2)]  # the mask is right: IoU 1, predicted 0.25
+    assert predicted_iou.grad is not None
+    assert predicted_iou.grad.tolist() == [[0.0, pytest.approx(2 * (0.25 - 1)), 0.0]]
+    assert logits.grad is not None
+    assert [bool(grad.abs().sum() > 0) for grad in logits.grad[0]] == [False, True, False]
+
+
+def test_total_weighs_focal_twenty_to_one() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 1, 5, 5), (torch.rand(2, 5, 5) > 0.5).float()
+    loss = interaction_loss(logits=logits, predicted_iou=torch.zeros(2, 1), targets=targets)
+    assert loss.total.item() == pytest.approx((20 * loss.focal + loss.dice + loss.iou).mean().item(), rel=1e-5)
