@@ -1,8 +1,7 @@
 """Pictures for people: masks drawn over their photograph, and many such pictures on one sheet."""
 
 import colorsys
-import os
-import tempfile
+import io
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from engine import rle as rle_codec
+from engine.files import write_atomic
 from engine.rle import Rle
 from schemas.errors import InputError
 
@@ -92,17 +92,9 @@ def contact_sheet(tiles: Sequence[tuple[Pixels, str]], columns: int, *, tile_px:
 
 def save_png(image: Pixels, path: Path) -> None:
     """Write an (H, W, 3) RGB or (H, W) grey picture; the file appears only when it is whole. Makes missing folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".png.tmp", delete=False) as file:
-        try:
-            Image.fromarray(image).save(file, format="PNG")
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, format="PNG")
+    write_atomic(path, encoded.getvalue())
 
 
 def _decoded(mask: Rle | Mask, size: tuple[int, ...]) -> Mask:
