@@ -79,6 +79,11 @@ def _receive(url: str, part: Path, *, size_bytes: int, progress: Progress | None
                         progress(done, size_bytes)
     except _ConnectionLostError as error:
         return str(error)
+    except _EndsEarlierError as error:
+        part.unlink()
+        raise InputError(
+            f"{url}: not the published file: it has {start} bytes or less, expected {size_bytes}"
+        ) from error
     return "the connection was closed"
 
 
@@ -86,10 +91,16 @@ class _ConnectionLostError(Exception):
     """The network failed; kept apart from the disk's errors, which are OSErrors just the same."""
 
 
+class _EndsEarlierError(Exception):
+    """The server's file is no longer than what is here already."""
+
+
 def _opened(request: urllib.request.Request, timeout_s: float) -> http.client.HTTPResponse:
     try:
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise _EndsEarlierError from error
         if error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
             raise InputError(f"{request.full_url}: the server answers {error.code} {error.reason}") from error
         raise _ConnectionLostError(f"the server answers {error.code} {error.reason}") from error
