@@ -131,12 +131,10 @@ def from_coco(segmentation: Any, height: int, width: int) -> Rle:
     if isinstance(segmentation, list):
         return _from_polygons(segmentation, height, width)
     if not isinstance(segmentation, dict) or "counts" not in segmentation:
-        raise InputError(
-            f"segmentation: expected an RLE with counts or a list of polygons, found {_brief(segmentation)}"
-        )
-    size = segmentation.get("size")
-    if size is not None and list(size) != [height, width]:
-        raise InputError(f"segmentation: its size {list(size)} is not that of the image, [{height}, {width}]")
+        raise InputError(f"segmentation: expected an RLE or a list of polygons, found {_brief(segmentation)}")
+    size = segmentation.get("size", [height, width])
+    if size not in ([height, width], (height, width)):
+        raise InputError(f"segmentation: its size {_brief(size)} is not that of the image, [{height}, {width}]")
     counts = segmentation["counts"]
     if isinstance(counts, str):
         try:
