@@ -16,6 +16,7 @@ from schemas.errors import InputError
 
 # decode_image has a limit of its own that knows the workspace's settings; Pillow's would warn at 89 megapixels.
 Image.MAX_IMAGE_PIXELS = None
+Image.init()  # loads all readers: one that is not loaded yet cannot be named in `formats`
 # Pillow warns of odd metadata that does not touch the pixels; one batch can hold thousands of such files.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -30,6 +31,8 @@ EXTENSIONS = {
     "GIF": "gif",
     "PPM": "ppm",
 }
+# A multi-picture JPEG has no reader of its own: the one for JPEG finds out.
+_READERS = [name for name in EXTENSIONS if name != "MPO"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 MIN_SIDE_PX = 16
 # Pictures above this are decoded one at a time, or many threads at once would need tens of gigabytes.
@@ -84,14 +87,14 @@ def decode_image_file(
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not a picture in a format that can be read ({', '.join(EXTENSIONS)})") from error
+        raise InputError(f"{name}: not a picture in a format that can be read ({', '.join(_READERS)})") from error
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: the picture is damaged or cut off: {reason}") from error
 
 
 def _decode(content: bytes, name: str, max_megapixels: float) -> DecodedImage:
-    with Image.open(io.BytesIO(content), formats=list(EXTENSIONS)) as image:
+    with Image.open(io.BytesIO(content), formats=_READERS) as image:
         extension = EXTENSIONS[str(image.format)]
         width, height = image.size
         if min(width, height) < MIN_SIDE_PX:

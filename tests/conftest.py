@@ -1,0 +1,45 @@
+"""What tests of several packages share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from engine.ingest import ingest
+from engine.store import Store
+from schemas.config import CONFIG_FILE
+from tests.pictures import write_coco
+
+# The same examples in every run, and no deadline: shared machines stall.
+settings.register_profile("house", deadline=None, derandomize=True)
+settings.load_profile("house")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of labelled photographs (bsds500, coco_mini, ...); tests that need it are skipped without it."""
+    folder = Path(os.environ.get("SAM_ENGINE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "coco_mini" / "val.json").is_file():
+        pytest.skip("needs the labelled photographs; name their folder in SAM_ENGINE_TEST_DATA")
+    return folder
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path) -> Store:
+    """A workspace with nothing in it and shards of 3 images."""
+    store = Store.create(tmp_path / "workspace")
+    (store.workspace / CONFIG_FILE).write_text("images: {shard_size: 3}\n")
+    return store
+
+
+@pytest.fixture
+def store(empty_store: Store, tmp_path: Path) -> Store:
+    """A workspace with 8 pictures of shapes (96x64) and their masks, in shards of 3; two of them held out."""
+    coco = write_coco(
+        tmp_path / "incoming", count=8, splits={n: "holdout" if n in (2, 5) else "train" for n in range(8)}
+    )
+    ingest(empty_store, [coco])
+    return empty_store
