@@ -78,7 +78,9 @@ def _region_logits(key: _Key, scale: int, label: int) -> tuple[npt.NDArray[np.fl
     inside = cv2.distanceTransform(region, cv2.DIST_L2, 5)
     outside = cv2.distanceTransform(1 - region, cv2.DIST_L2, 5)
     slope = rng.uniform(1.5, 16)
-    logits = np.clip((inside - outside) * slope, -30, 30) + _smooth_noise(rng, amplitude=2.0) + _specks(rng, region)
+    # A region without an outside is infinitely far from it.
+    distance = np.clip(inside, 0, LOW_RES) - np.clip(outside, 0, LOW_RES)
+    logits = np.clip(distance * slope, -30, 30) + _smooth_noise(rng, amplitude=2.0) + _specks(rng, region)
     iou = rng.uniform(0.82, 1.0)
     return logits.astype(np.float32), round(iou, 2) if label % 3 == 0 else iou
 

@@ -1,0 +1,294 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from engine import rle
+from engine.masks import generator as generator_module
+from engine.masks.filters import REASONS
+from engine.masks.generator import GenerationResult, MaskGenerator
+from model.predictor import LowRes, Predictor
+from schemas.errors import InputError
+from schemas.presets import GeneratorConfig, generator_preset, paper_sa1b
+from tests.peers.decoder_outputs import StandInSam
+
+Image = npt.NDArray[np.uint8]
+Answer = tuple[npt.NDArray[np.bool_], float]  # a mask of the image, and its predicted IoU
+STEEP = 8.0  # logits that no offset moves: a stability of 1
+
+
+def coordinates(height: int, width: int) -> Image:
+    """An image whose pixels say where they are, so that a crop knows its place."""
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[..., 0], image[..., 1] = np.meshgrid(np.arange(width), np.arange(height))
+    return image
+
+
+class Scripted:
+    """A predictor that gives, for a point (x, y) of the image, the answers of a script; no resolution is lost."""
+
+    def __init__(self, image: Image, script: Callable[[float, float, bool], list[Answer]]) -> None:
+        self.image_hw = image.shape[:2]
+        self.script = script
+        self.prompts: list[tuple[float, float]] = []
+        self.upscaled: list[int] = []
+        self.gain = 1.0
+
+    def set_image(self, image: Image) -> None:
+        self.hw = image.shape[:2]
+        self.x0, self.y0 = int(image[0, 0, 0]), int(image[0, 0, 1])
+
+    def predict_low_res(self, points: Tensor, labels: Tensor) -> LowRes:
+        assert points.shape == (len(labels), 1, 2)
+        logits, ious = [], []
+        for x, y in (points[:, 0] + torch.tensor([self.x0, self.y0])).tolist():
+            self.prompts.append((x, y))
+            answers = self.script(x, y, self.hw == self.image_hw)
+            window = np.s_[self.y0 : self.y0 + self.hw[0], self.x0 : self.x0 + self.hw[1]]
+            logits.append(np.stack([np.where(mask[window], STEEP, -STEEP) for mask, _ in answers]))
+            ious.append([iou for _, iou in answers])
+        return LowRes(torch.tensor(np.stack(logits), dtype=torch.float32) * self.gain, torch.tensor(ious))
+
+    def upscale(self, logits: Tensor) -> Tensor:
+        self.upscaled.append(logits.shape[0] * logits.shape[1])
+        return logits
+
+
+def box_mask(hw: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(hw, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def run(image: Image, answers: list[Answer], **settings: Any) -> GenerationResult:
+    """One point on the full image, with these answers."""
+    predictor = Scripted(image, lambda x, y, whole: answers)
+    return MaskGenerator(predictor, GeneratorConfig(**({"points_per_side": 1} | settings))).generate(image)
+
+
+def real(image: Image, preset: str = "library-default", **settings: Any) -> GenerationResult:
+    return MaskGenerator(Predictor(StandInSam()), generator_preset(preset, **settings)).generate(image)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> GenerationResult:
+    """The preset of the paper, with grids of 4, 2 and 1 points a side, on a photograph of 512 x 512."""
+    return real(skimage.data.astronaut(), "paper-sa1b", points_per_side=4)
+
+
+def test_every_mask_is_kept_or_dropped_for_one_reason(astronaut: GenerationResult) -> None:
+    prompted = 3 * (4**2 + 4 * 2**2 + 16 * 1**2)
+    assert list(astronaut.dropped) == list(REASONS)
+    assert len(astronaut.masks) + sum(astronaut.dropped.values()) == prompted
+    assert len(astronaut.masks) > 5
+    assert list(astronaut.seconds) == ["encode", "decode", "filter", "nms", "rle"]
+    assert all(seconds > 0 for seconds in astronaut.seconds.values())
+
+
+def test_what_a_mask_says_of_itself_agrees_with_its_pixels(astronaut: GenerationResult) -> None:
+    for mask in astronaut.masks:
+        pixels = rle.decode(mask.rle)
+        assert pixels.shape == (512, 512)
+        assert mask.area == pixels.sum() < 0.95 * pixels.size
+        rows, columns = np.nonzero(pixels)
+        assert mask.box_xyxy == (columns.min(), rows.min(), columns.max(), rows.max())
+        x0, y0, x1, y1 = mask.crop_box_xyxy
+        assert x0 <= mask.point_xy[0] < x1
+        assert y0 <= mask.point_xy[1] < y1
+        assert mask.predicted_iou > 0.88
+        assert mask.stability_score >= 0.95
+
+
+def test_points_lie_on_the_whole_of_every_crop() -> None:
+    # 200 x 100 px: crops of 117 x 67 at x = 0 and 83, y = 0 and 33. A grid left in crop pixels never gets beyond 117.
+    image = coordinates(100, 200)
+    predictor = Scripted(image, lambda x, y, whole: [(np.zeros((100, 200), dtype=bool), 0.0)] * 3)
+    config = GeneratorConfig(points_per_side=2, crop_n_layers=1)
+    MaskGenerator(predictor, config).generate(image)
+    whole = [(50, 25), (150, 25), (50, 75), (150, 75)]
+    top_left = [(29.25, 16.75), (87.75, 16.75), (29.25, 50.25), (87.75, 50.25)]
+    assert predictor.prompts[:8] == whole + top_left
+    assert predictor.prompts[-4:] == [(112.25, 49.75), (170.75, 49.75), (112.25, 83.25), (170.75, 83.25)]
+
+
+def test_masks_of_a_crop_come_back_in_the_frame_of_the_image() -> None:
+    image = coordinates(100, 200)
+    thing = box_mask((100, 200), 150, 60, 170, 80)
+    nothing = np.zeros_like(thing)
+
+    def script(x: float, y: float, whole: bool) -> list[Answer]:
+        return [(thing if not whole and x > 140 and y > 70 else nothing, 0.9)] * 3
+
+    predictor = Scripted(image, script)
+    result = MaskGenerator(predictor, GeneratorConfig(points_per_side=2, crop_n_layers=1)).generate(image)
+    (mask,) = result.masks
+    np.testing.assert_array_equal(rle.decode(mask.rle), thing)
+    assert mask.box_xyxy == (150, 60, 169, 79)
+    assert mask.crop_box_xyxy == (83, 33, 200, 100)
+    assert mask.point_xy == (170.75, 83.25)
+
+
+def test_of_two_crops_the_more_zoomed_one_wins() -> None:
+    image = coordinates(100, 200)
+    loose, tight = box_mask((100, 200), 25, 20, 65, 40), box_mask((100, 200), 26, 20, 64, 40)
+    nothing = np.zeros_like(loose)
+
+    def script(x: float, y: float, whole: bool) -> list[Answer]:
+        if whole:
+            return [(loose, 0.99), (nothing, 0.0), (nothing, 0.0)]
+        return [(tight if x < 60 and y < 30 else nothing, 0.9), (nothing, 0.0), (nothing, 0.0)]
+
+    predictor = Scripted(image, script)
+    result = MaskGenerator(predictor, GeneratorConfig(points_per_side=2, crop_n_layers=1)).generate(image)
+    assert [mask.predicted_iou for mask in result.masks] == [pytest.approx(0.9)]
+    assert result.dropped["duplicate_within_crop"] == 3  # the four points of the full image gave the same mask
+    assert result.dropped["duplicate_across_crops"] == 1
+
+
+def test_masks_come_best_first() -> None:
+    hw = (50, 60)
+    things = [box_mask(hw, 0, 0, 9, 9), box_mask(hw, 20, 20, 29, 29), box_mask(hw, 40, 40, 49, 49)]
+    result = run(coordinates(*hw), list(zip(things, [0.9, 0.95, 0.92], strict=True)))
+    assert [round(mask.predicted_iou, 2) for mask in result.masks] == [0.95, 0.92, 0.9]
+
+
+def test_the_full_image_is_a_mask_for_the_library_and_none_for_the_paper() -> None:
+    hw = (20, 20)
+    full, nothing = np.ones(hw, dtype=bool), np.zeros(hw, dtype=bool)
+    answers = [(full, 0.95), (nothing, 0.95), (nothing, 0.5)]
+    by_library = run(coordinates(*hw), answers)
+    assert [mask.area for mask in by_library.masks] == [400]
+    by_paper = run(coordinates(*hw), answers, max_mask_area_frac=0.95)
+    assert not by_paper.masks
+    assert (by_paper.dropped["full_image"], by_paper.dropped["stability"], by_paper.dropped["predicted_iou"]) == (
+        1,
+        1,
+        1,
+    )
+
+
+def test_a_hole_that_is_filled_may_make_a_mask_of_the_full_image() -> None:
+    hw = (40, 40)
+    nearly = np.ones(hw, dtype=bool)
+    nearly[10:19, 10:19] = False  # 81 of 1600 pixels: 94.9 % are left, all once the hole is filled
+    answers = [(nearly, 0.95), (nearly, 0.1), (nearly, 0.1)]
+    assert len(run(coordinates(*hw), answers, max_mask_area_frac=0.95).masks) == 1
+    cleaned = run(coordinates(*hw), answers, max_mask_area_frac=0.95, min_mask_region_area=100)
+    assert not cleaned.masks
+    assert cleaned.dropped["full_image"] == 1
+
+
+def test_a_small_mask_is_dropped_by_the_paper_and_kept_by_the_library() -> None:
+    hw = (60, 60)
+    small, large = box_mask(hw, 2, 2, 11, 11), box_mask(hw, 30, 30, 50, 50)
+    answers = [(small, 0.99), (large, 0.9), (large, 0.1)]
+    by_library = run(coordinates(*hw), answers, min_mask_region_area=100)
+    assert [mask.area for mask in by_library.masks] == [400, 81]  # the small one counts as changed: it comes last
+    by_paper = run(coordinates(*hw), answers, min_mask_region_area=100, drop_small_masks=True)
+    assert [mask.area for mask in by_paper.masks] == [400]
+    assert by_paper.dropped["small_region"] == 1
+
+
+def test_of_duplicates_that_cleaning_makes_the_one_that_needed_none_stays() -> None:
+    hw = (80, 80)
+    clean = box_mask(hw, 10, 10, 40, 40)
+    speckled = box_mask(hw, 10, 10, 41, 40)
+    speckled[70:73, 70:73] = True  # a speck that makes the box so large that box NMS misses the pair
+    result = run(coordinates(*hw), [(speckled, 0.99), (clean, 0.9), (clean, 0.1)], min_mask_region_area=100)
+    assert [round(mask.predicted_iou, 2) for mask in result.masks] == [0.9]
+    assert result.dropped["duplicate_after_cleaning"] == 1
+    assert result.dropped["duplicate_within_crop"] == 0
+
+
+def test_cleaning_updates_mask_area_and_box() -> None:
+    hw = (80, 80)
+    speckled = box_mask(hw, 10, 10, 40, 40)
+    speckled[70, 70] = True
+    speckled[20, 20] = False
+    (mask,) = run(coordinates(*hw), [(speckled, 0.99)] * 3, min_mask_region_area=100).masks
+    np.testing.assert_array_equal(rle.decode(mask.rle), box_mask(hw, 10, 10, 40, 40))
+    assert (mask.area, mask.box_xyxy) == (900, (10, 10, 39, 39))
+
+
+def test_empty_masks_are_dropped_even_where_no_stability_is_asked() -> None:
+    nothing = np.zeros((9, 9), dtype=bool)
+    result = run(coordinates(9, 9), [(nothing, 0.9)] * 3, stability_score_thresh=0.0)
+    assert not result.masks
+    assert result.dropped["empty"] == 3
+
+
+def test_no_confident_mask_is_an_empty_result() -> None:
+    thing = box_mask((9, 9), 1, 1, 5, 5)
+    result = run(coordinates(9, 9), [(thing, 0.5)] * 3, crop_n_layers=1, min_mask_region_area=4)
+    assert result.masks == []
+    assert result.dropped["predicted_iou"] == 3 * 5
+
+
+def test_batches_and_chunks_do_not_change_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = skimage.data.chelsea()
+    expected = real(image, points_per_side=4).masks
+    assert len(expected) > 3
+    assert real(image, points_per_side=4, points_per_batch=3).masks == expected
+    monkeypatch.setattr(generator_module, "CHUNK_PIXELS", 1)
+    assert real(image, points_per_side=4).masks == expected
+
+
+def test_only_confident_masks_come_to_full_size_and_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator_module, "CHUNK_PIXELS", 2 * 2**20)
+    image = coordinates(30, 30)
+    things = [box_mask((30, 30), 0, 0, 9, 9), box_mask((30, 30), 20, 20, 29, 29)]
+    predictor = Scripted(image, lambda x, y, whole: [(things[0], 0.9), (things[1], 0.95), (things[1], 0.3)])
+    MaskGenerator(predictor, GeneratorConfig(points_per_side=3, points_per_batch=9)).generate(image)
+    assert predictor.upscaled == [2] * 9
+
+
+def test_progress_counts_points() -> None:
+    image = coordinates(40, 40)
+    nothing = np.zeros((40, 40), dtype=bool)
+    predictor = Scripted(image, lambda x, y, whole: [(nothing, 0.0)] * 3)
+    calls: list[tuple[int, int]] = []
+    config = GeneratorConfig(points_per_side=2, points_per_batch=3, crop_n_layers=1, crop_n_points_downscale_factor=2)
+    MaskGenerator(predictor, config).generate(image, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(3, 8), (4, 8), (5, 8), (6, 8), (7, 8), (8, 8)]
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (2, 3), (1, 3000)])
+def test_tiny_pictures_work_without_crops(hw: tuple[int, int]) -> None:
+    result = real(np.full((*hw, 3), 200, dtype=np.uint8), points_per_side=2)
+    assert all(mask.rle[:2] == hw for mask in result.masks)
+    assert len(result.masks) + sum(result.dropped.values()) == 12
+
+
+def test_a_picture_too_small_for_its_crops_is_an_error() -> None:
+    with pytest.raises(InputError, match="1x1 image is too small for 2 crops a side; set crop_n_layers below 1"):
+        real(np.zeros((1, 1, 3), dtype=np.uint8), "paper-sa1b")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 5, 3), dtype=np.uint8),
+        np.zeros((5, 5), dtype=np.uint8),
+        np.zeros((5, 5, 4), dtype=np.uint8),
+        np.zeros((5, 5, 3), dtype=np.float32),
+    ],
+)
+def test_what_is_no_picture_is_an_error(image: Any) -> None:
+    with pytest.raises(InputError, match="image: expected"):
+        real(image)
+
+
+@pytest.mark.parametrize("where", ["predicted IoUs", "mask logits"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_broken_model_is_an_error_and_no_empty_result(where: str, value: float) -> None:
+    image = coordinates(30, 30)
+    thing = box_mask((30, 30), 0, 0, 9, 9)
+    predictor = Scripted(image, lambda x, y, whole: [(thing, value if where == "predicted IoUs" else 0.9)] * 3)
+    predictor.gain = value if where == "mask logits" else 1.0
+    with pytest.raises(InputError, match=f"{where} that are not finite"):
+        MaskGenerator(predictor, paper_sa1b().model_copy(update={"crop_n_layers": 0})).generate(image)
