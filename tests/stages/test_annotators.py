@@ -106,7 +106,7 @@ def test_prefilled_masks_are_kept_edited_or_deleted_by_how_well_they_show_an_obj
     assert edited.rle == region(1, 2)
     assert edited.clicks == 1
     assert edited.seconds == 1 + 2 + 1
-    assert list(edited.points)[0] == (5.0, 5.0, 1), "editing goes on from the prefilled mask's own prompt"
+    assert edited.points[0] == (5.0, 5.0, 1), "editing goes on from the prefilled mask's own prompt"
     assert kinds(work) == ["accept", "delete", "delete", "prompt", "edit"]
 
 

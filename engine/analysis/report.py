@@ -1,0 +1,189 @@
+"""The report that comes with every round: what it cost, what it brought, and what the model learned from it.
+
+The columns are those by which the SAM and SAM 2 papers describe their data engines.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from engine.store import Store
+from schemas.tables import Round
+
+SIMULATED_NOTE = (
+    "Seconds and clicks are simulated: the annotator is a program that clicks from ground truth and keeps a simulated "
+    "clock (engine.yaml, section annotator). They show how the loop behaves, not what people would need."
+)
+MIOU_NOTE = "mIoU: 1 click at the centre of each mask of the held-out images, most confident mask, no training on them."
+_COLUMNS = (
+    ("stage", "Stage"),
+    ("round", "Round"),
+    ("images", "Images"),
+    ("masks", "Masks"),
+    ("masks_per_image", "Masks / image"),
+    ("seconds_per_mask", "s / mask"),
+    ("clicks_per_mask", "Clicks / mask"),
+    ("kept", "Kept"),
+    ("edited", "Edited"),
+    ("deleted", "Deleted"),
+    ("miou_before", "mIoU before"),
+    ("miou_after", "mIoU after"),
+)
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """One round; None where there is nothing to say (nobody clicks in the fully automatic stage).
+
+    kept, edited, deleted: shares of the masks that annotators were shown ready-made.
+    """
+
+    stage: str
+    round: int
+    state: str
+    images: int | None
+    masks: int | None
+    masks_per_image: float | None
+    seconds_per_mask: float | None
+    clicks_per_mask: float | None
+    kept: float | None
+    edited: float | None
+    deleted: float | None
+    miou_before: float | None
+    miou_after: float | None
+    model_before: str
+    model_after: str
+    simulated: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    markdown: Path
+    curves: Path
+
+
+def round_reports(store: Store) -> list[RoundReport]:
+    """Reports of all rounds, in the order in which the stages and their rounds come."""
+    return [_round_report(record) for record in store.rounds()]
+
+
+def as_table(reports: Sequence[RoundReport]) -> Table:
+    """A table for the terminal."""
+    table = Table(title="Rounds")
+    for _, title in _COLUMNS:
+        table.add_column(title, justify="left" if title == "Stage" else "right")
+    for report in reports:
+        table.add_row(*_cells(report))
+    if any(report.simulated for report in reports):
+        table.caption = "s and clicks are simulated"
+    return table
+
+
+def as_markdown(reports: Sequence[RoundReport]) -> str:
+    """The same table as Markdown, with what its figures mean."""
+    titles = [title for _, title in _COLUMNS]
+    lines = ["# Rounds", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    lines += [f"| {' | '.join(_cells(report))} |" for report in reports]
+    lines += ["", MIOU_NOTE]
+    if any(report.simulated for report in reports):
+        lines += ["", SIMULATED_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(store: Store) -> ReportFiles:
+    """Write reports/rounds.md and reports/rounds.png of the workspace.
+
+    Each file is replaced whole: a reader never sees half of one.
+    """
+    reports = round_reports(store)
+    folder = store.workspace / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = ReportFiles(folder / "rounds.md", folder / "rounds.png")
+    markdown, curves = (path.with_name(f".{path.stem}.tmp{path.suffix}") for path in (files.markdown, files.curves))
+    markdown.write_text(as_markdown(reports), encoding="utf-8")
+    markdown.replace(files.markdown)
+    draw_curves(reports).savefig(curves, dpi=120)
+    curves.replace(files.curves)
+    return files
+
+
+def draw_curves(reports: Sequence[RoundReport]) -> Figure:
+    """Four curves over the rounds: seconds and clicks per mask, masks per image, mIoU before and after retraining."""
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    labels = [f"{report.stage.replace('_', ' ')}\n{report.round}" for report in reports]
+    panels = (
+        ("Seconds per mask" + _simulated_suffix(reports), {"": [report.seconds_per_mask for report in reports]}),
+        ("Clicks per mask" + _simulated_suffix(reports), {"": [report.clicks_per_mask for report in reports]}),
+        ("Masks per image", {"": [report.masks_per_image for report in reports]}),
+        (
+            "mIoU at 1 click, held-out images",
+            {
+                "before retraining": [report.miou_before for report in reports],
+                "after": [report.miou_after for report in reports],
+            },
+        ),
+    )
+    for axes, (title, curves) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        for name, values in curves.items():
+            axes.plot(range(len(values)), [float("nan") if v is None else v for v in values], marker="o", label=name)
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks(range(len(labels)), labels, fontsize=7)
+        axes.set_xlim(-0.5, max(len(labels), 1) - 0.5)
+        axes.grid(alpha=0.3)
+        if len(curves) > 1:
+            axes.legend(fontsize=8)
+        else:
+            axes.set_ylim(bottom=0)
+    return figure
+
+
+def _simulated_suffix(reports: Sequence[RoundReport]) -> str:
+    return " (simulated)" if any(report.simulated for report in reports) else ""
+
+
+def _round_report(record: Round) -> RoundReport:
+    metrics = record.metrics
+    same_name = (
+        "images",
+        "masks",
+        "masks_per_image",
+        "seconds_per_mask",
+        "clicks_per_mask",
+        "miou_before",
+        "miou_after",
+    )
+    return RoundReport(
+        stage=record.stage,
+        round=record.round,
+        state=record.state,
+        kept=metrics.get("prefilled_kept_frac"),
+        edited=metrics.get("prefilled_edited_frac"),
+        deleted=metrics.get("prefilled_deleted_frac"),
+        model_before=record.model_before,
+        model_after=record.model_after,
+        simulated="simulated" in metrics.get("annotators", ()),
+        **{name: metrics.get(name) for name in same_name},
+    )
+
+
+def _cells(report: RoundReport) -> list[str]:
+    return [_cell(key, getattr(report, key)) for key, _ in _COLUMNS]
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key == "stage":
+        return str(value).replace("_", " ")
+    if key in ("kept", "edited", "deleted"):
+        return f"{value:.0%}"
+    if key.startswith("miou"):
+        return f"{value:.3f}"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,46 @@
+"""What a round cost and brought, counted from its masks and events."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+AUTOMATIC, CORRECTED = "automatic", "automatic_corrected"
+GENERATOR = "generator"  # the annotator of masks that nobody looked at
+
+
+def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> dict[str, Any]:
+    """Count a round from its rows of a masks table and of `events`; images: how many the round had.
+
+    seconds_per_mask and clicks_per_mask are means over the masks that annotators made or corrected; masks that were
+    kept as the model made them are left out, as in the paper (section 4). annotator_s is all the time there was,
+    reviewing and skipping included. prefilled_*_frac are shares of the masks that annotators were shown ready-made.
+    Keys whose value would be a mean over nothing are left out.
+    """
+    origins = np.asarray(masks["origin"].to_pylist(), dtype=object)
+    by_people = np.asarray(masks["annotator"].to_pylist(), dtype=object) != GENERATOR
+    worked = origins != AUTOMATIC
+    statistics: dict[str, Any] = {"images": images, "masks": len(masks)}
+    if images:
+        statistics["masks_per_image"] = len(masks) / images
+    if worked.any():
+        statistics["seconds_per_mask"] = float(masks["seconds"].to_numpy()[worked].mean())
+        statistics["clicks_per_mask"] = float(masks["clicks"].to_numpy()[worked].mean())
+    kinds = Counter(events["kind"].to_pylist())
+    statistics["annotator_s"] = float(events["seconds"].to_numpy().sum()) if len(events) else 0.0
+    statistics["drawn"] = kinds["draw"]
+    statistics["annotators"] = sorted(set(events["annotator"].to_pylist()))
+    return statistics | _prefilled_shares(Counter(origins[by_people].tolist()), deleted=kinds["delete"])
+
+
+def _prefilled_shares(origins: "Counter[str]", *, deleted: int) -> dict[str, Any]:
+    shown = origins[AUTOMATIC] + origins[CORRECTED] + deleted
+    if not shown:
+        return {}
+    return {
+        "prefilled": shown,
+        "prefilled_kept_frac": origins[AUTOMATIC] / shown,
+        "prefilled_edited_frac": origins[CORRECTED] / shown,
+        "prefilled_deleted_frac": deleted / shown,
+    }

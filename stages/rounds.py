@@ -1,0 +1,226 @@
+"""A stage is a state machine over the store, moved by a tick: look at the state, do the next step, stop.
+
+A round goes open -> annotated -> retrained. A cron run, a person and a flow can all move it; nothing has to stay alive
+in between, and a step that was killed is done again without redoing the shards that are committed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+
+from engine.analysis.report import write_report
+from engine.analysis.statistics import round_statistics
+from engine.delta import rows_where
+from engine.store import Store
+from model.registry import find_model, list_models, model_roots
+from schemas.config import STAGES, EngineConfig, Stage, load_config
+from schemas.errors import InputError, WaitError
+from schemas.tables import Round
+from stages.assisted_manual import AssistedManualWorker
+from stages.fully_automatic import FullyAutomaticWorker
+from stages.progress import Progress, silent
+from stages.retraining import retrain
+from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
+from stages.semi_automatic import SemiAutomaticWorker
+from stages.workers import ShardOutcome, ShardWorker, images_by_shard, serial
+
+Action = Literal["open", "annotate", "generate", "retrain", "wait", "none"]
+WORKERS: dict[Stage, type[ShardWorker]] = {
+    "assisted_manual": AssistedManualWorker,
+    "semi_automatic": SemiAutomaticWorker,
+    "fully_automatic": FullyAutomaticWorker,
+}
+
+
+class MapShards(Protocol):
+    """Applies a worker to shards, in any order and place; gives the outcomes back."""
+
+    def __call__(self, function: Callable[[str], ShardOutcome], shards: Sequence[str], /) -> Sequence[ShardOutcome]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a stage does next. message: for people; with "wait", what is missing and the command for it."""
+
+    stage: Stage
+    action: Action
+    round: int
+    message: str
+    image_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TickResult:
+    """What a tick did. state: "advanced" where there may be more to do, "done" where the stage has nothing left."""
+
+    stage: Stage
+    action: Action
+    round: int
+    message: str
+    state: Literal["advanced", "done"]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def parse_stage(name: str) -> Stage:
+    """A stage by name, with "-" or "_". Raises InputError naming the stages there are."""
+    wanted = name.replace("-", "_")
+    for stage in STAGES:
+        if wanted == stage:
+            return stage
+    raise InputError(f"unknown stage {name!r}; choose one of {', '.join(STAGES)}")
+
+
+def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress: Progress = silent) -> TickResult:
+    """Do the next step of a stage: open a round, annotate or generate its shards, or retrain.
+
+    Raises WaitError, naming what is missing and the command for it, where the stage may not go on yet.
+    """
+    step = next_step(store, stage)
+    if step.action == "wait":
+        raise WaitError(step.message)
+    if step.action == "none":
+        return TickResult(stage, "none", step.round, step.message, "done")
+    if step.action == "open":
+        message = _open(store, step)
+    elif step.action == "retrain":
+        message = _retrain(store, step, progress)
+    else:
+        message = _annotate(store, step, map_shards, progress)
+    return TickResult(stage, step.action, step.round, message, "advanced")
+
+
+def next_step(store: Store, stage: Stage) -> Step:
+    """Look at the store and say what the stage does next; changes nothing."""
+    config = load_config(store.workspace)
+    rounds = store.rounds()
+    own = [record for record in rounds if record.stage == stage]
+    current = own[-1] if own else None
+    if current and current.state == "open":
+        action: Action = "generate" if stage == "fully_automatic" else "annotate"
+        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images")
+    if current and current.state == "annotated":
+        return Step(stage, "retrain", current.round, "retrain on the masks so far")
+    missing = None if own else _missing_before(store, config, stage, rounds)
+    if missing:
+        return Step(stage, "wait", 0, missing)
+    number = len(own) + 1
+    image_ids = tuple(images_of_next_round(store, config, stage, rounds))
+    if image_ids:
+        return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
+    if not own and stage == "assisted_manual":
+        return Step(stage, "wait", 0, _no_image_to_start_with(store))
+    return Step(stage, "none", len(own), _why_done(config, stage, len(own)))
+
+
+def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:
+    """Whether a stage is through: its rounds are retrained, and no further one is due or has images."""
+    own = [record for record in rounds if record.stage == stage]
+    if any(record.state != "retrained" for record in own):
+        return False
+    if stage == "assisted_manual" and not own:
+        return False
+    return not images_of_next_round(store, config, stage, rounds)
+
+
+def model_for(config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str:
+    """The model a round of this stage starts from: that of the last retraining before it, else the start model.
+
+    The fully automatic stage always generates with the model of the people's stages, so that all its masks are alike.
+    """
+    upto = [name for name in STAGES[: STAGES.index(stage) + 1] if name != "fully_automatic"]
+    trained = [record.model_after for record in rounds if record.stage in upto and record.model_after]
+    return trained[-1] if trained else config.model.start
+
+
+def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str | None:
+    """What must happen before the first round of a stage; None where nothing is missing."""
+    for earlier in STAGES[: STAGES.index(stage)]:
+        if not is_finished(store, config, earlier, rounds):
+            done = sum(record.stage == earlier and record.state == "retrained" for record in rounds)
+            return (
+                f"{stage} needs the model that is retrained at the end of {earlier}, which has finished {done} of "
+                f"{rounds_of(config, earlier)} rounds; run: sam-engine run {earlier} {store.workspace} --until-done"
+            )
+    model = model_for(config, stage, rounds)
+    if stage != "assisted_manual" and model not in {
+        info.model_id for info in list_models(model_roots(store.workspace))
+    }:
+        return (
+            f"{stage} needs model {model}, which the last retraining made, but it is not in {store.workspace}/models; "
+            "put its folder back"
+        )
+    return None
+
+
+def _open(store: Store, step: Step) -> str:
+    config = load_config(store.workspace)
+    start = find_model(model_for(config, step.stage, store.rounds()), model_roots(store.workspace))
+    store.put_round(Round(step.stage, step.round, step.image_ids, "open", model_before=start.model_id))
+    return f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
+
+
+def _annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress) -> str:
+    record = _record(store, step)
+    shards = images_by_shard(store, record.image_ids)
+    worker = WORKERS[step.stage](store.workspace, step.round, progress)
+    outcomes = map_shards(worker, list(shards))
+    metrics = _statistics(store, record, list(shards))
+    store.put_round(replace(record, state="annotated", metrics=metrics))
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    return (
+        f"{metrics['masks']} masks on {metrics['images']} images"
+        + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
+        + (" (simulated annotator)" if step.stage in PEOPLE_STAGES else "")
+    )
+
+
+def _retrain(store: Store, step: Step, progress: Progress) -> str:
+    record = _record(store, step)
+    trained = retrain(store, load_config(store.workspace), record, progress)
+    metrics = record.metrics | trained.metrics
+    store.put_round(replace(record, state="retrained", model_after=trained.model_id, metrics=metrics))
+    write_report(store)
+    if "miou_after" not in metrics:
+        return f"model {trained.model_id}; no image is held out, so it was not measured"
+    return (
+        f"model {trained.model_id}; mIoU at 1 click on {metrics['holdout_images']} held-out images "
+        f"{metrics['miou_before']:.3f} -> {metrics['miou_after']:.3f}"
+    )
+
+
+def _record(store: Store, step: Step) -> Round:
+    return next(record for record in store.rounds(step.stage) if record.round == step.round)
+
+
+def _statistics(store: Store, record: Round, shards: Sequence[str]) -> dict[str, Any]:
+    def read(table: str) -> pa.Table:
+        parts = [store.read_shard(table, shard, round=record.round) for shard in shards]
+        return rows_where(pa.concat_tables(parts), stage=record.stage)
+
+    return round_statistics(read(record.stage), read("events"), images=len(record.image_ids))
+
+
+def _no_image_to_start_with(store: Store) -> str:
+    count = store.counts()["images"]
+    command = f"sam-engine ingest {store.workspace} SOURCE..."
+    if count == 0:
+        return f"{store.workspace} has no images; run: {command}"
+    return (
+        f"none of the {count} images of {store.workspace} has ground truth outside the holdout, which the simulated "
+        f"annotator clicks from; add a COCO json with masks: {command}"
+    )
+
+
+def _why_done(config: EngineConfig, stage: Stage, rounds: int) -> str:
+    if stage == "fully_automatic":
+        return "all images have automatic masks, and the model is retrained on them"
+    if rounds >= rounds_of(config, stage):
+        return f"all {rounds} rounds are done"
+    return (
+        f"ended early after {rounds} of {rounds_of(config, stage)} rounds: no image with ground truth is left that is "
+        "neither annotated nor held out"
+    )

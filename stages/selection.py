@@ -1,0 +1,85 @@
+"""Which images a round takes."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.store import Store
+from schemas.config import EngineConfig, Stage
+from schemas.tables import Round
+
+PEOPLE_STAGES: tuple[Stage, Stage] = ("assisted_manual", "semi_automatic")
+
+
+def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> list[int]:
+    """The images that the next round of a stage takes; empty where none is left.
+
+    rounds: of all stages so far. People get images that nobody annotated yet and that are not held out; the simulated
+    annotator only those with ground truth. The fully automatic stage takes every image it has not had.
+    """
+    images = store.images()
+    if stage == "fully_automatic":
+        return _without(images, _taken(rounds, (stage,)))
+    free = _without(images.filter(_can_be_annotated(images)), _taken(rounds, PEOPLE_STAGES))
+    done = {people: sum(record.stage == people for record in rounds) for people in PEOPLE_STAGES}
+    count = share_of_images(
+        len(free),
+        rounds_left=rounds_of(config, stage) - done[stage],
+        images_per_round=_images_per_round(config, stage),
+        later_rounds_left=rounds_of(config, "semi_automatic") - done["semi_automatic"]
+        if stage == PEOPLE_STAGES[0]
+        else 0,
+        later_images_per_round=config.semi_automatic.images_per_round,
+        first_round=done[stage] == 0,
+    )
+    return free[:count]
+
+
+def share_of_images(
+    free: int,
+    *,
+    rounds_left: int,
+    images_per_round: int,
+    later_rounds_left: int,
+    later_images_per_round: int,
+    first_round: bool,
+) -> int:
+    """How many of `free` images the next of a stage's rounds takes.
+
+    With plenty: images_per_round. With fewer than all rounds that are left could take, equal shares of what there is,
+    so that each round, of the later people's stage too, gets something; the last image is left to that stage.
+    """
+    rounds = rounds_left + later_rounds_left
+    if rounds_left <= 0 or free == 0:
+        return 0
+    if free >= rounds_left * images_per_round + later_rounds_left * later_images_per_round:
+        return images_per_round
+    if later_rounds_left and free == 1 and not first_round:
+        return 0
+    return min(images_per_round, -(-free // rounds))
+
+
+def rounds_of(config: EngineConfig, stage: Stage) -> int:
+    """How many rounds of a people's stage the configuration asks for."""
+    return config.assisted_manual.rounds if stage == "assisted_manual" else config.semi_automatic.rounds
+
+
+def _images_per_round(config: EngineConfig, stage: Stage) -> int:
+    return (
+        config.assisted_manual.images_per_round
+        if stage == "assisted_manual"
+        else config.semi_automatic.images_per_round
+    )
+
+
+def _can_be_annotated(images: pa.Table) -> pa.ChunkedArray:
+    return pc.and_(pc.equal(images["split"], "train"), images["has_ground_truth"])
+
+
+def _taken(rounds: Sequence[Round], stages: Sequence[Stage]) -> set[int]:
+    return {image_id for record in rounds if record.stage in stages for image_id in record.image_ids}
+
+
+def _without(images: pa.Table, taken: set[int]) -> list[int]:
+    return [image_id for image_id in images["image_id"].to_pylist() if image_id not in taken]

@@ -1,0 +1,155 @@
+"""The worker that does one shard of a round: the same in this process, in a thread of a flow or on another machine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from engine.masks.generator import GenerationResult, MaskGenerator
+from engine.rows import content_key
+from engine.store import Store
+from model.predictor import Predictor
+from model.registry import load_model, model_roots
+from schemas.config import EngineConfig, ModelConfig, Stage, load_config
+from schemas.errors import InputError
+from schemas.tables import Round, table_of
+from stages.progress import Progress, silent
+from stages.records import ShardRows
+
+Result = TypeVar("Result")
+# Part of every shard's key: raise it when the same inputs would give other rows.
+WORK_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """A shard that is committed. skipped: it was so already, and nothing was done."""
+
+    shard: str
+    images: int
+    skipped: bool
+
+
+def serial(function: Callable[[str], Result], shards: Sequence[str]) -> list[Result]:
+    """Do one shard after the other, here. The simplest of the ways to map work over shards."""
+    return [function(shard) for shard in shards]
+
+
+class ShardWorker(ABC):
+    """Does shards of one round: `worker(shard)` makes and commits a shard's rows, or finds them committed.
+
+    It can be pickled; the store is opened and the model loaded in the process that works, once.
+    """
+
+    stage: Stage
+
+    def __init__(self, workspace: Path, round: int, progress: Progress = silent) -> None:
+        self.workspace = workspace
+        self.round = round
+        self.progress = progress
+        self._images_done = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.workspace, self.round))
+
+    @abstractmethod
+    def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
+        """The rows of these images of a shard; `pictures` loads them."""
+
+    @abstractmethod
+    def settings(self, shard: str) -> Sequence[object]:
+        """Everything besides round, images and model that the rows of a shard follow from."""
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.workspace)
+
+    @cached_property
+    def config(self) -> EngineConfig:
+        return load_config(self.workspace)
+
+    @cached_property
+    def record(self) -> Round:
+        return next(record for record in self.store.rounds(self.stage) if record.round == self.round)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return load_predictor(self.workspace, self.record.model_before, self.config.model)
+
+    @cached_property
+    def images_by_shard(self) -> dict[str, list[int]]:
+        return images_by_shard(self.store, self.record.image_ids)
+
+    def __call__(self, shard: str) -> ShardOutcome:
+        image_ids = self.images_by_shard[shard]
+        key = self.key(shard)
+        if self.store.committed(self.stage, shard, round=self.round) == key:
+            self._count(len(image_ids))
+            return ShardOutcome(shard, len(image_ids), skipped=True)
+        self._commit(shard, self.make_rows(shard, image_ids), key)
+        return ShardOutcome(shard, len(image_ids), skipped=False)
+
+    def pictures(self, image_ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Load images one by one, (H, W, 3) uint8 RGB; each counts as done when the next is asked for."""
+        for image_id in image_ids:
+            yield image_id, self.store.load_image(image_id)
+            self._count(1)
+
+    def _count(self, images: int) -> None:
+        self._images_done += images
+        self.progress(f"{self.stage} round {self.round}", self._images_done, len(self.record.image_ids))
+
+    def key(self, shard: str) -> str:
+        """The content key of a shard's work: equal keys, equal rows."""
+        record = self.record
+        return content_key(
+            WORK_VERSION,
+            self.stage,
+            self.round,
+            self.images_by_shard[shard],
+            record.model_before,
+            self.config.seed,
+            *self.settings(shard),
+        )
+
+    def _commit(self, shard: str, rows: ShardRows, key: str) -> None:
+        """Masks last: once they are there the shard counts as done, so all else must be there by then."""
+        for table, of_table in (("events", rows.events), ("generation", rows.generation)):
+            records = table_of(table, of_table)
+            self.store.replace_shard(table, shard, records, stage=self.stage, round=self.round, key=key)
+        masks = table_of(self.stage, list(rows.masks.values()))
+        self.store.replace_shard(self.stage, shard, masks, round=self.round, key=key)
+
+
+def generate_named(generator: MaskGenerator, image: np.ndarray, image_id: int) -> GenerationResult:
+    """The masks of an image of the workspace; an InputError also says which image it was."""
+    try:
+        return generator.generate(image)
+    except InputError as error:
+        raise InputError(f"image {image_id}: {error}") from error
+
+
+def images_by_shard(store: Store, image_ids: Sequence[int]) -> dict[str, list[int]]:
+    """Image ids grouped by shard, both in order."""
+    grouped: dict[str, list[int]] = {}
+    for image_id in sorted(image_ids):
+        grouped.setdefault(store.shard_of(image_id), []).append(image_id)
+    return dict(sorted(grouped.items()))
+
+
+def load_predictor(workspace: Path, model: str, config: ModelConfig) -> Predictor:
+    """A predictor for a model by name or id. Raises InputError where there is no such model."""
+    sam, _ = load_model(model, model_roots(workspace), device=device_of(config))
+    return Predictor(sam)
+
+
+def device_of(config: ModelConfig) -> str:
+    """cpu or cuda; "auto" takes CUDA where it is there."""
+    if config.device != "auto":
+        return config.device
+    return "cuda" if torch.cuda.is_available() else "cpu"

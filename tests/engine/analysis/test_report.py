@@ -1,0 +1,95 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from engine.analysis.report import SIMULATED_NOTE, as_markdown, as_table, draw_curves, round_reports, write_report
+from engine.store import Store
+from schemas.tables import Round
+
+FIRST = Round(
+    "assisted_manual",
+    1,
+    (1, 2),
+    "retrained",
+    "aaaa",
+    "bbbb",
+    {
+        "images": 2,
+        "masks": 7,
+        "masks_per_image": 3.5,
+        "seconds_per_mask": 12.34,
+        "clicks_per_mask": 2.5,
+        "annotators": ["simulated"],
+        "miou_before": 0.25,
+        "miou_after": 0.5,
+    },
+)
+SECOND = Round(
+    "semi_automatic",
+    1,
+    (3,),
+    "annotated",
+    "bbbb",
+    metrics={
+        "images": 1,
+        "masks": 4,
+        "prefilled_kept_frac": 0.5,
+        "prefilled_edited_frac": 0.125,
+        "annotators": ["ann"],
+    },
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.create(tmp_path / "workspace")
+    for record in (SECOND, FIRST):
+        store.put_round(record)
+    return store
+
+
+def test_rounds_come_in_the_order_of_the_stages(store: Store) -> None:
+    first, second = round_reports(store)
+    assert (first.stage, first.seconds_per_mask, first.miou_after, first.simulated) == (
+        "assisted_manual",
+        12.34,
+        0.5,
+        True,
+    )
+    assert (second.kept, second.edited, second.deleted, second.miou_before) == (0.5, 0.125, None, None)
+    assert second.simulated is False
+
+
+def test_the_table_in_markdown(store: Store) -> None:
+    lines = as_markdown(round_reports(store)).splitlines()
+    assert "| assisted manual | 1 | 2 | 7 | 3.5 | 12.3 | 2.5 | - | - | - | 0.250 | 0.500 |" in lines
+    assert "| semi automatic | 1 | 1 | 4 | - | - | - | 50% | 12% | - | - | - |" in lines
+    assert SIMULATED_NOTE in lines
+
+
+def test_what_people_did_is_not_called_simulated(store: Store) -> None:
+    people = round_reports(store)[1:]
+    assert "simulated" not in as_markdown(people).lower()
+    assert "simulated" not in "".join(axes.get_title() for axes in draw_curves(people).axes)
+
+
+def test_the_table_for_the_terminal(store: Store) -> None:
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(as_table(round_reports(store)))
+    text = console.export_text()
+    assert "assisted manual" in text
+    assert "0.500" in text
+    assert "simulated" in text
+
+
+def test_the_files_are_replaced_whole(store: Store) -> None:
+    files = write_report(store)
+    assert files.markdown.read_text().startswith("# Rounds")
+    assert files.curves.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in files.markdown.parent.iterdir()) == ["rounds.md", "rounds.png"]
+
+
+def test_a_workspace_without_rounds_has_an_empty_report(tmp_path: Path) -> None:
+    assert write_report(Store.create(tmp_path / "empty")).curves.is_file()

@@ -1,0 +1,57 @@
+import pytest
+
+from engine import rle as rle_codec
+from engine.analysis.statistics import round_statistics
+from engine.rows import mask_row
+from schemas.tables import TABLES, table_of
+
+WHERE = {"image_id": 1, "shard": "000000", "stage": "semi_automatic", "round": 1}
+
+
+def masks(*rows: tuple[str, float, int], annotator: str = "simulated"):  # type: ignore[no-untyped-def]
+    """A masks table of (origin, seconds, clicks)."""
+    made = [
+        mask_row(
+            rle_codec.Rle(4, 4, b"0`0"), **WHERE, origin=origin, annotator=annotator, seconds=seconds, clicks=clicks
+        )
+        for origin, seconds, clicks in rows
+    ]
+    return table_of("semi_automatic", made)
+
+
+def events(*kinds: tuple[str, float]):  # type: ignore[no-untyped-def]
+    made = [
+        {**WHERE, "event_id": number, "annotator": "simulated", "kind": kind, "at_s": 0.0, "seconds": seconds}
+        | {"mask_id": 0, "detail": "{}"}
+        for number, (kind, seconds) in enumerate(kinds)
+    ]
+    return table_of("events", made)
+
+
+def test_a_round_counted_by_hand() -> None:
+    found = round_statistics(
+        masks(("automatic", 1, 0), ("automatic", 1, 0), ("automatic_corrected", 6, 2), ("manual", 10, 4)),
+        events(("accept", 1), ("delete", 1.5), ("prompt", 2), ("draw", 34)),
+        images=2,
+    )
+    assert found["masks_per_image"] == 2
+    assert found["seconds_per_mask"] == pytest.approx(8), "masks that were kept as they were do not count"
+    assert found["clicks_per_mask"] == pytest.approx(3)
+    assert found["annotator_s"] == pytest.approx(38.5)
+    assert found["drawn"] == 1
+    assert found["prefilled"] == 4
+    assert found["prefilled_kept_frac"] == 0.5
+    assert found["prefilled_edited_frac"] == found["prefilled_deleted_frac"] == 0.25
+
+
+def test_nobody_was_shown_what_the_generator_made() -> None:
+    found = round_statistics(masks(("automatic", 0, 0), annotator="generator"), events(), images=1)
+    assert "prefilled" not in found
+    assert "seconds_per_mask" not in found
+    assert found["annotators"] == []
+
+
+def test_an_empty_round() -> None:
+    found = round_statistics(TABLES["semi_automatic"].empty_table(), events(), images=0)
+    assert found["masks"] == 0
+    assert "masks_per_image" not in found
