@@ -35,6 +35,12 @@ def pair(request: pytest.FixtureRequest) -> tuple[Sam, Any]:
 
 
 @pytest.fixture(scope="module")
+def vit_pair() -> tuple[Sam, Any]:
+    """For what does not depend on the encoder."""
+    return ours_and_published(SMALL_VIT, seed=4)
+
+
+@pytest.fixture(scope="module")
 def on_photo(pair: tuple[Sam, Any]) -> tuple[Predictor, Any]:
     """Both predictors with an upright photograph of odd size, which the small ViT shrinks and TinyViT enlarges."""
     return predictors(pair, np.ascontiguousarray(data.astronaut()[:301, 100:317]))
@@ -76,9 +82,9 @@ def test_low_resolution_logits_and_predicted_iou(
     [np.s_[40:77, 30:290], np.s_[:, :], np.s_[:100, 50:53], np.s_[7:8, 9:10]],
     ids=["wide", "square", "narrow", "one pixel"],
 )
-def test_predictor_from_picture_to_masks(pair: tuple[Sam, Any], crop: tuple[slice, slice]) -> None:
+def test_predictor_from_picture_to_masks(vit_pair: tuple[Sam, Any], crop: tuple[slice, slice]) -> None:
     image = np.ascontiguousarray(data.astronaut()[crop])
-    predictor, peer_predictor = predictors(pair, image)
+    predictor, peer_predictor = predictors(vit_pair, image)
     height, width = image.shape[:2]
     points = np.array([[0.3 * width, 0.6 * height], [0.9 * width, 0.1 * height]])
     box = np.array([0.1, 0.2, 0.8, 0.9]) * [width, height, width, height]
@@ -95,8 +101,8 @@ def test_a_second_click_on_the_mask_of_the_first(on_photo: tuple[Predictor, Any]
     assert_same_prediction(*on_photo, second | {"multimask_output": False})
 
 
-def test_prompts_over_a_batch_of_images_equal_each_image_alone(pair: tuple[Sam, Any]) -> None:
-    ours, peer = pair
+def test_prompts_over_a_batch_of_images_equal_each_image_alone(vit_pair: tuple[Sam, Any]) -> None:
+    ours, peer = vit_pair
     pixels = torch.randn(2, 3, ours.image_size, ours.image_size, generator=torch.Generator().manual_seed(1))
     coords, labels = torch.from_numpy(POINTS).float(), torch.from_numpy(LABELS)
     with torch.no_grad():
