@@ -1,0 +1,38 @@
+"""Generated masks as an SA-1B record."""
+
+from collections.abc import Iterable
+
+from engine import rle
+from engine.masks.generator import GeneratedMask
+from engine.rows import mask_id
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, annotation_record, image_record
+
+
+def sa1b_record(
+    masks: Iterable[GeneratedMask], *, image_id: int, file_name: str, height: int, width: int
+) -> Sa1bRecord:
+    """The record of a picture of height x width pixels and the masks that were generated for it.
+
+    A mask's id follows from the picture's and its pixels, so that records of many pictures can be put together; of
+    masks that are equal pixel for pixel the first is written. Boxes are COCO's: pycocotools finds the same.
+    """
+    annotations: dict[int, Sa1bAnnotation] = {}
+    for mask in masks:
+        annotation_id = mask_id(image_id, "generate", 0, mask.rle.counts)
+        annotations.setdefault(
+            annotation_id,
+            annotation_record(
+                annotation_id=annotation_id,
+                height=mask.rle.height,
+                width=mask.rle.width,
+                counts=mask.rle.counts,
+                area=mask.area,
+                box_xyxy=rle.box_xyxy(mask.rle).tolist(),
+                predicted_iou=mask.predicted_iou,
+                stability_score=mask.stability_score,
+                crop_box_xyxy=mask.crop_box_xyxy,
+                points=[mask.point_xy],
+            ),
+        )
+    image = image_record(image_id=image_id, width=width, height=height, file_name=file_name)
+    return Sa1bRecord(image=image, annotations=list(annotations.values()))

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import InputError
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, annotation_record, image_record, parse_record, read_record
+
+# A picture of 3 x 2 pixels with a mask of 3 of them, written the way segment-anything's generator writes it.
+PUBLISHED: dict[str, Any] = {
+    "image": {"image_id": 7, "width": 3, "height": 2, "file_name": "sa_7.jpg"},
+    "annotations": [
+        {
+            "id": 1234567890123456789,
+            "segmentation": {"size": [2, 3], "counts": "132"},
+            "bbox": [0.0, 0.0, 2.0, 2.0],
+            "area": 3,
+            "predicted_iou": 0.9123,
+            "stability_score": 0.97,
+            "crop_box": [0.0, 0.0, 3.0, 2.0],
+            "point_coords": [[0.75, 1.25]],
+        }
+    ],
+}
+
+
+def annotation(**changes: Any) -> Sa1bAnnotation:
+    fields: dict[str, Any] = {
+        "annotation_id": 1234567890123456789,
+        "height": 2,
+        "width": 3,
+        "counts": b"132",
+        "area": 3,
+        "box_xyxy": (0, 0, 2, 2),
+        "predicted_iou": 0.9123,
+        "stability_score": 0.97,
+        "crop_box_xyxy": (0, 0, 3, 2),
+        "points": [(0.75, 1.25)],
+    }
+    return annotation_record(**(fields | changes))
+
+
+def record(*annotations: Sa1bAnnotation) -> Sa1bRecord:
+    image = image_record(image_id=7, width=3, height=2, file_name="sa_7.jpg")
+    return Sa1bRecord(image=image, annotations=list(annotations))
+
+
+def broken(path: str, value: Any) -> bytes:
+    """The published record with one field replaced."""
+    copy = json.loads(json.dumps(PUBLISHED))
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    target = copy
+    for part in parents:
+        target = target[part]
+    target[last] = value
+    return json.dumps(copy).encode()
+
+
+def test_our_record_is_the_published_one_field_by_field() -> None:
+    data = record(annotation()).to_json()
+    assert json.loads(data) == PUBLISHED
+    assert list(json.loads(data)["annotations"][0]) == list(PUBLISHED["annotations"][0])
+
+
+def test_what_is_written_is_read_back() -> None:
+    written = record(annotation(), annotation(annotation_id=2, points=[]))
+    assert parse_record(written.to_json(), name="sa_7.json") == written
+
+
+def test_boxes_become_xywh() -> None:
+    made = annotation(box_xyxy=(1, 0, 3, 2), crop_box_xyxy=(1, 1, 3, 2))
+    assert made.bbox == (1, 0, 2, 2)
+    assert made.crop_box == (1, 1, 2, 1)
+
+
+def test_what_nobody_measured_is_null() -> None:
+    made = annotation(predicted_iou=float("nan"), stability_score=float("nan"), crop_box_xyxy=())
+    data = json.loads(record(made).to_json())["annotations"][0]
+    assert data["predicted_iou"] is None
+    assert data["stability_score"] is None
+    assert data["crop_box"] == [0, 0, 3, 2]
+
+
+def test_fields_of_other_tools_are_ignored() -> None:
+    assert parse_record(broken("image.licence", "CC BY"), name="sa_7.json") == record(annotation())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("image.width", 0, "image.width: Input should be greater than or equal to 1"),
+        ("image.width", "wide", "image.width: Input should be a valid integer"),
+        ("annotations.0.bbox", [0, 0, 2], "annotations.0.bbox.3: Field required"),
+        ("annotations.0.bbox", [0, 0, -2, 2], "annotations.0.bbox.2: Input should be greater"),
+        ("annotations.0.area", 7, "annotation 1234567890123456789: area 7 is larger than the picture"),
+        ("annotations.0.area", 2.5, "annotations.0.area"),
+        ("annotations.0.predicted_iou", "good", "annotations.0.predicted_iou"),
+        ("annotations.0.segmentation", [[0, 0, 1, 1, 0, 1]], "annotations.0.segmentation"),
+        (
+            "annotations.0.segmentation.size",
+            [3, 2],
+            r"annotation 1234567890123456789: its mask is of size \[3, 2\], the picture of \[2, 3\]",
+        ),
+        ("annotations.0.segmentation.counts", "", "annotations.0.segmentation.counts"),
+        ("annotations.0.point_coords", [[1, 2, 3]], "annotations.0.point_coords.0"),
+        ("annotations", None, "annotations: Input should be a valid array"),
+        ("annotations", PUBLISHED["annotations"] * 2, "annotation 1234567890123456789 occurs twice"),
+    ],
+)
+def test_a_broken_record_is_named_with_its_field(path: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^sa_7\.json: not an SA-1B record: {message}"):
+        parse_record(broken(path, value), name="sa_7.json")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"image": NaN}'])
+def test_what_is_no_record_at_all_is_named(data: bytes) -> None:
+    with pytest.raises(InputError, match=r"^sa_7\.json: not an SA-1B record: "):
+        parse_record(data, name="sa_7.json")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sa_7\.json: cannot be read: No such file"):
+        read_record(tmp_path / "sa_7.json")
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sa_7.json"
+    path.write_text(json.dumps(PUBLISHED), encoding="utf-8")
+    assert read_record(path) == record(annotation())
