@@ -1,0 +1,258 @@
+"""Building a release: SA-1B json and JPEG per image in tars, a Parquet index, a manifest.
+
+The work happens in a hidden folder and is renamed at the end, so a reader sees a whole release or none. Each tar that
+is done is noted beside that folder; after a kill, the next run goes on behind the last one.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from engine.files import TEMP_SUFFIX, fsync_folder, storage_errors, write_atomic
+from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
+from engine.release.records import ReleasedImage, release_image
+from engine.release.tars import describe_file, write_index, write_tar
+from engine.rows import content_key
+from engine.store import Store
+from schemas.config import ReleaseConfig, Stage, load_config
+from schemas.errors import InputError, WaitError
+from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
+
+Progress = Callable[[str, int, int], None]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_BUILDING, _PROGRESS = ".building", ".progress"
+
+
+@dataclass(frozen=True)
+class ReleaseInfo:
+    """A release: its folder and manifest. `created` is False where it was there already and nothing was written."""
+
+    path: Path
+    manifest: Manifest
+    created: bool
+
+
+def build_release(
+    store: Store,
+    *,
+    config: ReleaseConfig | None = None,
+    stages: Sequence[Stage] = ("fully_automatic",),
+    name: str | None = None,
+    versions: dict[str, int] | None = None,
+    progress: Progress | None = None,
+) -> ReleaseInfo:
+    """Write a release of the masks of `stages` into WORKSPACE/releases/NAME.
+
+    config: the workspace's own where None. name: made from the inputs where None. versions: of the tables, as from
+    `Store.versions`; those of now where None. progress is called with ("release", done, total) images.
+    The default holds automatic masks only, as SA-1B does. Images without masks are left out and counted.
+    Raises InputError if the name is taken by a release of other inputs, if a picture is gone or changed, or if the disk
+    is full; WaitError if there are no masks yet or if another build works on this workspace.
+    """
+    config = config or load_config(store.workspace).release
+    snapshot = Snapshot.take(store, stages, versions)
+    key = content_key(FORMAT, sorted(snapshot.versions.items()), sorted(config.model_dump().items()))
+    name = _checked_name(name or f"sa-{key}")
+    folder = store.workspace / "releases"
+    with storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+    with _only_one(folder):
+        found = _existing(folder / name, key)
+        if found is None:
+            found = _Build(snapshot, config, key, folder, name, progress).run()
+        _remove_leftovers(folder)
+    return found
+
+
+class Workplace(NamedTuple):
+    """Where a release is made: files in `building`, a note for each finished tar in `notes`."""
+
+    building: Path
+    notes: Path
+
+    @classmethod
+    def of(cls, folder: Path, key: str) -> "Workplace":
+        return cls(folder / f".{key}{_BUILDING}", folder / f".{key}{_PROGRESS}")
+
+
+class _Build:
+    """One build: the tars one after the other, the images of a tar side by side."""
+
+    def __init__(
+        self, snapshot: Snapshot, config: ReleaseConfig, key: str, folder: Path, name: str, progress: Progress | None
+    ) -> None:
+        self.snapshot = snapshot
+        self.config = config
+        self.key = key
+        self.folder = folder
+        self.name = name
+        self.place = Workplace.of(folder, key)
+        self.progress = progress
+        self.done = self.total = 0
+
+    def run(self) -> ReleaseInfo:
+        tars, without_masks = plan_tars(self.snapshot, images_per_tar=self.config.images_per_tar)
+        if not tars:
+            stages, workspace = self.snapshot.stages, self.snapshot.store.workspace
+            raise WaitError(
+                f"{workspace}: no masks of {' or '.join(stages)} to release; make them first with: "
+                f"sam-engine run {stages[-1]} {workspace} --until-done"
+            )
+        self.total = sum(len(tar.images) for tar in tars)
+        with storage_errors(self.folder):
+            for path in (self.place.notes, *(self.place.building / "index" / kind for kind in ("masks", "images"))):
+                path.mkdir(parents=True, exist_ok=True)
+            for temp in self.place.building.rglob(f".*{TEMP_SUFFIX}"):
+                temp.unlink()
+        records = self._write_tars(tars)
+        manifest = Manifest(
+            format=FORMAT,
+            name=self.name,
+            key=self.key,
+            stages=self.snapshot.stages,
+            table_versions=self.snapshot.versions,
+            config=self.config,
+            images=sum(record.images for record in records),
+            masks=sum(record.masks for record in records),
+            masks_lost=sum(record.masks_lost for record in records),
+            images_without_masks=without_masks,
+            tars=tuple(records),
+        )
+        self._publish(manifest)
+        return ReleaseInfo(self.folder / self.name, manifest, created=True)
+
+    def _write_tars(self, tars: list[PlannedTar]) -> list[ReleasedTar]:
+        reader = self.snapshot.reader()
+        records = []
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            for tar in tars:
+                record = self._noted(tar)
+                if record is None:
+                    record = self._write_tar(tar, reader, pool)
+                else:
+                    self._advance(len(tar.images))
+                records.append(record)
+        return records
+
+    def _noted(self, tar: PlannedTar) -> ReleasedTar | None:
+        """What a run before this one wrote of a tar, if it got that far."""
+        try:
+            record = ReleasedTar.model_validate_json((self.place.notes / f"{tar.name}.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        sizes = [(self.place.building / file.name, file.bytes) for file in record.files()]
+        return record if all(path.is_file() and path.stat().st_size == size for path, size in sizes) else None
+
+    def _write_tar(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> ReleasedTar:
+        masks: list[dict[str, Any]] = []
+        images: list[dict[str, Any]] = []
+
+        def rendered() -> Iterator[ReleasedImage]:
+            for image in self._render(tar, reader, pool):
+                masks.extend(image.masks)
+                images.append(image.image)
+                yield image
+                self._advance(1)
+
+        building = self.place.building
+        stem = Path(tar.name).stem
+        names = [tar.name, f"index/masks/{stem}.parquet", f"index/images/{stem}.parquet"]
+        write_tar(building / names[0], rendered())
+        write_index(building / names[1], masks, MASK_INDEX)
+        write_index(building / names[2], images, IMAGE_INDEX)
+        files = [describe_file(building, name) for name in names]
+        record = ReleasedTar(
+            tar=files[0],
+            mask_index=files[1],
+            image_index=files[2],
+            images=len(images),
+            masks=len(masks),
+            masks_lost=sum(row["masks_lost"] for row in images),
+        )
+        fsync_folder(building)
+        write_atomic(self.place.notes / f"{tar.name}.json", record.model_dump_json().encode())
+        return record
+
+    def _render(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> Iterator[ReleasedImage]:
+        """The images of a tar in order; only a few are in memory at a time."""
+        at_once = 2 * (os.cpu_count() or 1)
+        for start in range(0, len(tar.images), at_once):
+            chosen = [
+                (reader.image(shard, image_id), reader.masks(shard, image_id))
+                for shard, image_id in tar.images[start : start + at_once]
+            ]
+            yield from pool.map(
+                lambda rows: release_image(self.snapshot.store, rows[0], rows[1], tar=tar.name, config=self.config),
+                chosen,
+            )
+
+    def _advance(self, images: int) -> None:
+        self.done += images
+        if self.progress is not None:
+            self.progress("release", self.done, self.total)
+
+    def _publish(self, manifest: Manifest) -> None:
+        building = self.place.building
+        write_atomic(building / MANIFEST_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
+        with storage_errors(building):
+            for path in (building / "index" / "masks", building / "index" / "images", building / "index", building):
+                fsync_folder(path)
+            building.rename(self.folder / self.name)
+            fsync_folder(self.folder)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a release, given its folder. Raises InputError if there is none or it is broken."""
+    file = path / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"{file}: broken manifest: {key or 'the file'}: {problem['msg'].lower()}") from error
+
+
+def _existing(path: Path, key: str) -> ReleaseInfo | None:
+    if not path.exists():
+        return None
+    manifest = read_manifest(path)
+    if manifest.key != key:
+        raise InputError(f"{path}: holds a release of other table versions or settings; choose another name")
+    return ReleaseInfo(path, manifest, created=False)
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"release name {name!r}: use letters, digits, '-', '_' and '.', and no '.' in front")
+    return name
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the lock of a workspace's releases, which the system frees when the process ends, however it ends."""
+    path = folder / ".build.lock"
+    with storage_errors(path), path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WaitError(f"{folder}: another release is being built here; start this one when it is done") from error
+        yield
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what builds left behind that were killed and whose inputs have moved on since."""
+    for suffix in (_BUILDING, _PROGRESS):
+        for path in folder.glob(f".*{suffix}"):
+            shutil.rmtree(path, ignore_errors=True)

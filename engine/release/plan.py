@@ -1,0 +1,122 @@
+"""Which images go into which tar, and which masks of an image are released; both follow from table versions alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.store import Store
+from schemas.config import STAGES, Stage
+from schemas.errors import InputError
+
+
+class PlannedTar(NamedTuple):
+    """A tar and its images, as (shard, image_id) in order."""
+
+    name: str
+    images: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The tables of a store at fixed versions, as far as a release of these stages reads them."""
+
+    store: Store
+    stages: tuple[Stage, ...]
+    versions: dict[str, int]
+
+    @classmethod
+    def take(cls, store: Store, stages: Sequence[Stage], versions: dict[str, int] | None = None) -> "Snapshot":
+        """The tables now, or at the versions given. Stages are put into the order of the data engine.
+
+        Raises InputError for an unknown stage, or none.
+        """
+        unknown = [stage for stage in stages if stage not in STAGES]
+        if unknown or not stages:
+            raise InputError(f"stages of a release: one or more of {', '.join(STAGES)}, found {unknown or 'none'}")
+        ordered = tuple(stage for stage in STAGES if stage in stages)
+        found = store.versions() if versions is None else versions
+        return cls(store, ordered, {table: found[table] for table in ("images", *ordered)})
+
+    def image_ids(self) -> Iterator[tuple[str, list[int]]]:
+        """Shards, sorted, each with its images, sorted."""
+        rows = self.store.read_table("images", columns=["shard", "image_id"], version=self.versions["images"])
+        pairs = sorted(zip(rows["shard"].to_pylist(), rows["image_id"].to_pylist(), strict=True))
+        for shard, group in groupby(pairs, key=itemgetter(0)):
+            yield shard, [image_id for _, image_id in group]
+
+    def described(self, shard: str) -> set[int]:
+        """Images of a shard that have masks."""
+        tables = [
+            self.store.read_shard(stage, shard, columns=["image_id"], version=self.versions[stage])
+            for stage in self.stages
+        ]
+        return set(pc.unique(pa.concat_tables(tables)["image_id"]).to_pylist())
+
+    def reader(self) -> "ShardReader":
+        return ShardReader(self)
+
+
+class ShardReader:
+    """Reads the rows of single images, shard by shard: keeps the last shards in memory, for tars that cross shards."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._table = lru_cache(maxsize=2 * (1 + len(snapshot.stages)))(self._read)
+
+    def image(self, shard: str, image_id: int) -> dict[str, Any]:
+        """The row of an image."""
+        row: dict[str, Any] = self._rows("images", shard, image_id)[0]
+        return row
+
+    def masks(self, shard: str, image_id: int) -> list[dict[str, Any]]:
+        """The masks to release of an image, in the order of stages, then by mask_id."""
+        rows = [row for stage in self._snapshot.stages for row in self._rows(stage, shard, image_id)]
+        return released_masks(rows)
+
+    def _rows(self, table: str, shard: str, image_id: int) -> list[dict[str, Any]]:
+        rows = self._table(table, shard)
+        return rows.filter(pc.equal(rows["image_id"], image_id)).to_pylist()
+
+    def _read(self, table: str, shard: str) -> pa.Table:
+        return self._snapshot.store.read_shard(table, shard, version=self._snapshot.versions[table])
+
+
+def plan_tars(snapshot: Snapshot, *, images_per_tar: int) -> tuple[list[PlannedTar], int]:
+    """Spread the images that have masks over tars, in the order of shards and ids.
+
+    Returns the tars and the number of images left out because they have no masks.
+    """
+    planned: list[tuple[str, int]] = []
+    without_masks = 0
+    for shard, image_ids in snapshot.image_ids():
+        described = snapshot.described(shard)
+        kept = [(shard, image_id) for image_id in image_ids if image_id in described]
+        without_masks += len(image_ids) - len(kept)
+        planned += kept
+    starts = range(0, len(planned), images_per_tar)
+    tars = [
+        PlannedTar(f"sa_{number:06d}.tar", tuple(planned[start : start + images_per_tar]))
+        for number, start in enumerate(starts)
+    ]
+    return tars, without_masks
+
+
+def released_masks(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the mask rows of one image, those that are released: of automatic masks the last round, no mask twice.
+
+    A mask that a person accepted as it was stands in the tables of two stages; the earlier row is kept.
+    """
+    automatic: Stage = "fully_automatic"
+    last_round = max((row["round"] for row in rows if row["stage"] == automatic), default=0)
+    current = [row for row in rows if row["stage"] != automatic or row["round"] == last_round]
+    current.sort(key=lambda row: (STAGES.index(row["stage"]), row["round"], row["mask_id"]))
+    distinct: dict[bytes, dict[str, Any]] = {}
+    for row in current:
+        distinct.setdefault(row["rle"], row)
+    return list(distinct.values())

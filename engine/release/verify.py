@@ -1,0 +1,171 @@
+"""Checking a release: every file is the one that was written, every mask decodes and is what its record says."""
+
+import io
+import json
+import math
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from engine import rle as rle_codec
+from engine.release.build import read_manifest
+from engine.release.tars import describe_file
+from schemas.errors import InputError
+from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedFile, ReleasedTar
+
+Progress = Callable[[str, int, int], None]
+
+
+def verify_release(path: Path, *, progress: Progress | None = None) -> list[str]:
+    """Check a release, given its folder: checksums, counts, pictures, and every mask against its record and the index.
+
+    Masks are decoded with pycocotools; area and box are counted on the decoded mask. progress is called with
+    ("verify", done, total) tars. Returns the problems, one line each, or none.
+    """
+    try:
+        manifest = read_manifest(path)
+    except InputError as error:
+        return [str(error)]
+    problems = list(_wrong_names(path, manifest))
+    for done, record in enumerate(manifest.tars, start=1):
+        damaged = [problem for file in record.files() for problem in _damage(path, file)]
+        # What is damaged is told once, not once more for each mask in it.
+        problems += damaged or _wrong_contents(path, record)
+        if progress is not None:
+            progress("verify", done, len(manifest.tars))
+    for name in ("images", "masks", "masks_lost"):
+        total = sum(getattr(record, name) for record in manifest.tars)
+        if total != getattr(manifest, name):
+            problems.append(f"{path / MANIFEST_FILE}: {name} is {getattr(manifest, name)}, its tars have {total}")
+    return problems
+
+
+def _wrong_names(path: Path, manifest: Manifest) -> Iterator[str]:
+    listed = {MANIFEST_FILE, *(file.name for record in manifest.tars for file in record.files())}
+    there = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    for name in sorted(there - listed):
+        yield f"{path / name}: not in the manifest"
+
+
+def _damage(path: Path, file: ReleasedFile) -> Iterator[str]:
+    if not (path / file.name).is_file():
+        yield f"{path / file.name}: missing"
+        return
+    found = describe_file(path, file.name)
+    if found.bytes != file.bytes:
+        yield f"{path / file.name}: {found.bytes} bytes, the manifest says {file.bytes}"
+    elif found.sha256 != file.sha256:
+        yield f"{path / file.name}: its sha256 is {found.sha256}, the manifest says {file.sha256}"
+
+
+def _wrong_contents(path: Path, record: ReleasedTar) -> list[str]:
+    tar = path / record.tar.name
+    try:
+        images = _read_index(path / record.image_index.name, IMAGE_INDEX)
+        masks = _read_index(path / record.mask_index.name, MASK_INDEX)
+        return list(_compare(tar, record, images, masks))
+    except (OSError, EOFError, tarfile.TarError, pa.ArrowException, ValueError) as error:
+        return [f"{tar}: cannot be read with its index: {' '.join(str(error).split())}"]
+
+
+def _read_index(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).cast(schema).to_pylist()
+    return rows
+
+
+def _compare(
+    tar: Path, record: ReleasedTar, images: list[dict[str, Any]], masks: list[dict[str, Any]]
+) -> Iterator[str]:
+    indexed = {row["mask_id"]: row for row in masks}
+    unseen = {row["file_name"]: row for row in images}
+    n_images = n_masks = 0
+    for name, jpeg, text in _pairs(tar):
+        where = f"{tar}: {name}"
+        n_images += 1
+        row = unseen.pop(f"{name}.jpg", None)
+        if row is None:
+            yield f"{where}: not in the image index, or twice in the tar"
+            continue
+        try:
+            content = json.loads(text)
+            yield from _check_image(where, content["image"], jpeg, row)
+            n_masks += len(content["annotations"])
+            for annotation in content["annotations"]:
+                yield from _check_mask(f"{where}: mask {annotation.get('id')}", annotation, row, indexed)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            yield f"{where}: not a record of SA-1B: {type(error).__name__}: {' '.join(str(error).split())}"
+    for name in unseen:
+        yield f"{tar}: {name} is in the index and not in the tar"
+    for mask_id in indexed:
+        yield f"{tar}: mask {mask_id} is in the index and not in the tar"
+    for what, found, said in (("images", n_images, record.images), ("masks", n_masks, record.masks)):
+        if found != said:
+            yield f"{tar}: {found} {what}, the manifest says {said}"
+
+
+def _pairs(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    """(name, JPEG, json) of the members of a tar. Raises ValueError where the two do not stand side by side."""
+    with tarfile.open(path, mode="r:") as tar:
+        first: tuple[str, bytes] | None = None
+        for member in tar:
+            file = tar.extractfile(member)
+            data = b"" if file is None else file.read()
+            name, _, kind = member.name.rpartition(".")
+            if first is None and kind == "jpg":
+                first = (name, data)
+            elif first is not None and kind == "json" and name == first[0]:
+                yield name, first[1], data
+                first = None
+            else:
+                raise ValueError(f"{member.name} does not stand beside its other half")
+        if first is not None:
+            raise ValueError(f"{first[0]}.json is missing")
+
+
+def _check_image(where: str, image: dict[str, Any], jpeg: bytes, row: dict[str, Any]) -> Iterator[str]:
+    for name in ("image_id", "width", "height", "file_name"):
+        if image[name] != row[name]:
+            yield f"{where}: {name} is {image[name]}, in the index {row[name]}"
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
+            picture.load()
+            size = picture.size
+    except Exception as error:  # Pillow's readers raise nearly anything on broken files
+        yield f"{where}: the picture does not decode: {' '.join(str(error).split())}"
+        return
+    if size != (image["width"], image["height"]):
+        yield f"{where}: the picture is {size[0]}x{size[1]} px, the record says {image['width']}x{image['height']}"
+
+
+def _check_mask(
+    where: str, annotation: dict[str, Any], image: dict[str, Any], indexed: dict[int, dict[str, Any]]
+) -> Iterator[str]:
+    row = indexed.pop(annotation["id"], None)
+    if row is None:
+        yield f"{where}: not in the mask index, or twice in the tar"
+        return
+    try:
+        # pycocotools reads past the end of broken counts, so they are checked before it sees them.
+        rle_codec.runs(rle_codec.from_coco(annotation["segmentation"], image["height"], image["width"]))
+    except InputError as error:
+        yield f"{where}: {error}"
+        return
+    mask = coco_mask.decode([annotation["segmentation"]])[..., 0]
+    box = coco_mask.toBbox(annotation["segmentation"]).tolist()
+    if annotation["area"] != int(mask.sum()):
+        yield f"{where}: area is {annotation['area']}, the mask has {int(mask.sum())} pixels"
+    if annotation["bbox"] != box:
+        yield f"{where}: bbox is {annotation['bbox']}, that of the mask {box}"
+    x0, y0, x1, y1 = row["bbox_xyxy"]
+    if (row["area"], [x0, y0, x1 - x0, y1 - y0]) != (annotation["area"], annotation["bbox"]):
+        yield f"{where}: area or bbox differ from the index"
+    for name in ("predicted_iou", "stability_score"):
+        said = math.nan if annotation[name] is None else annotation[name]
+        if said != row[name] and not (math.isnan(said) and math.isnan(row[name])):
+            yield f"{where}: {name} is {annotation[name]}, in the index {row[name]}"

@@ -1,0 +1,108 @@
+"""What a dataset release is made of: the columns of its index and its manifest.
+
+A release is a folder: `sa_000000.tar`, ... with `sa_<image_id>.jpg` and `sa_<image_id>.json` (schemas.sa1b) side by
+side; `index/masks` and `index/images`, a Parquet file for each tar; `manifest.json`.
+"""
+
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.config import ReleaseConfig, Stage
+from schemas.tables import BOX, POINTS
+
+FORMAT = "sam-data-engine release 1"
+MANIFEST_FILE = "manifest.json"
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+# One row per mask, in the order of the tars. Area, boxes and points are those of the released picture; boxes are XYXY
+# pixels, right and bottom exclusive. What is unknown is NaN, "" or an empty list, as in the workspace's tables.
+MASK_INDEX = _schema(
+    mask_id=pa.int64(),
+    image_id=pa.int64(),
+    tar=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    origin=pa.string(),
+    annotator=pa.string(),
+    model_id=pa.string(),
+    generator_config=pa.string(),
+    area=pa.int64(),
+    bbox_xyxy=BOX,
+    predicted_iou=pa.float32(),
+    stability_score=pa.float32(),
+    crop_box_xyxy=BOX,
+    points=POINTS,
+    prompt_box_xyxy=BOX,
+    label=pa.string(),
+)
+
+# One row per picture, in the order of the tars. `source` is the file it came from, `source_width` and `source_height`
+# its upright size; `masks_lost` counts masks too thin to show at the released size.
+IMAGE_INDEX = _schema(
+    image_id=pa.int64(),
+    tar=pa.string(),
+    file_name=pa.string(),
+    width=pa.int32(),
+    height=pa.int32(),
+    source=pa.string(),
+    source_width=pa.int32(),
+    source_height=pa.int32(),
+    split=pa.string(),
+    masks=pa.int32(),
+    masks_lost=pa.int32(),
+    jpeg_bytes=pa.int64(),
+    jpeg_sha256=pa.string(),
+)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReleasedFile(_Record):
+    """A file of a release; `name` is relative to its folder."""
+
+    name: str
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class ReleasedTar(_Record):
+    """A tar with its two index files, and what is in it."""
+
+    tar: ReleasedFile
+    mask_index: ReleasedFile
+    image_index: ReleasedFile
+    images: int = Field(ge=0)
+    masks: int = Field(ge=0)
+    masks_lost: int = Field(ge=0)
+
+    def files(self) -> tuple[ReleasedFile, ...]:
+        """All files that this record vouches for."""
+        return (self.tar, self.mask_index, self.image_index)
+
+
+class Manifest(_Record):
+    """What a release holds and what it was made of.
+
+    `key` follows from the table versions, the stages and the settings: equal keys are the same release. `masks_lost`
+    counts masks that were too thin to show at the released size; `images_without_masks` those left out of the release.
+    """
+
+    format: Literal["sam-data-engine release 1"]
+    name: str
+    key: str
+    stages: tuple[Stage, ...]
+    table_versions: dict[str, int]
+    config: ReleaseConfig
+    images: int = Field(ge=0)
+    masks: int = Field(ge=0)
+    masks_lost: int = Field(ge=0)
+    images_without_masks: int = Field(ge=0)
+    tars: tuple[ReleasedTar, ...]

@@ -1,0 +1,308 @@
+"""Releases: what is in them, that they are the same twice, whole or not there, and resumed after a kill."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from engine.ingest import ingest
+from engine.release.build import build_release, read_manifest
+from engine.release.verify import verify_release
+from engine.store import Store
+from schemas.config import ImagesConfig, ReleaseConfig
+from schemas.errors import InputError, WaitError
+from schemas.release import IMAGE_INDEX, MASK_INDEX
+from tests.engine.release.conftest import SIZES, add_masks, draw
+
+SMALL_TARS = ReleaseConfig(images_per_tar=3)
+KILLS = {
+    "within the first tar": "progress=lambda what, done, total: done == 2 and kill()",
+    "within the second tar": "progress=lambda what, done, total: done == 5 and kill()",
+    "before it becomes visible": "",
+}
+
+
+def records(folder: Path) -> dict[int, dict[str, Any]]:
+    """The json of every image of a release."""
+    found = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar.getmembers():
+                if member.name.endswith(".json"):
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    content = json.load(file)
+                    found[content["image"]["image_id"]] = content
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_release_holds_every_automatic_mask_as_sa1b(store: Store) -> None:
+    info = build_release(store, config=SMALL_TARS)
+    assert info.created
+    assert verify_release(info.path) == []
+    rows = store.read_table("fully_automatic").to_pylist()
+    found = records(info.path)
+    assert info.manifest.images == len(found) == len(SIZES)
+    assert info.manifest.masks == len(rows)
+    by_id = {annotation["id"]: annotation for record in found.values() for annotation in record["annotations"]}
+    for row in rows:
+        annotation = by_id[row["mask_id"]]
+        assert set(annotation) == {
+            *("id", "segmentation", "bbox", "area", "predicted_iou", "stability_score", "crop_box", "point_coords")
+        }
+        assert annotation["segmentation"] == {
+            "size": [row["height"], row["width"]],
+            "counts": row["rle"].decode(),
+        }
+        assert annotation["area"] == row["area"]
+        assert annotation["predicted_iou"] == row["predicted_iou"]
+        assert annotation["crop_box"] == [0, 0, row["width"], row["height"]]
+        assert annotation["point_coords"] == [[row["points"][0]["x"], row["points"][0]["y"]]]
+
+
+def test_image_record_names_the_picture(store: Store) -> None:
+    found = records(build_release(store).path)
+    for image in store.images().to_pylist():
+        assert found[image["image_id"]]["image"] == {
+            "image_id": image["image_id"],
+            "width": image["width"],
+            "height": image["height"],
+            "file_name": f"sa_{image['image_id']}.jpg",
+        }
+
+
+def test_webdataset_reads_pictures_with_their_masks(store: Store) -> None:
+    folder = build_release(store, config=SMALL_TARS).path
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    assert len(tars) == 3
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8").to_tuple("jpg", "json"))
+    assert len(samples) == len(SIZES)
+    by_id = {image["image_id"]: image for image in store.images().to_pylist()}
+    for picture, record in samples:
+        source = store.load_image(record["image"]["image_id"])
+        assert np.abs(picture.astype(int) - source).mean() < 4
+        assert by_id[record["image"]["image_id"]]["height"] == picture.shape[0]
+        masks = coco_mask.decode([annotation["segmentation"] for annotation in record["annotations"]])
+        assert masks.shape[:2] == picture.shape[:2]
+
+
+def test_index_has_a_row_for_each_mask_and_image(store: Store) -> None:
+    info = build_release(store, config=SMALL_TARS)
+    masks = pq.read_table(info.path / "index" / "masks")
+    images = pq.read_table(info.path / "index" / "images")
+    assert masks.schema.equals(MASK_INDEX)
+    assert images.schema.equals(IMAGE_INDEX)
+    rows = {row["mask_id"]: row for row in store.read_table("fully_automatic").to_pylist()}
+    assert set(masks["mask_id"].to_pylist()) == set(rows)
+    for row in masks.to_pylist():
+        source = rows[row["mask_id"]]
+        for name in ("image_id", "stage", "round", "model_id", "generator_config", "area", "annotator", "origin"):
+            assert row[name] == source[name]
+        assert row["bbox_xyxy"] == source["bbox"]
+        with tarfile.open(info.path / row["tar"]) as tar:
+            assert f"sa_{row['image_id']}.jpg" in tar.getnames()
+    assert images["masks"].to_pylist() == [5] * len(SIZES)
+
+
+def test_tar_members_stand_in_pairs_without_owner_or_time(store: Store) -> None:
+    path = next(build_release(store).path.glob("*.tar"))
+    with tarfile.open(path) as tar:
+        members = tar.getmembers()
+    names = [member.name for member in members]
+    assert names[1::2] == [name.replace(".jpg", ".json") for name in names[0::2]]
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
+
+
+def test_equal_workspaces_give_equal_bytes(make_store: Callable[..., Store]) -> None:
+    folders = []
+    for name in ("first", "second"):
+        made = make_store(name)
+        folders.append(build_release(made, config=SMALL_TARS, name="release").path)
+    assert contents(folders[0]) == contents(folders[1])
+
+
+def test_second_build_writes_nothing_and_says_so(store: Store) -> None:
+    first = build_release(store, config=SMALL_TARS)
+    before = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
+    second = build_release(store, config=SMALL_TARS)
+    assert not second.created
+    assert (second.path, second.manifest) == (first.path, first.manifest)
+    assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*")} == before
+
+
+def test_new_masks_make_a_new_release_beside_the_old(store: Store) -> None:
+    old_versions = store.versions()
+    old = build_release(store)
+    kept = contents(old.path)
+    add_masks(store, "fully_automatic", round=2, seed=9, per_image=3)
+    new = build_release(store)
+    assert new.created
+    assert new.path != old.path
+    assert set(pq.read_table(new.path / "index" / "masks")["round"].to_pylist()) == {2}
+    assert contents(old.path) == kept
+    assert not build_release(store, versions=old_versions).created
+
+
+def test_masks_of_people_can_be_released_too(store: Store) -> None:
+    info = build_release(store, stages=["fully_automatic", "assisted_manual"])
+    assert info.manifest.stages == ("assisted_manual", "fully_automatic")
+    assert verify_release(info.path) == []
+    index = pq.read_table(info.path / "index" / "masks").to_pylist()
+    manual = {row["mask_id"] for row in index if row["stage"] == "assisted_manual"}
+    assert len(manual) == store.counts()["assisted_manual"]
+    annotations = [a for record in records(info.path).values() for a in record["annotations"] if a["id"] in manual]
+    assert {(a["predicted_iou"], a["stability_score"], str(a["point_coords"])) for a in annotations} == {
+        (None, None, "[]")
+    }
+
+
+def test_large_pictures_are_scaled_down_with_their_masks(store: Store) -> None:
+    info = build_release(store, config=ReleaseConfig(shortest_side_px=35))
+    assert verify_release(info.path) == []
+    sizes = {image["image_id"]: (image["height"], image["width"]) for image in store.images().to_pylist()}
+    rows = {row["mask_id"]: row for row in store.read_table("fully_automatic").to_pylist()}
+    for image_id, record in records(info.path).items():
+        height, width = sizes[image_id]
+        image = record["image"]
+        assert min(image["height"], image["width"]) == min(35, height, width)
+        assert image["height"] / image["width"] == pytest.approx(height / width, rel=0.03)
+        for annotation in record["annotations"]:
+            source = rows[annotation["id"]]
+            scale = image["width"] / width
+            assert annotation["area"] == pytest.approx(source["area"] * scale**2, rel=0.35)
+            assert annotation["point_coords"][0][0] == pytest.approx(source["points"][0]["x"] * scale)
+
+
+def test_what_a_file_says_beside_its_pixels_is_not_released(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a camera that nobody should know of"
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    source = tmp_path / "turned.jpg"
+    Image.fromarray(draw(40, 60, 0)).save(source, exif=exif)
+    store = Store.create(tmp_path / "workspace")
+    ingest(store, [source])
+    add_masks(store, "fully_automatic")
+    info = build_release(store)
+    assert verify_release(info.path) == []
+    assert all(b"nobody should know" not in data for data in contents(info.path).values())
+    assert next(iter(records(info.path).values()))["image"]["height"] == 60
+
+
+@pytest.mark.parametrize("moment", KILLS)
+def test_killed_build_shows_nothing_and_the_next_run_finishes_it(make_store: Callable[..., Store], moment: str) -> None:
+    undisturbed, killed = make_store("undisturbed"), make_store("killed")
+    expected = contents(build_release(undisturbed, config=SMALL_TARS, name="release").path)
+    script = f"""
+import os, signal
+from pathlib import Path
+import engine.release.build as build
+from engine.store import Store
+from schemas.config import ReleaseConfig
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+if not {KILLS[moment]!r}: Path.rename = kill
+build.build_release(Store(Path({str(killed.workspace)!r})), config=ReleaseConfig(images_per_tar=3), name="release",
+                    {KILLS[moment]})
+"""
+    result = subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parents[3])
+    assert result.returncode == -signal.SIGKILL
+    releases = killed.workspace / "releases"
+    assert not [path for path in releases.iterdir() if not path.name.startswith(".")]
+    finished = {path.name: path.stat().st_mtime_ns for path in releases.glob(".*.building/*.tar")}
+    info = build_release(killed, config=SMALL_TARS, name="release")
+    assert contents(info.path) == expected
+    for name, written_ns in finished.items():
+        assert (info.path / name).stat().st_mtime_ns == written_ns
+    assert sorted(path.name for path in releases.iterdir()) == [".build.lock", "release"]
+
+
+def test_full_disk_is_one_clear_line_and_the_next_run_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        with pytest.raises(InputError, match="disk is full"):
+            build_release(store, config=SMALL_TARS)
+    assert not [path for path in (store.workspace / "releases").iterdir() if not path.name.startswith(".")]
+    assert verify_release(build_release(store, config=SMALL_TARS).path) == []
+
+
+def test_progress_counts_images_to_the_end(store: Store) -> None:
+    heard: list[tuple[str, int, int]] = []
+    build_release(store, config=SMALL_TARS, progress=lambda *step: heard.append(step))
+    assert heard == [("release", done, len(SIZES)) for done in range(1, len(SIZES) + 1)]
+
+
+def test_workspace_without_masks_says_what_to_do(make_store: Callable[..., Store]) -> None:
+    empty = make_store("workspace", template="bare")
+    with pytest.raises(WaitError, match=r"no masks of fully_automatic to release.*sam-engine run fully_automatic"):
+        build_release(empty)
+
+
+def test_changed_or_missing_picture_is_named(tmp_path: Path) -> None:
+    picture = tmp_path / "3.png"
+    Image.fromarray(draw(40, 60, 3)).save(picture)
+    linked = Store.create(tmp_path / "workspace")
+    ingest(linked, [picture], config=ImagesConfig(copy_images=False))
+    add_masks(linked, "fully_automatic")
+    Image.fromarray(draw(40, 60, 99)).save(picture)
+    with pytest.raises(InputError, match=r"3\.png: not the file that was ingested"):
+        build_release(linked)
+    picture.unlink()
+    with pytest.raises(InputError, match=r"3\.png: cannot read the file"):
+        build_release(linked)
+    Image.fromarray(draw(40, 60, 3)).save(picture)
+    assert build_release(linked).created
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", ".hidden", "a b", "a/b"])
+def test_name_that_is_no_plain_folder_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(InputError, match="release name"):
+        build_release(store, name=name)
+
+
+def test_name_that_another_release_has_is_refused(store: Store) -> None:
+    build_release(store, name="first")
+    with pytest.raises(InputError, match="choose another name"):
+        build_release(store, name="first", config=SMALL_TARS)
+    assert build_release(store, name="second").created
+
+
+def test_two_builds_at_once_are_refused(store: Store) -> None:
+    def while_building(what: str, done: int, total: int) -> None:
+        if done == 1:
+            with pytest.raises(WaitError, match="another release is being built"):
+                build_release(store, name="other")
+
+    build_release(store, progress=while_building)
+
+
+def test_manifest_tells_what_the_release_was_made_of(store: Store) -> None:
+    info = build_release(store, config=SMALL_TARS)
+    manifest = read_manifest(info.path)
+    assert manifest == info.manifest
+    versions = store.versions()
+    assert manifest.table_versions == {name: versions[name] for name in ("images", "fully_automatic")}
+    assert manifest.config == SMALL_TARS
+    assert [tar.images for tar in manifest.tars] == [3, 3, 1]
