@@ -87,6 +87,7 @@ def read_coco(path: Path, *, images_root: Path | None = None) -> CocoDataset:
             image_id = _image_id(record, "image_id")
             if image_id not in images and image_id in bad:
                 continue
+            _check_object(record)
             image = _image_of(image_id, images)
             image.masks.append(_read_mask(record, image, labels, source))
         except InputError as error:
@@ -114,9 +115,13 @@ def _id_of(record: Any, number: int) -> str:
     return str(record["id"]) if named else f"number {number + 1}"
 
 
-def _read_image(record: Any, root: Path) -> CocoImage:
+def _check_object(record: Any) -> None:
     if not isinstance(record, dict):
         raise InputError(f"expected an object, found {type(record).__name__}")
+
+
+def _read_image(record: Any, root: Path) -> CocoImage:
+    _check_object(record)
     coco_id, name, split = record.get("id"), record.get("file_name"), record.get("split")
     if not isinstance(coco_id, int | str):
         raise InputError("it has no id")

@@ -78,7 +78,7 @@ def ingest(
     Raises InputError if the disk is full, WaitError if another ingest works on this workspace.
     """
     config = config or load_config(store.workspace).images
-    with _only_one(store.workspace):
+    with storage_errors(store.workspace), _only_one(store.workspace):
         _remove_leftovers(store.workspace)
         gathered = gather(sources, images_root=images_root)
         work = _Ingest(store, config)

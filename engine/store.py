@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.delta import PARTITION, ShardedTable, rows_where
-from engine.files import write_atomic
+from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
 from engine.rows import content_key as content_key
 from engine.rows import mask_id as mask_id
@@ -58,8 +58,9 @@ class Store:
             raise InputError(f"{workspace}: a file of this name exists; choose another name for the workspace")
         if not (workspace / CONFIG_FILE).exists():
             write_atomic(workspace / CONFIG_FILE, DEFAULT_YAML.encode())
-        for folder in FOLDERS:
-            (workspace / folder).mkdir(exist_ok=True)
+        with storage_errors(workspace):
+            for folder in FOLDERS:
+                (workspace / folder).mkdir(exist_ok=True)
         for name, schema in TABLES.items():
             ShardedTable(workspace / "tables" / name, schema).create()
         return cls(workspace)
