@@ -8,10 +8,15 @@ import numpy.typing as npt
 import pytest
 import skimage.data
 
+from engine import rle
 from engine.masks.generator import GenerationResult, MaskGenerator
+from model.image_encoder import ViTConfig
 from model.predictor import Predictor
+from model.sam import SamConfig
 from schemas.presets import generator_preset
 from tests.peers.decoder_outputs import StandInSam, standin_peer_sam
+from tests.peers.published import ours_and_published
+from tests.peers.records import as_published
 from tests.peers.torchvision_standin import install_torchvision_standin
 
 # The published generator's own use of numpy.
@@ -38,36 +43,15 @@ def ours(image: Image, **settings: Any) -> GenerationResult:
     return MaskGenerator(Predictor(StandInSam()), generator_preset("library-default", **settings)).generate(image)
 
 
-def as_records(result: GenerationResult) -> list[dict[str, Any]]:
-    """Our masks the way the published generator writes them."""
-    return [
-        {
-            "segmentation": mask.rle.to_coco(),
-            "area": mask.area,
-            "bbox": xywh(mask.box_xyxy),
-            "predicted_iou": mask.predicted_iou,
-            "point_coords": [list(mask.point_xy)],
-            "stability_score": mask.stability_score,
-            "crop_box": xywh(mask.crop_box_xyxy),
-        }
-        for mask in result.masks
-    ]
-
-
-def xywh(box: tuple[int, int, int, int]) -> list[int]:
-    x0, y0, x1, y1 = box
-    return [x0, y0, x1 - x0, y1 - y0]
-
-
 class Peer:
     """The published generator; the masks before small regions are cleaned are computed once for all minimum areas."""
 
-    def __init__(self, image: Image, **settings: Any) -> None:
+    def __init__(self, image: Image, *, model: Any = None, **settings: Any) -> None:
         install_torchvision_standin()
         from segment_anything import SamAutomaticMaskGenerator
 
         self.image = image
-        self.generator = SamAutomaticMaskGenerator(standin_peer_sam(), output_mode="coco_rle", **settings)
+        self.generator = SamAutomaticMaskGenerator(model or standin_peer_sam(), output_mode="coco_rle", **settings)
         raw = self.generator._generate_masks(image)
         self.generator._generate_masks = lambda _: deepcopy(raw)
 
@@ -83,7 +67,7 @@ def assert_same_masks(image: Image, **settings: Any) -> dict[int, GenerationResu
     for min_area in (0, 100):
         results[min_area] = ours(image, min_mask_region_area=min_area, **settings)
         expected = peer.records(min_mask_region_area=min_area)
-        found = as_records(results[min_area])
+        found = as_published(results[min_area].masks)
         assert len(found) == len(expected)
         for mine, theirs in zip(found, expected, strict=True):
             assert mine == theirs
@@ -120,6 +104,32 @@ def test_same_masks_at_other_thresholds() -> None:
     }
     results = assert_same_masks(photograph("small"), **settings)
     assert results[0].dropped["predicted_iou"] == 0
+
+
+def test_same_masks_through_the_networks() -> None:
+    """Whole models with the same random weights: equal up to rounding. Filters are open: untrained masks look alike."""
+    config = SamConfig(ViTConfig(64, 4, 4, global_attn_indexes=(1, 3), img_size=256, window_size=5))
+    model, peer_model = ours_and_published(config)
+    settings = {
+        "points_per_side": 3,
+        "crop_n_layers": 1,
+        "pred_iou_thresh": 0.0,
+        "stability_score_thresh": 0.5,
+        "stability_score_offset": 0.1,
+        "box_nms_thresh": 1.0,
+        "crop_nms_thresh": 1.0,
+    }
+    image = photograph("small")
+    peer = Peer(image, model=peer_model, **settings).records(min_mask_region_area=0)
+    generator = MaskGenerator(Predictor(model.eval()), generator_preset("library-default", **settings))
+    found = generator.generate(image).masks
+    assert len(found) == len(peer) > 20
+    for mine, theirs in zip(found, peer, strict=True):
+        assert [list(mine.point_xy)] == theirs["point_coords"]
+        assert mine.predicted_iou == pytest.approx(theirs["predicted_iou"], abs=1e-4)
+        assert mine.stability_score == pytest.approx(theirs["stability_score"], abs=1e-3)
+        same_mask = rle.from_coco(theirs["segmentation"], *image.shape[:2])
+        assert rle.iou_matrix([mine.rle], [same_mask])[0, 0] > 0.999
 
 
 @pytest.mark.slow
