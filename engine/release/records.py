@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from engine.rows import row_rle
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, annotation_record, image_record
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,10 @@ def release_image(
         if rle is not None:
             rows.append(_mask_row(mask, rle, scaling, tar))
             annotations.append(_annotation(rows[-1], rle))
-    record = {
-        "image": {
-            "image_id": image["image_id"],
-            "width": scaling.width,
-            "height": scaling.height,
-            "file_name": f"{name}.jpg",
-        },
-        "annotations": annotations,
-    }
+    picture = image_record(
+        image_id=image["image_id"], width=scaling.width, height=scaling.height, file_name=f"{name}.jpg"
+    )
+    record = Sa1bRecord(image=picture, annotations=annotations)
     row = {
         "image_id": image["image_id"],
         "tar": tar,
@@ -76,7 +71,7 @@ def release_image(
         "jpeg_bytes": len(encoded.getvalue()),
         "jpeg_sha256": hashlib.sha256(encoded.getvalue()).hexdigest(),
     }
-    return ReleasedImage(name, encoded.getvalue(), json.dumps(record, allow_nan=False).encode(), rows, row)
+    return ReleasedImage(name, encoded.getvalue(), record.to_json(), rows, row)
 
 
 def _mask_row(mask: dict[str, Any], rle: Rle, scaling: Scaling, tar: str) -> dict[str, Any]:
@@ -100,24 +95,17 @@ def _mask_row(mask: dict[str, Any], rle: Rle, scaling: Scaling, tar: str) -> dic
     }
 
 
-def _annotation(row: dict[str, Any], rle: Rle) -> dict[str, Any]:
-    """The SA-1B record: boxes XYWH; numbers that nobody measured (masks drawn by people have none) are null."""
-    return {
-        "id": row["mask_id"],
-        "segmentation": rle.to_coco(),
-        "bbox": _xywh(row["bbox_xyxy"]),
-        "area": row["area"],
-        "predicted_iou": _known(row["predicted_iou"]),
-        "stability_score": _known(row["stability_score"]),
-        "crop_box": _xywh(row["crop_box_xyxy"]),
-        "point_coords": [[point["x"], point["y"]] for point in row["points"]],
-    }
-
-
-def _xywh(box_xyxy: list[float]) -> list[float]:
-    x0, y0, x1, y1 = box_xyxy
-    return [x0, y0, x1 - x0, y1 - y0]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _annotation(row: dict[str, Any], rle: Rle) -> Sa1bAnnotation:
+    return annotation_record(
+        annotation_id=row["mask_id"],
+        height=rle.height,
+        width=rle.width,
+        counts=rle.counts,
+        area=row["area"],
+        box_xyxy=row["bbox_xyxy"],
+        predicted_iou=row["predicted_iou"],
+        stability_score=row["stability_score"],
+        crop_box_xyxy=row["crop_box_xyxy"],
+        # SA-1B has no labels of points, so clicks that say what is not of the mask stand in the index alone.
+        points=[(point["x"], point["y"]) for point in row["points"] if point["label"] == 1],
+    )

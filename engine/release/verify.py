@@ -1,7 +1,6 @@
 """Checking a release: every file is the one that was written, every mask decodes and is what its record says."""
 
 import io
-import json
 import math
 import tarfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from engine.release.build import read_manifest
 from engine.release.tars import describe_file
 from schemas.errors import InputError
 from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedFile, ReleasedTar
+from schemas.sa1b import Sa1bAnnotation, Sa1bImage, parse_record
 
 Progress = Callable[[str, int, int], None]
 
@@ -92,14 +92,20 @@ def _compare(
         if row is None:
             yield f"{where}: not in the image index, or twice in the tar"
             continue
+        yield from _check_picture(where, jpeg, row)
         try:
-            content = json.loads(text)
-            yield from _check_image(where, content["image"], jpeg, row)
-            n_masks += len(content["annotations"])
-            for annotation in content["annotations"]:
-                yield from _check_mask(f"{where}: mask {annotation.get('id')}", annotation, row, indexed)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            yield f"{where}: not a record of SA-1B: {type(error).__name__}: {' '.join(str(error).split())}"
+            content = parse_record(text, name=f"{where}.json")
+        except InputError as error:
+            yield str(error)
+            # The masks of a record that cannot be read are not told one by one.
+            for mask_id in [mask_id for mask_id, mask in indexed.items() if mask["image_id"] == row["image_id"]]:
+                del indexed[mask_id]
+            n_masks += row["masks"]
+            continue
+        n_masks += len(content.annotations)
+        yield from _check_image(where, content.image, row)
+        for annotation in content.annotations:
+            yield from _check_mask(f"{where}: mask {annotation.id}", annotation, indexed)
     for name in unseen:
         yield f"{tar}: {name} is in the index and not in the tar"
     for mask_id in indexed:
@@ -128,44 +134,46 @@ def _pairs(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
             raise ValueError(f"{first[0]}.json is missing")
 
 
-def _check_image(where: str, image: dict[str, Any], jpeg: bytes, row: dict[str, Any]) -> Iterator[str]:
-    for name in ("image_id", "width", "height", "file_name"):
-        if image[name] != row[name]:
-            yield f"{where}: {name} is {image[name]}, in the index {row[name]}"
+def _check_picture(where: str, jpeg: bytes, row: dict[str, Any]) -> Iterator[str]:
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
             picture.load()
-            size = picture.size
+            width, height = picture.size
     except Exception as error:  # Pillow's readers raise nearly anything on broken files
-        yield f"{where}: the picture does not decode: {' '.join(str(error).split())}"
+        yield f"{where}.jpg: the picture does not decode: {' '.join(str(error).split())}"
         return
-    if size != (image["width"], image["height"]):
-        yield f"{where}: the picture is {size[0]}x{size[1]} px, the record says {image['width']}x{image['height']}"
+    if (width, height) != (row["width"], row["height"]):
+        yield f"{where}.jpg: the picture is {width}x{height} px, in the index {row['width']}x{row['height']}"
 
 
-def _check_mask(
-    where: str, annotation: dict[str, Any], image: dict[str, Any], indexed: dict[int, dict[str, Any]]
-) -> Iterator[str]:
-    row = indexed.pop(annotation["id"], None)
+def _check_image(where: str, image: Sa1bImage, row: dict[str, Any]) -> Iterator[str]:
+    for name in ("image_id", "width", "height", "file_name"):
+        if getattr(image, name) != row[name]:
+            yield f"{where}.json: {name} is {getattr(image, name)}, in the index {row[name]}"
+
+
+def _check_mask(where: str, annotation: Sa1bAnnotation, indexed: dict[int, dict[str, Any]]) -> Iterator[str]:
+    row = indexed.pop(annotation.id, None)
     if row is None:
         yield f"{where}: not in the mask index, or twice in the tar"
         return
+    segmentation = annotation.segmentation.model_dump()
     try:
         # pycocotools reads past the end of broken counts, so they are checked before it sees them.
-        rle_codec.runs(rle_codec.from_coco(annotation["segmentation"], image["height"], image["width"]))
+        rle_codec.from_coco(segmentation, *annotation.segmentation.size)
     except InputError as error:
         yield f"{where}: {error}"
         return
-    mask = coco_mask.decode([annotation["segmentation"]])[..., 0]
-    box = coco_mask.toBbox(annotation["segmentation"]).tolist()
-    if annotation["area"] != int(mask.sum()):
-        yield f"{where}: area is {annotation['area']}, the mask has {int(mask.sum())} pixels"
-    if annotation["bbox"] != box:
-        yield f"{where}: bbox is {annotation['bbox']}, that of the mask {box}"
+    pixels = int(coco_mask.decode([segmentation]).sum())
+    box = coco_mask.toBbox(segmentation).tolist()
+    if annotation.area != pixels:
+        yield f"{where}: area is {annotation.area}, the mask has {pixels} pixels"
+    if list(annotation.bbox) != box:
+        yield f"{where}: bbox is {list(annotation.bbox)}, that of the mask {box}"
     x0, y0, x1, y1 = row["bbox_xyxy"]
-    if (row["area"], [x0, y0, x1 - x0, y1 - y0]) != (annotation["area"], annotation["bbox"]):
+    if (row["area"], (x0, y0, x1 - x0, y1 - y0)) != (annotation.area, annotation.bbox):
         yield f"{where}: area or bbox differ from the index"
     for name in ("predicted_iou", "stability_score"):
-        said = math.nan if annotation[name] is None else annotation[name]
-        if said != row[name] and not (math.isnan(said) and math.isnan(row[name])):
-            yield f"{where}: {name} is {annotation[name]}, in the index {row[name]}"
+        said, listed = getattr(annotation, name), row[name]
+        if said != listed and not (said is None and math.isnan(listed)):
+            yield f"{where}: {name} is {said}, in the index {listed}"

@@ -48,7 +48,9 @@ def add_masks(store: Store, stage: Stage, *, round: int = 1, seed: int = 0, skip
                     annotator="generator" if automatic else "simulated",
                     model_id="0123456789abcdef" if automatic else "",
                     generator_config="fedcba9876543210" if automatic else "",
-                    points=[(float(x) + 1.5, float(y) + 1.5, 1)] if automatic else [],
+                    points=[(float(x) + 1.5, float(y) + 1.5, 1), (float(x) + 2.5, float(y) + 2.5, 0)][
+                        : 1 if automatic else 2
+                    ],
                     predicted_iou=float(rng.uniform(0.8, 1)) if automatic else float("nan"),
                     stability_score=float(rng.uniform(0.9, 1)) if automatic else float("nan"),
                 )

@@ -89,14 +89,18 @@ WRONG_CONTENTS: dict[str, tuple[Callable[[Members], None], str]] = {
     "area": (in_first_annotation(lambda a: a.update(area=a["area"] + 1)), "area is"),
     "bbox": (in_first_annotation(shift_box), "bbox is"),
     "counts": (in_first_annotation(break_counts), "RLE counts"),
-    "size of the mask": (in_first_annotation(lambda a: a["segmentation"].update(size=[3, 3])), "not that of the image"),
+    "size of the mask": (
+        in_first_annotation(lambda a: a["segmentation"].update(size=[3, 3])),
+        "its mask is of size [3, 3]",
+    ),
     "predicted IoU": (in_first_annotation(lambda a: a.update(predicted_iou=0.1)), "predicted_iou is 0.1"),
     "unknown mask": (in_first_annotation(lambda a: a.update(id=5)), "mask 5: not in the mask index"),
-    "missing key": (in_first_annotation(lambda a: a.pop("area")), "not a record of SA-1B"),
-    "size of the picture": (in_image(lambda image: image.update(width=7)), "width is 7"),
+    "missing key": (in_first_annotation(lambda a: a.pop("area")), "not an SA-1B record"),
+    "size of the picture": (in_image(lambda image: image.update(width=7)), "the picture of"),
+    "name of the picture": (in_image(lambda image: image.update(file_name="x.jpg")), "file_name is x.jpg"),
     "cut-off picture": (lambda m: m.__setitem__(0, (m[0][0], m[0][1][:-200])), "picture does not decode"),
-    "another picture": (lambda m: m.__setitem__(0, (m[0][0], m[2][1])), "the record says"),
-    "no json": (lambda m: m.__setitem__(1, (m[1][0], b"[]")), "not a record of SA-1B"),
+    "another picture": (lambda m: m.__setitem__(0, (m[0][0], m[2][1])), "the picture is"),
+    "no json": (lambda m: m.__setitem__(1, (m[1][0], b"[]")), "not an SA-1B record"),
     "swapped order": (lambda m: m.insert(0, m.pop(1)), "does not stand beside"),
     "missing half": (lambda m: m.__delitem__(-1), "json is missing"),
     "missing image": (lambda m: m.__delitem__(slice(0, 2)), "in the index and not in the tar"),
@@ -117,6 +121,14 @@ def test_wrong_contents_are_named_although_checksums_fit(release: Path, kind: st
     problems = verify_release(release)
     assert any(expected in problem for problem in problems), problems
     assert all("sa_000000.tar" in problem and "\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize("kind", ["missing key", "no json", "size of the picture", "bbox", "name of the picture"])
+def test_one_fault_is_one_line(release: Path, kind: str) -> None:
+    rewrite(release, WRONG_CONTENTS[kind][0])
+    problems = verify_release(release)
+    assert len({problem.split(": ")[1] for problem in problems}) == 1
+    assert len(problems) <= 2  # a wrong box differs from the mask and from the index
 
 
 def test_single_flipped_byte_is_found_and_told_once(release: Path) -> None:
