@@ -33,7 +33,9 @@ class GeneratorConfig(BaseModel):
         description="drop a mask whose largest component is under min_mask_region_area (paper); "
         "otherwise keep that component (published code)",
     )
-    max_mask_area_frac: float = Field(1.0, gt=0, le=1, description="masks covering at least this share are dropped")
+    max_mask_area_frac: float = Field(
+        1.0, gt=0, le=1, description="masks covering at least this share are dropped; 1: none"
+    )
 
     @model_validator(mode="after")
     def _crop_grids_have_points(self) -> "GeneratorConfig":
@@ -66,7 +68,10 @@ def library_default() -> GeneratorConfig:
     return GeneratorConfig()
 
 
-GENERATOR_PRESETS: dict[str, Callable[[], GeneratorConfig]] = {"paper-sa1b": paper_sa1b, "library-default": library_default}
+GENERATOR_PRESETS: dict[str, Callable[[], GeneratorConfig]] = {
+    "paper-sa1b": paper_sa1b,
+    "library-default": library_default,
+}
 
 
 def generator_preset(name: str, **overrides: Any) -> GeneratorConfig:
