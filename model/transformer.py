@@ -74,9 +74,7 @@ class TwoWayTransformer(nn.Module):
     def __init__(self, *, depth: int, embedding_dim: int, num_heads: int, mlp_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayAttentionBlock(
-                embedding_dim, num_heads, mlp_dim, skip_first_layer_pe=layer == 0, dropout=dropout
-            )
+            TwoWayAttentionBlock(embedding_dim, num_heads, mlp_dim, skip_first_layer_pe=layer == 0, dropout=dropout)
             for layer in range(depth)
         )
         self.final_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)

@@ -78,6 +78,8 @@ class RetrainingConfig(_Section):
 class FlowConfig(_Section):
     shards_per_task: int = Field(50, ge=1)
     retries: int = Field(2, ge=0)
+    runner: Literal["local", "ray"] = "local"
+    ray_actors: int | None = Field(None, ge=1)
 
 
 class ReleaseConfig(_Section):
@@ -151,6 +153,8 @@ retraining:
 flow:
   shards_per_task: 50         # shards in one Prefect task
   retries: 2                  # of a task
+  runner: local               # ray: the same workers as actors on a Ray cluster (pip install 'sam-data-engine[ray]')
+  ray_actors: null            # null: one a GPU of the cluster
 
 release:
   images_per_tar: 1000
