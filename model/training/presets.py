@@ -54,7 +54,7 @@ def nano(*, seed: int = 0) -> TrainingConfig:
         name="nano",
         phases=(
             phase(2600, images=4, masks=10, corrections=0, side_px=320),
-            phase(3400, images=4, masks=6, corrections=2, side_px=320),
+            phase(3550, images=4, masks=6, corrections=2, side_px=320),
             phase(3800, images=3, masks=4, corrections=2, side_px=512),
         ),
         seed=seed,
