@@ -52,7 +52,7 @@ class SemiAutomaticConfig(_Section):
     rounds: int = Field(5, ge=1)
     images_per_round: int = Field(36_000, ge=1)
     max_prefilled_masks: int = Field(40, ge=0)
-    generator_preset: str = "library-default"
+    generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
 
     def generator_config(self) -> GeneratorConfig:
@@ -60,7 +60,7 @@ class SemiAutomaticConfig(_Section):
 
 
 class FullyAutomaticConfig(_Section):
-    generator_preset: str = "paper-sa1b"
+    generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
 
     def generator_config(self) -> GeneratorConfig:
@@ -136,11 +136,11 @@ semi_automatic:
   rounds: 5
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
-  generator_preset: library-default
+  generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings
   generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}
 
 fully_automatic:
-  generator_preset: paper-sa1b  # or library-default
+  generator_preset: nano      # with published weights: paper-sa1b, which looks at 20 crops besides
   generator: {}
 
 retraining:

@@ -45,7 +45,7 @@ def test_what_is_left_out_is_the_default(tmp_path: Path, text: str) -> None:
         ("- 1\n- 2", ["expected keys and values", "list"]),
         ("seed: [1", ["not valid YAML"]),
         ("seed: 1\n\tx: 2", ["not valid YAML"]),
-        ("semi_automatic: {generator_preset: best}", ["'best'", "paper-sa1b, library-default"]),
+        ("semi_automatic: {generator_preset: best}", ["'best'", "paper-sa1b, library-default, nano"]),
         ("fully_automatic: {generator: {points_per_sid: 3}}", ["points_per_sid"]),
     ],
 )

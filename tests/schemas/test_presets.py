@@ -32,7 +32,7 @@ def test_an_override_is_validated() -> None:
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="paper-sa1b, library-default"):
+    with pytest.raises(ValueError, match="paper-sa1b, library-default, nano"):
         generator_preset("paper")
 
 
