@@ -13,7 +13,7 @@ from engine.rows import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.predictor import Predictor
-from model.registry import ModelCard, list_models, load_model, model_roots, save_model
+from model.registry import ModelCard, ModelInfo, list_models, load_model, model_roots, save_model
 from model.sam import Sam
 from model.training.config import TrainingConfig
 from model.training.presets import training_preset
@@ -54,8 +54,8 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
     checkpoint = models / _CHECKPOINTS / f"{key}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    sam, _ = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
-    before = measure(store, sam, progress, f"{_title(record)}, measuring before")
+    sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
+    before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")
     train(
         sam,
         samples,
@@ -101,17 +101,29 @@ def measure(store: Store, sam: Sam, progress: Progress, what: str) -> dict[str, 
 
     Returns only the counts where no image is held out.
     """
+    held_out, key = _held_out(store)
+    scores = evaluate_points(Predictor(sam), _held_out_samples(store, held_out, progress, what))
+    counts = {"holdout": key, "holdout_images": len(held_out)}
+    if not scores:
+        return counts | {"holdout_masks": 0}
+    miou = {"miou": scores[1].confident_miou, "miou_oracle": scores[1].oracle_miou}
+    return counts | {"holdout_masks": len(scores[1].confident)} | miou
+
+
+def _measured_as_child(store: Store, parent: ModelInfo) -> dict[str, Any]:
+    """What the round that made this model measured of it, if that was on the images that are held out now."""
+    if parent.card.metrics.get("holdout") != _held_out(store)[1]:
+        return {}
+    scores = {name: value for name, value in parent.card.metrics.items() if name.endswith("_after")}
+    return {name.removesuffix("_after"): value for name, value in scores.items()}
+
+
+def _held_out(store: Store) -> tuple[list[int], str]:
+    """The images that only measure, and a key that changes with them and with their ground truth."""
     images = store.images()
     held_out = images.filter(_is_holdout(images))["image_id"].to_pylist()
-    scores = evaluate_points(Predictor(sam), _held_out_samples(store, held_out, progress, what))
-    if not scores:
-        return {"holdout_images": len(held_out), "holdout_masks": 0}
-    return {
-        "holdout_images": len(held_out),
-        "holdout_masks": len(scores[1].confident),
-        "miou": scores[1].confident_miou,
-        "miou_oracle": scores[1].oracle_miou,
-    }
+    truth = {shard: store.committed(GROUND_TRUTH, shard) for shard in images_by_shard(store, held_out)}
+    return held_out, content_key("holdout", held_out, sorted(truth.items()))
 
 
 def _samples(store: Store, config: EngineConfig, record: Round) -> SnapshotDataset:

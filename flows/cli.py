@@ -1,0 +1,87 @@
+"""The command line `sam-engine`. Exit status: 0 done, 1 failed, 2 bad input; never a traceback for what a user did."""
+
+import errno
+import json
+import os
+import sys
+
+import typer
+
+from flows.commands import models, release
+from flows.commands.demo import demo
+from flows.commands.evaluate import evaluate
+from flows.commands.explain import explain
+from flows.commands.generate import generate
+from flows.commands.ingest import ingest
+from flows.commands.init import init
+from flows.commands.run import run
+from flows.commands.status import status
+from flows.commands.train import train
+from flows.console import note
+from schemas.errors import InputError, WaitError
+
+app = typer.Typer(
+    name="sam-engine",
+    help="The data engine of Segment Anything: images in; people, model and masks improve each other; a dataset out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (demo, init, ingest, run, status, generate, train, explain):
+    app.command()(command)
+app.add_typer(evaluate, name="evaluate")
+app.add_typer(models.app, name="models")
+app.add_typer(release.app, name="release")
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    try:
+        app()
+    except InputError as error:
+        sys.exit(_fail(str(error), status=2))
+    except WaitError as error:
+        sys.exit(_fail(str(error), status=1))
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer has swallowed the KeyboardInterrupt
+            _fail("stopped; the same command goes on from here", status=_INTERRUPTED)
+        raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _close_stdout()
+            sys.exit(1)
+        sys.exit(_fail(_os_error_line(error), status=1))
+
+
+def _fail(message: str, *, status: int) -> int:
+    """Say in one line what went wrong, for programs (`--json`) as an object too; gives back `status`."""
+    line = " ".join(message.split())
+    note(f"error: {line}")
+    if "--json" in sys.argv:
+        print(json.dumps({"error": line}, ensure_ascii=False))
+    return status
+
+
+def _os_error_line(error: OSError) -> str:
+    """What the system refused, with the path it was about and the way out for the common cases."""
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = {
+        errno.ENOSPC: "; free some space, then run the same command again: it goes on from here",
+        errno.EDQUOT: "; free some space, then run the same command again: it goes on from here",
+        errno.EACCES: "; check the permissions of this path",
+        errno.EROFS: "; choose a place that can be written to",
+    }.get(error.errno or 0, "")
+    return f"{where}{error.strerror or error}{remedy}"
+
+
+def _close_stdout() -> None:
+    """Let a closed pipe (`| head`) end the program without a second complaint at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""`sam-engine generate`: masks of everything in pictures, without a workspace."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import JsonFlag, emit, progress_bars
+from flows.rejects import check_something_was_good, report_rejected
+
+if TYPE_CHECKING:
+    from engine.masks.generator import MaskGenerator
+    from model.sam import Sam
+    from schemas.presets import GeneratorConfig
+    from stages.progress import Progress
+
+
+def generate(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, folders, or .txt lists (one path a line).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; it is made if missing.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights file of SAM or MobileSAM to use instead of a model.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="library-default, paper-sa1b (20 crops) or nano; default: nano for it, else library-default."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the preset; may be repeated.")
+    ] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture with the masks drawn in.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Find the masks of everything in pictures and write SA-1B json, one file a picture.
+
+    Pictures that cannot be read are named, and the others are done.
+    """
+    from engine.masks.generator import MaskGenerator
+    from engine.sources import gather
+    from model.predictor import Predictor
+
+    sam, model_name = _load(model, weights, device)
+    config = _config(preset or _default_preset(sam), settings or [])
+    gathered = gather(images)
+    rejected = [problem._asdict() for problem in gathered.problems]
+    generator = MaskGenerator(Predictor(sam), config)
+    files = _output_files([candidate.path for candidate in gathered.candidates], output)
+    with progress_bars() as progress:
+        written = _generate_all(generator, files, overlay, rejected, progress)
+    report_rejected(rejected, listed_in="the same command with --json")
+    masks = sum(record["masks"] for record in written)
+    text = f"{masks} masks on {len(written)} pictures, with {model_name}: {output}"
+    emit(
+        {"model": model_name, "settings": config.model_dump(), "pictures": written, "rejected": rejected},
+        as_json=as_json,
+        text=text + (f", {len(rejected)} rejected" if rejected else ""),
+    )
+    check_something_was_good(len(written), rejected)
+
+
+def _default_preset(sam: "Sam") -> str:
+    """Thresholds fit a model: those of ViT-H leave next to nothing of a small model's masks."""
+    from model.sam import nano
+
+    return "nano" if sam.config == nano() else "library-default"
+
+
+def _config(preset: str, settings: list[str]) -> "GeneratorConfig":
+    import yaml
+
+    from schemas.errors import InputError
+    from schemas.presets import generator_preset
+
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected KEY=VALUE, for example --set points_per_side=16")
+        overrides[key] = yaml.safe_load(value)
+    try:
+        return generator_preset(preset, **overrides)
+    except ValueError as error:
+        raise InputError(_first_line(error)) from error
+
+
+def _first_line(error: ValueError) -> str:
+    """What is wrong with a setting; pydantic's own text is many lines."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        from schemas.presets import GeneratorConfig
+
+        return f"--set {key}: no such setting; there are: {', '.join(GeneratorConfig.model_fields)}"
+    return f"--set {key or 'settings'}: {problem['msg']}, found {problem['input']!r}"
+
+
+def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":
+    from model.checkpoints import load_weights_file
+    from model.registry import load_model, model_roots
+    from schemas.config import ModelConfig
+    from stages.workers import device_of
+
+    where = device_of(ModelConfig.model_validate({"device": device}))
+    if weights is not None:
+        size, sam = load_weights_file(weights)
+        return sam.to(where), f"{size} ({weights.name})"
+    sam, info = load_model(model, model_roots(), device=where)
+    return sam, f"{info.name} ({info.model_id})"
+
+
+def _output_files(pictures: list[Path], output: Path) -> list[tuple[Path, Path]]:
+    """A json file for each picture; pictures of one name in several folders get the numbers 2, 3, ..."""
+    files: list[tuple[Path, Path]] = []
+    taken: set[str] = set()
+    for picture in dict.fromkeys(pictures):
+        name, number = picture.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{picture.stem}-{number}"
+        taken.add(name)
+        files.append((picture, output / f"{name}.json"))
+    return files
+
+
+def _generate_all(
+    generator: "MaskGenerator",
+    files: list[tuple[Path, Path]],
+    overlay: bool,
+    rejected: list[dict[str, Any]],
+    progress: "Progress",
+) -> list[dict[str, Any]]:
+    from schemas.errors import InputError
+
+    written = []
+    for number, (picture, target) in enumerate(files):
+        progress("pictures", number, len(files), picture.name)
+        try:
+            written.append(_generate_one(generator, picture, target, overlay))
+        except InputError as error:
+            reason = str(error).removeprefix(f"{picture}: ")
+            rejected.append({"source": str(picture), "kind": "image", "reason": reason})
+    progress("pictures", len(files), len(files))
+    return written
+
+
+def _generate_one(generator: "MaskGenerator", picture: Path, target: Path, overlay: bool) -> dict[str, Any]:
+    from engine.analysis.overlays import draw_masks, save_png
+    from engine.files import write_atomic
+    from engine.images import content_id, decode_image, read_bytes
+    from engine.masks.records import sa1b_record
+
+    data = read_bytes(picture)
+    image = decode_image(data, name=str(picture))
+    result = generator.generate(image)
+    height, width = image.shape[:2]
+    record = sa1b_record(result.masks, image_id=content_id(data), file_name=picture.name, height=height, width=width)
+    write_atomic(target, record.to_json())
+    outcome: dict[str, Any] = {"image": picture, "json": target}
+    outcome |= {"masks": len(record.annotations), "dropped": result.dropped}
+    if overlay:
+        drawn = outcome["overlay"] = target.with_name(f"{target.stem}_masks.png")
+        save_png(draw_masks(image, [mask.rle for mask in result.masks]), drawn)
+    return outcome

@@ -1,0 +1,47 @@
+"""`sam-engine ingest`: pictures, and the masks that come with them, into a workspace."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import JsonFlag, emit, progress_bars
+from flows.rejects import check_something_was_good, report_rejected
+
+
+def ingest(
+    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Pictures, folders, .txt lists of paths, COCO .json files with masks."),
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures of COCO files; default: beside each file.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Bring pictures and masks into a workspace. The second time writes nothing."""
+    from engine.ingest import ingest as ingest_sources
+    from engine.store import Store
+
+    store = Store(workspace)
+    with progress_bars() as progress:
+        report = ingest_sources(store, sources, images_root=images, progress=progress)
+    rejected = [problem._asdict() for problem in report.rejected]
+    report_rejected(rejected, listed_in=f"sam-engine status {workspace} --rejected")
+    result = {
+        "added": report.added,
+        "duplicates": report.duplicates,
+        "masks": report.masks,
+        "crowds": report.crowds,
+        "ignored": report.ignored,
+        "rejected": rejected,
+    }
+    text = (
+        f"{report.added} images added, {report.duplicates} were there already, {report.masks} masks"
+        + (f" ({report.crowds} masks of groups left out)" if report.crowds else "")
+        + (f", {len(rejected)} rejected" if rejected else "")
+        + (f", {report.ignored} files ignored that are no pictures" if report.ignored else "")
+    )
+    emit(result, as_json=as_json, text=text)
+    check_something_was_good(report.added + report.duplicates, rejected)

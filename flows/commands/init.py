@@ -1,0 +1,30 @@
+"""`sam-engine init`: a new workspace."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import JsonFlag, emit
+
+
+def init(
+    workspace: Annotated[Path, typer.Argument(help="Folder to make; it may exist if it holds no workspace yet.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a new workspace with a commented engine.yaml."""
+    from engine.store import Store
+    from schemas.config import CONFIG_FILE, DEFAULT_YAML
+    from schemas.errors import InputError
+
+    config = workspace / CONFIG_FILE
+    if config.exists():
+        raise InputError(f"{workspace}: is a workspace already ({CONFIG_FILE} exists); nothing was changed")
+    Store.create(workspace)
+    if not config.exists():
+        config.write_text(DEFAULT_YAML, encoding="utf-8")
+    emit(
+        {"workspace": workspace.resolve(), "config": config.resolve()},
+        as_json=as_json,
+        text=f"Made {workspace}. Settings: {config}. Next: sam-engine ingest {workspace} SOURCE...",
+    )

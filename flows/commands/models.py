@@ -1,0 +1,78 @@
+"""`sam-engine models`: which models there are, and how to get more."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import JsonFlag, emit, progress_bars
+
+if TYPE_CHECKING:
+    from model.registry import ModelInfo
+
+app = typer.Typer(no_args_is_help=True, help="Models: list them, import weights, fetch published weights.")
+Workspace = Annotated[
+    Path | None, typer.Option(help="A workspace, whose models are looked at or added to; default: the user's models.")
+]
+
+
+@app.command("list")
+def list_(workspace: Workspace = None, as_json: JsonFlag = False) -> None:
+    """List the models that can be used."""
+    from model.registry import list_models, model_roots
+
+    models = [_describe(model) for model in list_models(model_roots(workspace))]
+    lines = [f"{m['name']:<28} {m['id']}  {m['size_mb']:8.1f} MB  {m['folder']}" for m in models]
+    emit({"models": models}, as_json=as_json, text="\n".join(lines) if lines else "no models yet")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Weights of SAM or MobileSAM: .pth, .pt or .safetensors.")],
+    name: Annotated[str, typer.Option(help="Name of the model; default: the architecture it is recognised as.")] = "",
+    workspace: Workspace = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a model of a weights file. Only tensors are read from it, never code."""
+    from model.registry import import_weights
+
+    _tell_new(import_weights(file, _root(workspace), name=name), "imported", as_json)
+
+
+@app.command("fetch")
+def fetch_(
+    name: Annotated[str, typer.Argument(help="Published weights: vit_h, vit_l, vit_b or vit_t.")],
+    workspace: Workspace = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Download published weights, check them and import them; a broken download goes on where it stopped."""
+    from model.fetch import fetch
+
+    with progress_bars() as progress:
+        model = fetch(name, _root(workspace), progress=lambda done, total: progress(f"fetch {name}", done, total))
+    _tell_new(model, "fetched", as_json)
+
+
+def _root(workspace: Path | None) -> Path:
+    from engine.store import Store
+    from model.registry import user_models_root
+
+    return user_models_root() if workspace is None else Store(workspace).workspace / "models"
+
+
+def _tell_new(model: "ModelInfo", verb: str, as_json: bool) -> None:
+    text = f"{verb} {model.name} ({model.model_id}): {model.folder}"
+    emit(_describe(model), as_json=as_json, text=text)
+
+
+def _describe(model: "ModelInfo") -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "id": model.model_id,
+        "folder": model.folder,
+        "size_mb": model.size_bytes / 1e6,
+        "parent": model.card.parent,
+        "stage": model.card.stage,
+        "round": model.card.round,
+        "notes": model.card.notes,
+    }

@@ -1,0 +1,60 @@
+"""`sam-engine release`: dataset releases in the form of SA-1B."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import JsonFlag, emit, note, progress_bars
+
+app = typer.Typer(no_args_is_help=True, help="Dataset releases: build and verify them.")
+
+
+@app.command()
+def build(
+    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Stage whose masks to release, may be repeated; default: fully_automatic.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the release; default: made from its inputs.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums."""
+    from engine.release.build import build_release
+    from engine.store import Store
+    from stages.rounds import parse_stage
+
+    stages = [parse_stage(one) for one in stage or ["fully_automatic"]]
+    with progress_bars() as progress:
+        info = build_release(Store(workspace), stages=stages, name=name, progress=progress)
+    manifest = info.manifest
+    result = {
+        "path": info.path.resolve(),
+        "created": info.created,
+        "images": manifest.images,
+        "masks": manifest.masks,
+        "images_without_masks": manifest.images_without_masks,
+        "tars": len(manifest.tars),
+    }
+    text = f"{info.path}: {manifest.masks} masks on {manifest.images} images in {len(manifest.tars)} tars"
+    emit(result, as_json=as_json, text=text if info.created else f"{text}; it was there already")
+
+
+@app.command()
+def verify(
+    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Check every file, picture and mask of a release against its manifest and index."""
+    from engine.release.build import read_manifest
+    from engine.release.verify import verify_release
+
+    read_manifest(release)
+    with progress_bars() as progress:
+        problems = verify_release(release, progress=progress)
+    for problem in problems:
+        note(problem)
+    text = f"{release}: {len(problems)} problems" if problems else f"{release}: whole"
+    emit({"path": release.resolve(), "problems": problems}, as_json=as_json, text=text)
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,41 @@
+"""`sam-engine run`: move a stage on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import JsonFlag, emit, progress_bars
+
+
+def run(
+    stage: Annotated[
+        str, typer.Argument(help="assisted_manual, semi_automatic, fully_automatic, or data_engine for all in order.")
+    ],
+    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="Run the stage's Prefect flow until nothing is left to do.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """One tick of a stage: look at the workspace, do the next step, stop.
+
+    With --until-done, and for data_engine, the stage's Prefect flow ticks until nothing is left to do.
+    """
+    from engine.store import Store
+    from flows.running import DATA_ENGINE, run_flow
+    from stages.rounds import parse_stage, tick
+
+    everything = stage.replace("-", "_") == DATA_ENGINE
+    name = DATA_ENGINE if everything else parse_stage(stage)
+    store = Store(workspace)
+    with progress_bars() as progress:
+        if name == DATA_ENGINE or until_done:
+            ticks = run_flow(store, name, progress)
+            lines = [f"{of_stage}: {each['message']}" for of_stage, results in ticks.items() for each in results]
+            result = {"ticks": ticks}
+        else:
+            done = tick(store, name, progress=progress)
+            lines = [f"{name}: {done.message}"]
+            result = done.to_dict()
+    emit(result, as_json=as_json, text="\n".join(lines))

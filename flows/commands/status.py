@@ -1,0 +1,77 @@
+"""`sam-engine status`: where a workspace stands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import JsonFlag, emit
+
+if TYPE_CHECKING:
+    from engine.store import Store
+
+
+def status(
+    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    rejected: Annotated[bool, typer.Option("--rejected", help="List all that was rejected, with the reasons.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rounds, shards, models, and what each stage does or waits for next."""
+    from engine.store import Store
+    from schemas.config import load_config
+
+    load_config(workspace)
+    found = workspace_status(Store(workspace))
+    emit(found, as_json=as_json, text=None if as_json else _as_text(found, all_rejected=rejected))
+
+
+def workspace_status(store: "Store") -> dict[str, Any]:
+    """All that `sam-engine status` tells, as plain values."""
+    from engine.analysis.report import round_reports
+    from model.registry import list_models
+    from schemas.config import STAGES
+    from stages.rounds import next_step
+
+    steps = [next_step(store, stage) for stage in STAGES]
+    return {
+        "workspace": store.workspace.resolve(),
+        "rows": store.counts(),
+        "shards": len(store.shards()),
+        "stages": {step.stage: {"next": step.action, "round": step.round, "message": step.message} for step in steps},
+        "rounds": [report.to_dict() for report in round_reports(store)],
+        "models": [{"name": model.name, "id": model.model_id} for model in list_models([store.workspace / "models"])],
+        "releases": sorted(path.name for path in (store.workspace / "releases").glob("[!.]*")),
+        "rejected": store.read_table("rejected").to_pylist(),
+    }
+
+
+def _as_text(found: dict[str, Any], *, all_rejected: bool) -> str:
+    rows = found["rows"]
+    lines = [f"{found['workspace']}: {rows['images']} images in {found['shards']} shards"]
+    lines += [f"  masks, {stage.replace('_', ' ')}: {rows[stage]}" for stage in ("ground_truth", *found["stages"])]
+    lines.append("Next steps")
+    lines += [f"  {stage}: {_next(step)}" for stage, step in found["stages"].items()]
+    lines.append("Rounds" if found["rounds"] else "Rounds: none yet")
+    lines += [f"  {report['stage']} {report['round']}: {_round(report)}" for report in found["rounds"]]
+    lines.append("Models" if found["models"] else "Models: none of its own yet")
+    lines += [f"  {model['name']} ({model['id']})" for model in found["models"]]
+    lines += [f"Releases: {', '.join(found['releases'])}"] if found["releases"] else []
+    if found["rejected"]:
+        lines.append(f"Rejected: {len(found['rejected'])}" + ("" if all_rejected else " (list them with --rejected)"))
+    if all_rejected:
+        lines += [f"  {row['source']}: {row['reason']}" for row in found["rejected"]]
+    return "\n".join(lines)
+
+
+def _next(step: dict[str, Any]) -> str:
+    prefix = {"wait": "waiting: ", "none": "done: "}.get(step["next"], "")
+    return prefix + str(step["message"])
+
+
+def _round(report: dict[str, Any]) -> str:
+    parts = [report["state"]]
+    if report["masks"] is not None:
+        parts.append(f"{report['masks']} masks on {report['images']} images")
+    if report["miou_after"] is not None:
+        parts.append(f"mIoU {report['miou_before']:.3f} -> {report['miou_after']:.3f}")
+    return ", ".join(parts)

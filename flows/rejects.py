@@ -1,0 +1,25 @@
+"""How commands over many files tell what they could not take."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from flows.console import note
+
+_SHOWN = 20
+BAD_INPUT = 2
+
+
+def report_rejected(rejected: Sequence[dict[str, Any]], *, listed_in: str) -> None:
+    """One line on standard error for each thing rejected (`source`, `reason`), the first twenty of them."""
+    for problem in rejected[:_SHOWN]:
+        note(f"rejected: {problem['source']}: {problem['reason']}")
+    if len(rejected) > _SHOWN:
+        note(f"rejected: {len(rejected) - _SHOWN} more; all are listed by: {listed_in}")
+
+
+def check_something_was_good(good: int, rejected: Sequence[dict[str, Any]]) -> None:
+    """End with the status for bad input where all of a batch was bad; some good files make it a success."""
+    if rejected and not good:
+        raise typer.Exit(BAD_INPUT)

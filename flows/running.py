@@ -1,0 +1,56 @@
+"""Running flows from the command line: Prefect is set up for the workspace, and only where there is something to do."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal
+
+from engine.store import Store
+from flows.console import note
+from flows.prefect_settings import prepare_prefect
+from schemas.config import STAGES, Stage
+from schemas.errors import WaitError
+from stages.progress import Progress
+from stages.rounds import Step, TickResult, next_step
+
+DATA_ENGINE: Literal["data_engine"] = "data_engine"
+Ticks = dict[str, list[dict[str, Any]]]
+
+
+def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progress) -> Ticks:
+    """Run the flow of a stage, or the parent flow of all three, to its end. Returns what each tick did, by stage.
+
+    Where the store has nothing to do, Prefect, whose server takes seconds to start, is not even imported.
+    Raises WaitError where the first stage may not start yet, or where Prefect's own server does not start.
+    """
+    stages = STAGES if name == DATA_ENGINE else (name,)
+    steps = [next_step(store, stage) for stage in stages]
+    if steps[0].action == "wait":
+        raise WaitError(steps[0].message)
+    if all(step.action == "none" for step in steps):
+        return {step.stage: [_nothing_to_do(step)] for step in steps}
+    prepare_prefect(store.workspace)
+    note("starting Prefect ...")
+    from flows.stage_runs import current_progress
+
+    token = current_progress.set(progress)
+    try:
+        found = _flow(name)(str(store.workspace))
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise WaitError(
+            "Prefect's own server did not start in time; try again on a less busy machine, name another server with "
+            f"PREFECT_API_URL, or go without Prefect, step by step: sam-engine run {stages[0]} {store.workspace}"
+        ) from error
+    finally:
+        current_progress.reset(token)
+    return found if isinstance(found, dict) else {name: found}
+
+
+def _flow(name: str) -> Callable[[str], Any]:
+    flow: Callable[[str], Any] = getattr(import_module(f"flows.{name}"), name)
+    return flow
+
+
+def _nothing_to_do(step: Step) -> dict[str, Any]:
+    return TickResult(step.stage, "none", step.round, step.message, "done").to_dict()

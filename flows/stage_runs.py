@@ -1,0 +1,86 @@
+"""What the three stage flows share: tick until there is nothing left to do, shards in groups as Prefect tasks.
+
+Prefect schedules, retries and shows. What is done is known by the store alone, so nothing here is cached or persisted.
+"""
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from engine.store import Store
+from flows.ray_shards import RayShards
+from schemas.config import FlowConfig, Stage, load_config
+from schemas.errors import InputError, WaitError
+from stages.progress import Progress, silent
+from stages.rounds import MapShards, TickResult, next_step, tick
+from stages.workers import ShardOutcome, serial
+
+# A flow's parameters are recorded by Prefect and have to be plain values; who wants bars sets them here.
+current_progress: ContextVar[Progress] = ContextVar("current_progress", default=silent)
+_RETRY_DELAY_S = 5
+
+
+def one_at_a_time() -> ThreadPoolTaskRunner:
+    """Shard groups run one after the other in this process: each already uses all cores, or the one GPU."""
+    return ThreadPoolTaskRunner(max_workers=1)
+
+
+@task(name="shards", cache_policy=NO_CACHE, persist_result=False)
+def do_shards(worker: Callable[[str], ShardOutcome], shards: list[str], map_group: MapShards) -> Sequence[ShardOutcome]:
+    """Do a group of shards. Each commits itself, so a retry goes on behind the last one that was finished."""
+    return map_group(worker, shards)
+
+
+@task(name="tick", cache_policy=NO_CACHE, persist_result=False)
+def do_tick(workspace: str, stage: Stage) -> TickResult:
+    """One step of a stage."""
+    store = Store(Path(workspace))
+    flow_config = load_config(store.workspace).flow
+    return tick(store, stage, map_shards=shard_groups(flow_config), progress=current_progress.get())
+
+
+def shard_groups(config: FlowConfig) -> MapShards:
+    """Map work over shards as Prefect tasks of `config.shards_per_task` shards, each retried `config.retries` times."""
+    map_group: MapShards = RayShards(actors=config.ray_actors) if config.runner == "ray" else serial
+    group_task = do_shards.with_options(
+        retries=config.retries, retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_worth_a_retry
+    )
+
+    def map_shards(function: Callable[[str], ShardOutcome], shards: Sequence[str]) -> list[ShardOutcome]:
+        groups = [
+            list(shards[at : at + config.shards_per_task]) for at in range(0, len(shards), config.shards_per_task)
+        ]
+        # quote: else Prefect searches the worker, and all it holds, for results of other tasks.
+        futures = [group_task.submit(quote(function), group, quote(map_group)) for group in groups]
+        return [outcome for future in futures for outcome in future.result()]
+
+    return map_shards
+
+
+def run_until_done(workspace: str, stage: Stage) -> list[dict[str, Any]]:
+    """Tick a stage until it is done. Returns what each tick did; call it within a flow.
+
+    Raises WaitError where the stage may not start yet.
+    """
+    results: list[dict[str, Any]] = []
+    store = Store(Path(workspace))
+    while True:
+        step = next_step(store, stage)
+        result = do_tick.with_options(task_run_name=f"{stage}: {step.action} {step.round or ''}".rstrip())(
+            workspace, stage
+        )
+        results.append(result.to_dict())
+        if result.state == "done":
+            return results
+
+
+def _worth_a_retry(_task: Any, _task_run: Any, state: Any) -> bool:
+    """What a user has to mend does not get better by itself."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, InputError | WaitError)

@@ -1,0 +1,318 @@
+"""The command line: results on standard output, one line for what a user did wrong, exit 0, 1 or 2."""
+
+import errno
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.store import Store
+from schemas.sa1b import read_record
+from stages.rounds import tick
+from tests.flows.cli_runner import sam_engine
+from tests.stages.workspaces import make_workspace, shapes, tiny_sam, write_pictures
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_workspace(tmp_path, images=3, holdout=1)
+
+
+def one_error_line(err: str) -> str:
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def test_help_does_without_heavy_imports() -> None:
+    heavy = "torch prefect deltalake matplotlib skimage scipy pyarrow numpy cv2 accelerate"
+    code = (
+        "import sys\n"
+        "sys.argv = ['sam-engine', '--help']\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('LOADED', [name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "LOADED []" in done.stdout
+    for command in (
+        "demo",
+        "init",
+        "ingest",
+        "run",
+        "status",
+        "generate",
+        "train",
+        "evaluate",
+        "models",
+        "release",
+        "explain",
+    ):
+        assert f"\n  {command} " in done.stdout
+    # Time on the processor: the wall clock of a busy machine says little.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_init_makes_a_workspace_once(tmp_path: Path) -> None:
+    made = sam_engine("init", tmp_path / "ws", "--json")
+    assert made.status == 0
+    assert made.result["config"] == str(tmp_path / "ws" / "engine.yaml")
+    assert "accept_iou" in (tmp_path / "ws" / "engine.yaml").read_text()
+    again = sam_engine("init", tmp_path / "ws")
+    assert again.status == 2
+    assert "is a workspace already" in one_error_line(again.err)
+
+
+def test_ingest_takes_the_good_and_names_the_bad(tmp_path: Path) -> None:
+    sam_engine("init", tmp_path / "ws")
+    write_pictures(tmp_path / "in", images=2)
+    (tmp_path / "in" / "empty.png").touch()
+    (tmp_path / "in" / "text.jpg").write_text("this is no picture")
+    (tmp_path / "in" / "cut.png").write_bytes((tmp_path / "in" / "0.png").read_bytes()[:200])
+    Image.fromarray(np.zeros((1, 1, 3), dtype=np.uint8)).save(tmp_path / "in" / "dot.png")
+    done = sam_engine("ingest", tmp_path / "ws", tmp_path / "in", "--json")
+    assert done.status == 0
+    assert done.result["added"] == 2
+    assert {Path(item["source"]).name for item in done.result["rejected"]} == {
+        "empty.png",
+        "text.jpg",
+        "cut.png",
+        "dot.png",
+    }
+    for name in ("empty.png", "text.jpg", "cut.png", "dot.png"):
+        assert f"rejected: {tmp_path / 'in' / name}: " in done.err
+    listed = sam_engine("status", tmp_path / "ws", "--rejected")
+    assert str(tmp_path / "in" / "text.jpg") in listed.out
+    again = sam_engine("ingest", tmp_path / "ws", tmp_path / "in", "--json")
+    assert (again.result["added"], again.result["duplicates"]) == (0, 2)
+
+
+def test_ingest_of_nothing_good_is_bad_input(tmp_path: Path) -> None:
+    sam_engine("init", tmp_path / "ws")
+    (tmp_path / "bare").mkdir()
+    done = sam_engine("ingest", tmp_path / "ws", tmp_path / "bare", tmp_path / "missing")
+    assert done.status == 2
+    assert f"rejected: {tmp_path / 'bare'}: no pictures in this folder" in done.err
+    assert f"rejected: {tmp_path / 'missing'}: no such file or folder" in done.err
+
+
+def test_ingest_names_broken_coco(tmp_path: Path) -> None:
+    sam_engine("init", tmp_path / "ws")
+    path = write_pictures(tmp_path / "in", images=2)
+    coco = json.loads(path.read_text())
+    coco["annotations"][0]["segmentation"]["counts"] = "~~~"
+    coco["images"].append({"id": 9, "file_name": "gone.png", "height": 5, "width": 5})
+    path.write_text(json.dumps(coco))
+    done = sam_engine("ingest", tmp_path / "ws", path, "--json")
+    assert done.status == 0
+    assert (done.result["added"], done.result["masks"]) == (2, 5)
+    reasons = [item["reason"] for item in done.result["rejected"]]
+    assert len(reasons) == 2
+    assert any("RLE" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("command", ["status", "ingest", "run"])
+def test_what_is_no_workspace_is_named(tmp_path: Path, command: str) -> None:
+    arguments = {"status": [tmp_path], "ingest": [tmp_path, tmp_path], "run": ["assisted_manual", tmp_path]}[command]
+    done = sam_engine(command, *arguments)
+    assert done.status == 2
+    assert f"{tmp_path}" in one_error_line(done.err)
+    assert "sam-engine init" in done.err
+
+
+def test_a_misspelt_setting_is_named(store: Store) -> None:
+    config = store.workspace / "engine.yaml"
+    config.write_text(config.read_text().replace("max_clicks", "max_cliks"))
+    done = sam_engine("run", "assisted_manual", store.workspace)
+    assert done.status == 2
+    line = one_error_line(done.err)
+    assert "annotator.max_cliks" in line
+    assert "did you mean 'max_clicks'?" in line
+
+
+def test_an_unknown_stage_is_bad_input(store: Store) -> None:
+    done = sam_engine("run", "manual", store.workspace, "--json")
+    assert done.status == 2
+    assert "choose one of assisted_manual" in one_error_line(done.err)
+    assert "unknown stage" in done.result["error"]
+
+
+def test_a_stage_out_of_turn_fails_and_says_what_comes_first(store: Store) -> None:
+    done = sam_engine("run", "semi-automatic", store.workspace)
+    assert done.status == 1
+    assert f"sam-engine run assisted_manual {store.workspace} --until-done" in one_error_line(done.err)
+
+
+def test_run_does_one_tick_and_status_shows_it(store: Store) -> None:
+    first = sam_engine("run", "assisted_manual", store.workspace, "--json")
+    assert first.status == 0
+    assert (first.result["action"], first.result["state"]) == ("open", "advanced")
+    status = sam_engine("status", store.workspace, "--json").result
+    assert status["stages"]["assisted_manual"]["next"] == "annotate"
+    assert status["stages"]["semi_automatic"]["next"] == "wait"
+    assert status["rows"]["images"] == 3
+    assert [model["name"] for model in status["models"]] == ["tiny"]
+    text = sam_engine("status", store.workspace).out
+    assert "assisted_manual: annotate 1 images" in text
+    assert "semi_automatic: waiting: semi_automatic needs the model" in text
+
+
+def test_explain_follows_a_mask_to_its_model_and_image(store: Store) -> None:
+    for _ in range(2):
+        tick(store, "assisted_manual")
+    mask = store.read_table("assisted_manual").to_pylist()[0]
+    done = sam_engine("explain", store.workspace, mask["mask_id"], "--json")
+    assert done.status == 0
+    found = done.result
+    assert found["image"]["image_id"] == mask["image_id"]
+    assert found["image"]["source"].endswith(".png")
+    assert found["mask"]["annotator"] == "simulated"
+    assert [model["name"] for model in found["models"]] == (["tiny"] if mask["model_id"] else [])
+    assert [event["kind"] for event in found["events"]][-1] in ("accept", "draw")
+    text = sam_engine("explain", store.workspace, mask["mask_id"]).out
+    assert "(simulated)" in text
+    unknown = sam_engine("explain", store.workspace, 5)
+    assert unknown.status == 2
+    assert "no mask 5" in one_error_line(unknown.err)
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's models folder with the tiny model in it."""
+    from model.registry import ModelCard, save_model
+
+    monkeypatch.setenv("SAM_ENGINE_HOME", str(tmp_path / "home"))
+    save_model(tiny_sam(), tmp_path / "home" / "models", ModelCard(name="tiny"))
+    return tmp_path / "home" / "models" / "tiny" / "weights.safetensors"
+
+
+LOOSE = ["--set", "points_per_side=3", "--set", "pred_iou_thresh=0", "--set", "stability_score_thresh=0"]
+
+
+def test_generate_does_the_good_pictures_and_names_the_bad(tmp_path: Path, weights: Path) -> None:
+    write_pictures(tmp_path / "a", images=1)
+    write_pictures(tmp_path / "b", images=1, first_seed=9)
+    (tmp_path / "bad.jpg").write_text("no picture")
+    pictures = [tmp_path / "a" / "0.png", tmp_path / "bad.jpg", tmp_path / "b" / "0.png"]
+    done = sam_engine("generate", *pictures, "-o", tmp_path / "out", "-m", "tiny", *LOOSE, "--overlay", "--json")
+    assert done.status == 0
+    assert [Path(item["json"]).name for item in done.result["pictures"]] == ["0.json", "0-2.json"]
+    assert [item["source"] for item in done.result["rejected"]] == [str(tmp_path / "bad.jpg")]
+    for item in done.result["pictures"]:
+        record = read_record(Path(item["json"]))
+        assert len(record.annotations) == item["masks"] > 0
+        assert Image.open(item["overlay"]).size == (record.image.width, record.image.height)
+    first = (tmp_path / "out" / "0.json").read_bytes()
+    sam_engine("generate", pictures[0], "-o", tmp_path / "out", "-m", "tiny", *LOOSE)
+    assert (tmp_path / "out" / "0.json").read_bytes() == first
+
+
+def test_generate_with_only_bad_pictures_is_bad_input(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    done = sam_engine("generate", tmp_path / "bad.jpg", "-o", tmp_path / "out", "-m", "tiny")
+    assert done.status == 2
+    assert f"rejected: {tmp_path / 'bad.jpg'}: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--preset", "best"], "unknown preset 'best'; choose one of paper-sa1b, library-default"),
+        (["--set", "points=3"], "--set points: no such setting; there are: points_per_side"),
+        (["--set", "points_per_side"], "expected KEY=VALUE"),
+        (["--set", "pred_iou_thresh=2"], "--set pred_iou_thresh: input should be less than or equal to 1, found 2"),
+        (["--model", "giant"], "no model 'giant'"),
+        (["--weights", "nowhere.pth"], "nowhere.pth"),
+    ],
+)
+def test_generate_explains_bad_settings(tmp_path: Path, weights: Path, arguments: list[str], says: str) -> None:
+    Image.fromarray(shapes(0)[0]).save(tmp_path / "one.png")
+    done = sam_engine("generate", tmp_path / "one.png", "-o", tmp_path / "out", *arguments)
+    assert done.status == 2
+    assert says.lower() in one_error_line(done.err).lower()
+
+
+def test_generate_refuses_weights_of_another_architecture(tmp_path: Path, weights: Path) -> None:
+    import torch
+
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    Image.fromarray(shapes(0)[0]).save(tmp_path / "one.png")
+    done = sam_engine("generate", tmp_path / "one.png", "-o", tmp_path / "out", "--weights", tmp_path / "other.pth")
+    assert done.status == 2
+    assert str(tmp_path / "other.pth") in one_error_line(done.err)
+
+
+def test_models_are_listed_and_imported(tmp_path: Path, weights: Path) -> None:
+    found = sam_engine("models", "list", "--json").result["models"]
+    assert "tiny" in [model["name"] for model in found]
+    bad = sam_engine("models", "import", tmp_path / "missing.pth")
+    assert bad.status == 2
+    assert "missing.pth" in one_error_line(bad.err)
+    unknown = sam_engine("models", "fetch", "vit_x")
+    assert unknown.status == 2
+    assert "choose one of vit_h" in one_error_line(unknown.err)
+
+
+def test_a_release_cannot_be_built_of_nothing(store: Store) -> None:
+    done = sam_engine("release", "build", store.workspace)
+    assert done.status == 1
+    assert "no masks of fully_automatic to release" in one_error_line(done.err)
+    missing = sam_engine("release", "verify", store.workspace)
+    assert missing.status == 2
+
+
+def test_a_release_is_built_once_and_verified(store: Store) -> None:
+    for _ in range(3):
+        tick(store, "assisted_manual")
+    built = sam_engine("release", "build", store.workspace, "--stage", "assisted-manual", "--json")
+    assert built.status == 0
+    assert built.result["created"] is True
+    assert built.result["masks"] > 0
+    assert (
+        sam_engine("release", "build", store.workspace, "--stage", "assisted-manual", "--json").result["created"]
+        is False
+    )
+    good = sam_engine("release", "verify", built.result["path"], "--json")
+    assert (good.status, good.result["problems"]) == (0, [])
+    tar = next(Path(built.result["path"]).glob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-512])
+    damaged = sam_engine("release", "verify", built.result["path"], "--json")
+    assert damaged.status == 1
+    assert tar.name in damaged.result["problems"][0]
+
+
+def test_usage_errors_are_bad_input() -> None:
+    assert sam_engine("run").status == 2
+    assert sam_engine("fly").status == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/x"),
+            1,
+            "/data/x: No space left on device; free some space",
+        ),
+        (OSError(errno.EACCES, "Permission denied", "/data/x"), 1, "/data/x: Permission denied; check the permissions"),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on from here"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, says: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("engine.store.Store.create", refuse)
+    done = sam_engine("init", tmp_path / "ws")
+    assert done.status == status
+    assert says in one_error_line(done.err)
