@@ -1,4 +1,4 @@
-"""Settings of the automatic mask generator, with the two published presets (SAM paper, appendix B; SAM code) and ours."""
+"""Settings of the automatic mask generator: the two published presets (SAM paper, appendix B; SAM code) and ours."""
 
 import hashlib
 import json

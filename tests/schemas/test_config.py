@@ -88,5 +88,7 @@ def test_stages_are_in_the_order_of_the_paper() -> None:
 
 
 def test_a_generator_setting_replaces_that_of_the_preset(tmp_path: Path) -> None:
-    config = load(tmp_path, "semi_automatic: {generator: {points_per_side: 16}}").semi_automatic.generator_config()
+    config = load(
+        tmp_path, "semi_automatic: {generator_preset: paper-sa1b, generator: {points_per_side: 16}}"
+    ).semi_automatic.generator_config()
     assert (config.points_per_side, config.pred_iou_thresh) == (16, 0.88)
