@@ -34,12 +34,12 @@ class AnnotatorConfig(_Section):
     """The simulated annotator: clicks from ground truth, keeps a simulated clock (all times in simulated seconds)."""
 
     kind: Literal["simulated"] = "simulated"
-    max_clicks: int = Field(9, ge=1)
+    max_clicks: int = Field(6, ge=1)
     accept_iou: float = Field(0.85, ge=0, le=1)
     seconds_to_find: float = Field(3.0, ge=0)
-    seconds_per_click: float = Field(2.0, ge=0)
+    seconds_per_click: float = Field(1.5, ge=0)
     seconds_to_review: float = Field(1.5, ge=0)
-    seconds_to_draw: float = Field(34.0, ge=0)
+    seconds_to_draw: float = Field(15.0, ge=0)
     seconds_per_mask_limit: float = Field(30.0, gt=0)
 
 
@@ -120,12 +120,12 @@ model:
 
 annotator:
   kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"
-  max_clicks: 9               # then the mask is drawn by hand
+  max_clicks: 6               # then the mask is finished by hand, with the brush
   accept_iou: 0.85            # a mask at least this close to ground truth is accepted
   seconds_to_find: 3.0        # simulated seconds to find the next object ...
-  seconds_per_click: 2.0      # ... for each click ...
+  seconds_per_click: 1.5      # ... for each click ...
   seconds_to_review: 1.5      # ... to look at a finished or prefilled mask ...
-  seconds_to_draw: 34.0       # ... and to draw one by hand
+  seconds_to_draw: 15.0       # ... and to finish one with the brush
   seconds_per_mask_limit: 30.0  # once a mask took longer, the annotator goes to the next image (SAM paper, section 4)
 
 assisted_manual:

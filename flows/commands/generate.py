@@ -24,9 +24,7 @@ def generate(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help="library-default, paper-sa1b (20 crops) or nano; default: nano for it, else library-default."
-        ),
+        typer.Option(help="nano, library-default, or paper-sa1b with 20 crops; default: what fits the model."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the preset; may be repeated.")
@@ -67,6 +65,13 @@ def _default_preset(sam: "Sam") -> str:
     from model.sam import nano
 
     return "nano" if sam.config == nano() else "library-default"
+
+
+def _fitting_preset(sam: "Sam") -> str:
+    """Small models are less sure of themselves: with the published thresholds next to nothing of theirs is left."""
+    from model.efficientnet import EfficientNetConfig
+
+    return "nano" if isinstance(sam.config.encoder, EfficientNetConfig) else "library-default"
 
 
 def _config(preset: str, settings: list[str]) -> "GeneratorConfig":
