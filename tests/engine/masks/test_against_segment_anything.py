@@ -133,8 +133,9 @@ def test_same_masks_through_the_networks() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layers", [0, 1])
-@pytest.mark.parametrize("name", ["small", "portrait", "larger"])
-def test_same_masks_on_the_full_grid(name: str, layers: int) -> None:
-    results = assert_same_masks(photograph(name), crop_n_layers=layers, points_per_side=32 if layers == 0 else 16)
+@pytest.mark.parametrize(
+    ("name", "layers", "points_per_side"), [("small", 0, 32), ("portrait", 1, 16), ("larger", 0, 32)]
+)
+def test_same_masks_on_a_full_grid(name: str, layers: int, points_per_side: int) -> None:
+    results = assert_same_masks(photograph(name), crop_n_layers=layers, points_per_side=points_per_side)
     assert len(results[0].masks) >= 20
