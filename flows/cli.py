@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from flows.allocator import keep_freed_memory
 from flows.commands import models, release
 from flows.commands.demo import demo
 from flows.commands.evaluate import evaluate
@@ -40,6 +41,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from engine.store import Store
+from flows.allocator import keep_freed_memory
 from flows.ray_shards import RayShards
 from schemas.config import FlowConfig, Stage, load_config
 from schemas.errors import InputError, WaitError
@@ -23,7 +24,7 @@ from stages.workers import ShardOutcome, serial
 
 # A flow's parameters are recorded by Prefect and have to be plain values; who wants bars sets them here.
 current_progress: ContextVar[Progress] = ContextVar("current_progress", default=silent)
-_RETRY_DELAY_S = 5
+_RETRY_DELAY_S = 5.0
 
 
 def one_at_a_time() -> ThreadPoolTaskRunner:
@@ -45,11 +46,11 @@ def do_tick(workspace: str, stage: Stage) -> TickResult:
     return tick(store, stage, map_shards=shard_groups(flow_config), progress=current_progress.get())
 
 
-def shard_groups(config: FlowConfig) -> MapShards:
+def shard_groups(config: FlowConfig, *, retry_delay_s: float = _RETRY_DELAY_S) -> MapShards:
     """Map work over shards as Prefect tasks of `config.shards_per_task` shards, each retried `config.retries` times."""
     map_group: MapShards = RayShards(actors=config.ray_actors) if config.runner == "ray" else serial
     group_task = do_shards.with_options(
-        retries=config.retries, retry_delay_seconds=_RETRY_DELAY_S, retry_condition_fn=_worth_a_retry
+        retries=config.retries, retry_delay_seconds=retry_delay_s, retry_condition_fn=_worth_a_retry
     )
 
     def map_shards(function: Callable[[str], ShardOutcome], shards: Sequence[str]) -> list[ShardOutcome]:
@@ -68,6 +69,7 @@ def run_until_done(workspace: str, stage: Stage) -> list[dict[str, Any]]:
 
     Raises WaitError where the stage may not start yet.
     """
+    keep_freed_memory()
     results: list[dict[str, Any]] = []
     store = Store(Path(workspace))
     while True:
