@@ -37,8 +37,7 @@ semi_automatic:
   generator: {{points_per_side: 16}}
 
 fully_automatic:
-  generator_preset: library-default
-  generator: {{points_per_side: 24, min_mask_region_area: 100, max_mask_area_frac: 0.95}}
+  generator: {{points_per_side: 24}}
 
 retraining:
   steps: 24                   # a taste of a retraining; the preset has 300
