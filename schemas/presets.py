@@ -76,7 +76,8 @@ def nano() -> GeneratorConfig:
     """
     return GeneratorConfig(
         pred_iou_thresh=0.5,
-        stability_score_thresh=0.85,
+        stability_score_thresh=0.6,
+        stability_score_offset=0.3,
         min_mask_region_area=100,
         drop_small_masks=True,
         max_mask_area_frac=0.95,

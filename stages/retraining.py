@@ -47,12 +47,13 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     samples = _samples(store, config, record)
     training = training_config(config, record)
     lineage = {**samples.lineage(), "recipe": content_key(training.model_dump_json())}
+    key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
     models = store.workspace / "models"
+    checkpoint = models / _CHECKPOINTS / f"{key}.pt"
     for known in list_models([models]):
         if known.card.trained_on == lineage and known.card.parent == record.model_before:
+            checkpoint.unlink(missing_ok=True)
             return Retrained(known.model_id, dict(known.card.metrics))
-    key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
-    checkpoint = models / _CHECKPOINTS / f"{key}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
     before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")

@@ -72,7 +72,15 @@ def nano(*, seed: int = 0) -> TrainingConfig:
     )
 
 
-TRAINING_PRESETS: dict[str, Callable[..., TrainingConfig]] = {"retrain": retrain, "nano": nano}
+def nano_more(*, seed: int = 1) -> TrainingConfig:
+    """More of the same for a model that the recipe `nano` made: half the rate, falling along a cosine."""
+    first = nano(seed=seed)
+    steps = (900, 1250, 1400)
+    phases = tuple(phase.model_copy(update={"until": end}) for phase, end in zip(first.phases, steps, strict=True))
+    return first.model_copy(update={"name": "nano-more", "phases": phases, "lr": 4e-4, "schedule": "cosine"})
+
+
+TRAINING_PRESETS: dict[str, Callable[..., TrainingConfig]] = {"retrain": retrain, "nano": nano, "nano-more": nano_more}
 
 
 def training_preset(name: str, **overrides: Any) -> TrainingConfig:
