@@ -174,7 +174,8 @@ def test_prompts_with_different_numbers_of_points_give_what_they_give_alone(real
     together = real.predict_low_res(points, labels)
     for row, (prompt, kinds) in enumerate(zip(points, labels, strict=True)):
         alone = real.predict_low_res([prompt], [kinds])
-        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=0, atol=1e-5)
+        # Another batch size and number of threads sum in another order: fp32 rounding, relative to logits above 1.
+        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(together.predicted_iou[row], alone.predicted_iou[0], rtol=0, atol=1e-5)
 
 
