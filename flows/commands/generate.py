@@ -61,13 +61,6 @@ def generate(
 
 
 def _default_preset(sam: "Sam") -> str:
-    """Thresholds fit a model: those of ViT-H leave next to nothing of a small model's masks."""
-    from model.sam import nano
-
-    return "nano" if sam.config == nano() else "library-default"
-
-
-def _fitting_preset(sam: "Sam") -> str:
     """Small models are less sure of themselves: with the published thresholds next to nothing of theirs is left."""
     from model.efficientnet import EfficientNetConfig
 

@@ -41,6 +41,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     freeze_encoder: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
+    supervise_all_iou: bool = Field(False, description="the IoU of every mask, not of the one of lowest loss alone")
 
     box_prob: float = Field(0.5, ge=0, le=1)
     scale_range: tuple[float, float] = (1.0, 1.0)

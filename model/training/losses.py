@@ -50,17 +50,24 @@ def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
     return intersection / union.clamp(min=1)
 
 
-def interaction_loss(*, logits: Tensor, predicted_iou: Tensor, targets: Tensor) -> InteractionLoss:
+def interaction_loss(
+    *, logits: Tensor, predicted_iou: Tensor, targets: Tensor, supervise_all_iou: bool = False
+) -> InteractionLoss:
     """The loss of one round: only each prompt's mask of lowest loss is trained, with its IoU prediction.
 
     logits: (N, M, H, W). predicted_iou: (N, M). targets: (N, H, W) in [0, 1].
+    supervise_all_iou: train the IoU predictions of all M masks (as SAM 2 does), not of the lowest loss alone (paper).
     """
     wanted = targets[:, None].expand_as(logits)
     focal = focal_loss(logits, wanted)
     dice = dice_loss(logits, wanted)
     combined = FOCAL_WEIGHT * focal + DICE_WEIGHT * dice
     chosen = combined.argmin(dim=1, keepdim=True)
-    iou_error = (predicted_iou - mask_iou(logits, wanted)) ** 2
-    picked = [values.gather(1, chosen).squeeze(1) for values in (combined, focal, dice, iou_error)]
-    total = (picked[0] + IOU_WEIGHT * picked[3]).mean()
-    return InteractionLoss(total, picked[1].detach(), picked[2].detach(), picked[3].detach(), chosen.squeeze(1))
+    iou_errors = (predicted_iou - mask_iou(logits, wanted)) ** 2
+    mask_loss, focal, dice, iou_error = (
+        values.gather(1, chosen).squeeze(1) for values in (combined, focal, dice, iou_errors)
+    )
+    if supervise_all_iou:
+        iou_error = iou_errors.mean(1)
+    total = (mask_loss + IOU_WEIGHT * iou_error).mean()
+    return InteractionLoss(total, focal.detach(), dice.detach(), iou_error.detach(), chosen.squeeze(1))

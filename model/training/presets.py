@@ -26,6 +26,7 @@ def retrain(*, steps: int = 300, batch_size: int = 4, masks_per_image: int = 8, 
         warmup_steps=min(20, steps // 10),
         grad_clip=1.0,
         dropout=0.0,
+        supervise_all_iou=True,
         scale_range=(0.8, 1.4),
         flip=True,
         colour_jitter=0.2,
@@ -72,12 +73,18 @@ def nano(*, seed: int = 0) -> TrainingConfig:
     )
 
 
-def nano_more(*, seed: int = 1) -> TrainingConfig:
-    """More of the same for a model that the recipe `nano` made: half the rate, falling along a cosine."""
+def nano_more(*, seed: int = 2) -> TrainingConfig:
+    """An hour and a half more for a model that the recipe `nano` made.
+
+    The IoU of all three masks is trained from here on: taught the winner's alone, the head rated masks it had never
+    been told about (correlation with the true IoU 0.3 to 0.6), and what it rates decides what is kept in the end.
+    """
     first = nano(seed=seed)
-    steps = (900, 1250, 1400)
+    steps = (1800, 2600, 3050)
     phases = tuple(phase.model_copy(update={"until": end}) for phase, end in zip(first.phases, steps, strict=True))
-    return first.model_copy(update={"name": "nano-more", "phases": phases, "lr": 4e-4, "schedule": "cosine"})
+    return first.model_copy(
+        update={"name": "nano-more", "phases": phases, "lr": 3e-4, "decay_frac": 1.0, "supervise_all_iou": True}
+    )
 
 
 TRAINING_PRESETS: dict[str, Callable[..., TrainingConfig]] = {"retrain": retrain, "nano": nano, "nano-more": nano_more}

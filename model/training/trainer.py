@@ -184,7 +184,12 @@ class _Run:
                 image, sparse, dense, image_index=batch.image_index, multimask_output=previous is None
             )
         logits, predicted_iou = prediction.logits.float(), prediction.predicted_iou.float()
-        loss = interaction_loss(logits=logits, predicted_iou=predicted_iou, targets=targets.float())
+        loss = interaction_loss(
+            logits=logits,
+            predicted_iou=predicted_iou,
+            targets=targets.float(),
+            supervise_all_iou=self.config.supervise_all_iou,
+        )
         if not torch.isfinite(loss.total):
             raise FloatingPointError("the loss is not a finite number; lower the learning rate")
         (loss.total * share).backward()

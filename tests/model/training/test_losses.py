@@ -65,3 +65,17 @@ def test_total_weighs_focal_twenty_to_one() -> None:
     logits, targets = torch.randn(2, 1, 5, 5), (torch.rand(2, 5, 5) > 0.5).float()
     loss = interaction_loss(logits=logits, predicted_iou=torch.zeros(2, 1), targets=targets)
     assert loss.total.item() == pytest.approx((20 * loss.focal + loss.dice + loss.iou).mean().item(), rel=1e-5)
+
+
+def test_the_iou_of_all_masks_is_trained_where_asked() -> None:
+    truth = torch.zeros(1, 4, 4)
+    truth[0, :2] = 1
+    good = torch.where(truth > 0, 3.0, -3.0)
+    logits = torch.stack([-good, good, torch.ones_like(good)], dim=1)  # IoU 0, 1 and 8 of 16 pixels
+    predicted_iou = torch.tensor([[0.5, 0.25, 0.5]], requires_grad=True)
+    loss = interaction_loss(logits=logits, predicted_iou=predicted_iou, targets=truth, supervise_all_iou=True)
+    loss.total.backward()
+    assert loss.chosen.tolist() == [1]
+    assert loss.iou.tolist() == [pytest.approx((0.5**2 + 0.75**2 + 0.0) / 3)]
+    assert predicted_iou.grad is not None
+    assert predicted_iou.grad[0].tolist() == pytest.approx([2 * 0.5 / 3, -2 * 0.75 / 3, 0.0])
