@@ -1,0 +1,48 @@
+"""The demo as a newcomer runs it: the whole loop on photographs, a second run that finds all done, a whole release."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.release.verify import verify_release
+from engine.store import Store
+from schemas.config import STAGES
+
+ROOT = Path(__file__).parents[2]
+MOST_MEMORY_KIB = 4 * 2**20
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def demo(workspace: Path) -> dict[str, Any]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    command = [sys.executable, "-m", "flows.cli", "demo", "--workspace", workspace, "--json"]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    result: dict[str, Any] = json.loads(run.stdout)
+    return result
+
+
+def test_the_demo_runs_the_loop_once_and_the_second_time_finds_it_done(tmp_path: Path) -> None:
+    first = demo(tmp_path / "demo")
+    # Linux counts in KiB, and this is the largest of all processes that have ended so far.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_MEMORY_KIB
+    assert not first["ready"]
+    assert [report["stage"] for report in first["rounds"]] == [STAGES[0], *STAGES]
+    assert all(report["state"] == "retrained" and report["masks"] > 0 for report in first["rounds"])
+    assert all(report["simulated"] for report in first["rounds"][:3])
+    assert Path(first["contact_sheet"]).stat().st_size > 100_000
+    assert verify_release(Path(first["release"])) == []
+    store = Store(tmp_path / "demo")
+    assert first["masks"] == store.counts()["fully_automatic"]
+
+    versions = store.versions()
+    second = demo(tmp_path / "demo")
+    assert second["ready"]
+    assert {**second, "ready": False} == first
+    assert store.versions() == versions
