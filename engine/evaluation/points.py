@@ -6,38 +6,16 @@ the one with the highest predicted IoU, "oracle" the best of the three. With mor
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 
+from engine.evaluation.scores import PromptScores, joined, mask_iou
 from model.predictor import Predictor
 from model.training.samples import Sample, decode_masks
 
-_PROMPTS_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class ClickScores:
-    """IoU of every mask after one number of clicks. confident, oracle, predicted: (N,) in [0, 1]."""
-
-    confident: np.ndarray
-    oracle: np.ndarray
-    predicted: np.ndarray
-
-    @property
-    def confident_miou(self) -> float:
-        return float(self.confident.mean())
-
-    @property
-    def oracle_miou(self) -> float:
-        return float(self.oracle.mean())
-
-    @property
-    def predicted_iou_error(self) -> float:
-        """Mean absolute difference between the IoU that the model predicted and the one it reached."""
-        return float(np.abs(self.predicted - self.confident).mean())
+PROMPTS_AT_ONCE = 16
 
 
 def evaluate_points(
@@ -45,24 +23,20 @@ def evaluate_points(
     samples: Iterable[Sample],
     *,
     clicks: Sequence[int] = (1,),
-) -> dict[int, ClickScores]:
+) -> dict[int, PromptScores]:
     """Click on every mask of every sample and measure; clicks are the numbers to report, for example (1, 2, 3, 5, 9).
 
     Returns {number of clicks: scores}; empty where there is no mask at all.
     """
-    found: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {count: [] for count in clicks}
+    found: dict[int, list[PromptScores]] = {count: [] for count in clicks}
     for sample in samples:
         if sample.masks:
             predictor.set_image(sample.image)
-        for start in range(0, len(sample.masks), _PROMPTS_AT_ONCE):
-            decoded = decode_masks(sample.masks[start : start + _PROMPTS_AT_ONCE]).astype(bool)
+        for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
+            decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
             for count, scores in _click(predictor, list(np.moveaxis(decoded, 2, 0)), clicks).items():
                 found[count].append(scores)
-    return {
-        count: ClickScores(*(np.concatenate(part) for part in zip(*scores, strict=True)))
-        for count, scores in found.items()
-        if scores
-    }
+    return {count: joined(scores) for count, scores in found.items() if scores}
 
 
 def centre_point(region: np.ndarray) -> tuple[int, int]:
@@ -91,10 +65,8 @@ def next_click(truth: np.ndarray, predicted: np.ndarray) -> tuple[tuple[int, int
     return (column, row), int(truth[row, column])
 
 
-def _click(
-    predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int]
-) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Scores (confident, oracle, predicted), each (N,), of N masks of the picture in use, after each asked count."""
+def _click(predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int]) -> dict[int, PromptScores]:
+    """Scores of N masks of the picture in use, after each asked count."""
     points = np.array([[centre_point(truth)] for truth in truths], dtype=np.float32)
     labels = np.ones((len(truths), 1), dtype=np.int64)
     mask_inputs = None
@@ -102,20 +74,15 @@ def _click(
     for count in range(1, max(clicks) + 1):
         low_res = predictor.predict_low_res(points, labels, mask_inputs=mask_inputs, multimask_output=count == 1)
         masks = (predictor.upscale(low_res.logits) > predictor.sam.mask_threshold).cpu().numpy()
-        ious = np.array([[_iou(mask, truth) for mask in three] for three, truth in zip(masks, truths, strict=True)])
+        ious = np.array([[mask_iou(mask, truth) for mask in three] for three, truth in zip(masks, truths, strict=True)])
         best = low_res.predicted_iou.argmax(1).cpu().numpy()
         rows = np.arange(len(truths))
         if count in clicks:
             predicted = low_res.predicted_iou.cpu().numpy()[rows, best]
-            scores[count] = (ious[rows, best], ious.max(1), predicted)
+            scores[count] = PromptScores(ious[rows, best], ious.max(1), predicted)
         if count < max(clicks):
             mask_inputs = low_res.logits[torch.from_numpy(rows), torch.from_numpy(best)][:, None]
             added = [next_click(truth, mask) for truth, mask in zip(truths, masks[rows, best], strict=True)]
             points = np.concatenate([points, np.array([[point] for point, _ in added], dtype=np.float32)], axis=1)
             labels = np.concatenate([labels, np.array([[label] for _, label in added])], axis=1)
     return scores
-
-
-def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 0.0

@@ -261,6 +261,22 @@ def test_models_are_listed_and_imported(tmp_path: Path, weights: Path) -> None:
     assert "choose one of vit_h" in one_error_line(unknown.err)
 
 
+def test_evaluate_measures_points_and_boxes_beside_their_baselines(tmp_path: Path, weights: Path) -> None:
+    coco = write_pictures(tmp_path / "a", images=2)
+    common = ("--coco", coco, "-m", "tiny", "--max-masks", 4, "--baselines", "--json")
+    by_points = sam_engine("evaluate", "points", "--clicks", "1,2", *common).result
+    by_boxes = sam_engine("evaluate", "boxes", *common).result
+    assert list(by_points["points"]) == ["1", "2"]
+    assert by_points["masks"] == by_boxes["masks"] == 4
+    for scores in (by_points["points"]["1"], by_points["baselines"]["felzenszwalb"], by_boxes["box"]):
+        assert scores["oracle"]["miou"] >= scores["confident"]["miou"]
+        assert 0 <= scores["oracle"]["low"] <= scores["oracle"]["miou"] <= scores["oracle"]["high"] <= 1
+    assert by_boxes["baselines"]["grabcut"]["confident"]["miou"] > 0.3
+    table = sam_engine("evaluate", "boxes", *common[:-1])
+    assert table.status == 0
+    assert "grabcut" in table.out
+
+
 def test_a_release_cannot_be_built_of_nothing(store: Store) -> None:
     done = sam_engine("release", "build", store.workspace)
     assert done.status == 1

@@ -1,0 +1,47 @@
+"""Segmentation from the ground truth's own box (SAM paper, section 7.4 and appendix D.4, without a detector)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.evaluation.points import PROMPTS_AT_ONCE
+from engine.evaluation.scores import PromptScores, joined, mask_iou
+from model.predictor import Predictor
+from model.training.samples import Sample, decode_masks
+
+Mask = npt.NDArray[np.bool_]
+
+
+def evaluate_boxes(predictor: Predictor, samples: Iterable[Sample]) -> PromptScores | None:
+    """Prompt every mask of every sample by its tight box, take all three masks of the answer and measure.
+
+    Returns None where there is no mask at all.
+    """
+    parts = []
+    for sample in samples:
+        if sample.masks:
+            predictor.set_image(sample.image)
+        for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
+            decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
+            parts.append(_prompt(predictor, list(np.moveaxis(decoded, 2, 0))))
+    return joined(parts) if parts else None
+
+
+def tight_box(mask: Mask) -> tuple[int, int, int, int]:
+    """XYXY of a mask (H, W), first and last column and row with foreground. Raises ValueError where it is empty."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(columns):
+        raise ValueError("an empty mask has no box")
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def _prompt(predictor: Predictor, truths: list[Mask]) -> PromptScores:
+    boxes = np.array([tight_box(truth) for truth in truths], dtype=np.float64)
+    low_res = predictor.predict_low_res(None, None, boxes=boxes, multimask_output=True)
+    masks = (predictor.upscale(low_res.logits) > predictor.sam.mask_threshold).cpu().numpy()
+    ious = np.array([[mask_iou(mask, truth) for mask in three] for three, truth in zip(masks, truths, strict=True)])
+    predicted = low_res.predicted_iou.cpu().numpy()
+    best = predicted.argmax(1)
+    rows = np.arange(len(truths))
+    return PromptScores(ious[rows, best], ious.max(1), predicted[rows, best])
