@@ -144,7 +144,7 @@ fully_automatic:
   generator: {}
 
 retraining:
-  preset: retrain             # a short schedule at a low rate
+  preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs
   selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
   oversampling: {}            # for example {assisted_manual: 10, semi_automatic: 10}
   steps: null                 # null: what the preset says

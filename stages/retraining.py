@@ -13,9 +13,10 @@ from engine.rows import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.predictor import Predictor
-from model.registry import ModelCard, ModelInfo, list_models, load_model, model_roots, save_model
-from model.sam import Sam
+from model.registry import ModelCard, ModelInfo, find_model, list_models, load_model, model_roots, save_model
+from model.sam import EncoderConfig, Sam
 from model.training.config import TrainingConfig
+from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset
 from model.training.samples import CocoRle, Sample
 from model.training.trainer import train
@@ -45,7 +46,8 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     Raises WaitError where there are no masks to train on.
     """
     samples = _samples(store, config, record)
-    training = training_config(config, record)
+    start = find_model(record.model_before, model_roots(store.workspace))
+    training = training_config(config, record, start.config.encoder)
     lineage = {**samples.lineage(), "recipe": content_key(training.model_dump_json())}
     key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
     models = store.workspace / "models"
@@ -57,6 +59,7 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
     before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")
+    sam = with_decoder_depth(sam, training.decoder_depth)
     train(
         sam,
         samples,
@@ -87,12 +90,15 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     return Retrained(model_id, metrics)
 
 
-def training_config(config: EngineConfig, record: Round) -> TrainingConfig:
-    """The recipe of a round's retraining by the workspace's settings; its seed follows from seed, stage and round."""
+def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig) -> TrainingConfig:
+    """The recipe of a round's retraining by the workspace's settings; its seed follows from seed, stage and round.
+
+    encoder: of the model that is retrained.
+    """
     asked = {"steps": config.retraining.steps, "masks_per_image": config.retraining.masks_per_image}
     seed = int(content_key("training", config.seed, record.stage, record.round), 16) % 2**31
     overrides = {name: value for name, value in asked.items() if value is not None}
-    recipe = training_preset(config.retraining.preset, seed=seed, **overrides)
+    recipe = training_preset(config.retraining.preset, encoder=encoder, seed=seed, **overrides)
     # Loader processes are forked, and a fork of a process full of threads (Prefect's, the store's) can lock up.
     return recipe.model_copy(update={"loader_workers": 0})
 

@@ -17,7 +17,7 @@ def train(
     workspace: Annotated[Path | None, typer.Argument(help="Train on all masks of this workspace.")] = None,
     coco: Annotated[list[Path] | None, typer.Option("--coco", help="Train on COCO json files instead.")] = None,
     images: Annotated[Path | None, typer.Option("--images", help="Folder of the pictures of --coco.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="Training recipe: retrain or nano.")] = "retrain",
+    preset: Annotated[str, typer.Option("--preset", help="Recipe: retrain, nano, sam-default or sam-amg.")] = "retrain",
     start: Annotated[
         str | None, typer.Option("--model", "-m", help="Model to start from; the recipe's own where left out.")
     ] = None,
@@ -39,6 +39,7 @@ def train(
     import torch
 
     from model.registry import ModelCard, model_roots, save_model, user_models_root
+    from model.training.initialise import with_decoder_depth
     from model.training.presets import training_preset
     from model.training.trainer import train as train_model
     from schemas.config import ModelConfig
@@ -48,15 +49,17 @@ def train(
     if (workspace is None) == (not coco):
         raise InputError("give either a workspace or --coco FILE, not both and not neither")
     source, weights, trained_on = _source(workspace, coco or [], images)
-    config = training_preset(preset, seed=seed, **({} if steps is None else {"steps": steps}))
+    where = device_of(ModelConfig.model_validate({"device": device}))
+    sam, parent = _start_model(start, preset, model_roots(workspace), seed, where)
+    overrides = {} if steps is None else {"steps": steps}
+    config = training_preset(preset, encoder=sam.config.encoder, seed=seed, **overrides)
+    sam = with_decoder_depth(sam, config.decoder_depth)
     root = output or (workspace / "models" if workspace else user_models_root())
     folder = root / ".training"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / f"{name}.pt"
     if checkpoint.exists() and not resume:
         raise InputError(f"{checkpoint}: a training of this name was not finished; go on with --resume, or delete it")
-    where = device_of(ModelConfig.model_validate({"device": device}))
-    sam, parent = _start_model(start, preset, model_roots(workspace), seed, where)
     note(f"{len(source)} pictures, {config.steps} steps, on {where}")
     reports: list[StepReport] = []
     with progress_bars() as progress, (folder / f"{name}.jsonl").open("a", encoding="utf-8") as log:

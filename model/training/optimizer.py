@@ -1,30 +1,60 @@
 """Parameter groups, learning rate and averaged weights."""
 
 import math
+import re
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from model.image_encoder import ImageEncoderViT
 from model.sam import Sam
 from model.training.config import TrainingConfig
+from schemas.errors import InputError
+
+_ENCODER = "image_encoder."
+_BLOCK = re.compile(r"image_encoder\.blocks\.(\d+)\.")
+_POSITIONS = ("embed", "rel_pos")
 
 
 def parameter_groups(sam: Sam, config: TrainingConfig) -> list[dict[str, Any]]:
-    """AdamW groups with their `lr_factor`: vectors (biases, norms, embeddings) are not decayed."""
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    """AdamW groups with their `lr_factor`. Vectors (biases, norms) and positions are not decayed.
+
+    With `layer_decay`, a ViT's blocks learn the slower the closer they are to the pixels (ViTDet, arXiv 2203.16527).
+    Raises InputError where layers of another kind of encoder are to decay.
+    """
+    depth = _vit_depth(sam, config)
+    groups: dict[tuple[float, bool], list[Tensor]] = {}
     for name, parameter in sam.named_parameters():
         if parameter.requires_grad:
-            encoder = name.startswith("image_encoder.")
-            groups.setdefault((encoder, parameter.ndim > 1 and "embed" not in name), []).append(parameter)
+            decayed = parameter.ndim > 1 and not any(part in name for part in _POSITIONS)
+            groups.setdefault((_lr_factor(name, config, depth), decayed), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "lr_factor": config.encoder_lr_factor if encoder else 1.0,
-            "weight_decay": config.weight_decay if decayed else 0.0,
-        }
-        for (encoder, decayed), parameters in groups.items()
+        {"params": parameters, "lr_factor": factor, "weight_decay": config.weight_decay if decayed else 0.0}
+        for (factor, decayed), parameters in groups.items()
     ]
+
+
+def _vit_depth(sam: Sam, config: TrainingConfig) -> int:
+    if config.layer_decay == 1:
+        return 0
+    if not isinstance(sam.image_encoder, ImageEncoderViT):
+        raise InputError(
+            f"layer_decay {config.layer_decay:g} needs a ViT image encoder, this one is "
+            f"{type(sam.image_encoder).__name__}; set encoder_lr_factor instead"
+        )
+    return len(sam.image_encoder.blocks)
+
+
+def _lr_factor(name: str, config: TrainingConfig, depth: int) -> float:
+    """Patch and position embedding count as the layer before the first block, the neck as the one behind the last."""
+    if not name.startswith(_ENCODER):
+        return 1.0
+    if config.layer_decay == 1 or name.startswith(f"{_ENCODER}neck."):
+        return config.encoder_lr_factor
+    block = _BLOCK.match(name)
+    layer = 1 + int(block[1]) if block else 0
+    return float(config.encoder_lr_factor * config.layer_decay ** (depth + 1 - layer))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

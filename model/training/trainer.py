@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.image_encoder import DropPath, growing_rates
 from model.sam import ImageEmbedding, Sam
 from model.training.batches import StepBatches, batch_loader
 from model.training.checkpoint import load_checkpoint, save_checkpoint
@@ -91,6 +92,7 @@ class _Run:
         self.config = config
         self.native_size = sam.image_size
         _set_dropout(sam, config.dropout)
+        _set_drop_path(sam, config.drop_path)
         sam.image_encoder.requires_grad_(not config.freeze_encoder)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(sam, config), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
@@ -132,6 +134,7 @@ class _Run:
         if self.sam.image_size != self.native_size:
             self.sam.set_input_size(self.native_size)
         _set_dropout(self.sam, 0.0)
+        _set_drop_path(self.sam, 0.0)
         self.sam.requires_grad_(True)
         self.sam.eval()
 
@@ -211,6 +214,12 @@ def _set_dropout(sam: Sam, probability: float) -> None:
     for module in sam.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = probability
+
+
+def _set_drop_path(sam: Sam, last: float) -> None:
+    modules = [module for module in sam.image_encoder.modules() if isinstance(module, DropPath)]
+    for module, rate in zip(modules, growing_rates(last, len(modules)), strict=True):
+        module.rate = rate
 
 
 def _mix(seed: int, step: int) -> int:

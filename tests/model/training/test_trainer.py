@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from model.efficientnet import EfficientNetConfig
-from model.sam import Sam, SamConfig
+from model.image_encoder import ViTConfig
+from model.sam import Sam, SamConfig, build_sam
 from model.training.config import Phase, TrainingConfig
 from model.training.initialise import point_cross_attention
-from model.training.optimizer import learning_rate
-from model.training.presets import training_preset
 from model.training.trainer import StepReport, train
 from schemas.errors import InputError
 from tests.model.training.shapes import Shapes
@@ -104,6 +103,19 @@ def test_the_model_is_left_as_inference_needs_it() -> None:
     assert all(module.p == 0 for module in sam.modules() if isinstance(module, torch.nn.Dropout))
 
 
+def test_drop_path_grows_to_the_last_block_and_ends_with_the_training() -> None:
+    encoder = ViTConfig(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(2,), img_size=64, window_size=2)
+    sam = build_sam(SamConfig(encoder, decoder_mlp_dim=64))
+    seen: list[list[float]] = []
+
+    def rates(_: object = None) -> list[float]:
+        return [block.drop_path.rate for block in sam.image_encoder.blocks]
+
+    train(sam, Shapes(3), _config(steps=2, drop_path=0.4), on_step=lambda _: seen.append(rates()))
+    assert seen == [pytest.approx([0, 0.2, 0.4])] * 2
+    assert rates() == [0, 0, 0]
+
+
 def test_it_learns_where_a_point_is() -> None:
     """Discs of any colour: what a point means cannot be guessed without looking at it."""
     phase = Phase(until=160, batch_size=4, masks_per_image=3, correction_points=0)
@@ -112,23 +124,3 @@ def test_it_learns_where_a_point_is() -> None:
     first, last = reports[:20], reports[-20:]
     assert np.mean([r.loss for r in last]) < 0.75 * np.mean([r.loss for r in first])
     assert np.mean([r.ious[-1] for r in last]) > np.mean([r.ious[-1] for r in first]) + 0.15
-
-
-def test_learning_rates_of_the_three_schedules() -> None:
-    step = _config(steps=90_000, schedule="step", warmup_steps=250, lr=8e-4)
-    rates = [learning_rate(step, at) for at in (0, 249, 59_999, 60_000, 86_665, 86_667)]
-    assert rates == pytest.approx([8e-4 / 250, 8e-4, 8e-4, 8e-5, 8e-5, 8e-6])
-    cosine = _config(steps=102, schedule="cosine", warmup_steps=2, lr=1.0)
-    assert [learning_rate(cosine, at) for at in (2, 52)] == pytest.approx([1.0, 0.5])
-    end = _config(steps=100, schedule="linear_end", decay_frac=0.2, warmup_steps=0, lr=1.0)
-    assert [learning_rate(end, at) for at in (50, 80, 90, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.05])
-
-
-def test_presets_say_what_is_wrong() -> None:
-    assert training_preset("retrain", steps=7).steps == 7
-    with pytest.raises(InputError, match="unknown training preset 'fast'"):
-        training_preset("fast")
-    with pytest.raises(InputError, match="retrain"):
-        training_preset("retrain", speed=9)
-    with pytest.raises(InputError, match="retrain"):
-        training_preset("retrain", steps=0)

@@ -1,0 +1,64 @@
+"""Recipes: the paper's to the letter, and what is said of wrong ones."""
+
+import pytest
+
+from model.efficientnet import LITE0
+from model.image_encoder import VIT_B, VIT_H, VIT_L
+from model.sam import EncoderConfig
+from model.training.optimizer import learning_rate
+from model.training.presets import training_preset
+from schemas.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("encoder", "steps", "batch", "lr", "layer_decay", "drop_path"),
+    [
+        (VIT_H, 90_000, 256, 8e-4, 0.8, 0.4),
+        (VIT_L, 180_000, 128, 4e-4, 0.8, 0.4),
+        (VIT_B, 180_000, 128, 8e-4, 0.6, 0.6),
+    ],
+)
+def test_sam_default_is_appendix_a(
+    encoder: EncoderConfig, steps: int, batch: int, lr: float, layer_decay: float, drop_path: float
+) -> None:
+    config = training_preset("sam-default", encoder=encoder)
+    (phase,) = config.phases
+    assert (config.steps, phase.batch_size, phase.masks_per_image) == (steps, batch, 64)
+    assert (phase.correction_points, phase.mask_only_rounds, config.box_prob) == (8, True, 0.5)
+    assert (config.lr, config.layer_decay, config.drop_path) == (lr, layer_decay, drop_path)
+    assert (config.weight_decay, config.betas, config.warmup_steps, config.dropout) == (0.1, (0.9, 0.999), 250, 0.1)
+    assert (config.scale_range, config.flip, config.colour_jitter, config.max_mask_frac) == ((1, 1), False, 0, 0.9)
+    assert not config.supervise_all_iou
+
+
+def test_the_rate_of_vit_h_falls_where_the_paper_says() -> None:
+    config = training_preset("sam-default", encoder=VIT_H)
+    rates = [learning_rate(config, step) for step in (0, 249, 59_999, 60_000, 86_665, 86_667)]
+    assert rates == pytest.approx([8e-4 / 250, 8e-4, 8e-4, 8e-5, 8e-5, 8e-6])
+
+
+def test_sam_amg_is_appendix_b() -> None:
+    config = training_preset("sam-amg", encoder=VIT_H)
+    (phase,) = config.phases
+    assert config.steps == 177_656
+    assert config.box_prob == 0
+    assert 1 + phase.correction_points == 4
+    assert config.decoder_depth == 3
+    assert config.scale_range == (0.1, 2.0)
+
+
+def test_steps_and_masks_can_be_fewer() -> None:
+    config = training_preset("sam-amg", encoder=VIT_B, steps=10, masks_per_image=2)
+    assert (config.steps, config.phases[0].masks_per_image) == (10, 2)
+    assert training_preset("retrain", encoder=LITE0, steps=7).steps == 7
+
+
+def test_presets_say_what_is_wrong() -> None:
+    with pytest.raises(InputError, match="unknown training preset 'fast'; choose one of sam-default"):
+        training_preset("fast", encoder=LITE0)
+    with pytest.raises(InputError, match="retrain"):
+        training_preset("retrain", encoder=LITE0, speed=9)
+    with pytest.raises(InputError, match="retrain"):
+        training_preset("retrain", encoder=LITE0, steps=0)
+    with pytest.raises(InputError, match="is for vit_h, vit_l, vit_b; start from one of them"):
+        training_preset("sam-default", encoder=LITE0)
