@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from engine.store import Store
@@ -33,6 +34,7 @@ _COLUMNS = (
     ("miou_before", "mIoU before"),
     ("miou_after", "mIoU after"),
 )
+_TERMINAL_COLUMNS = ("stage", "images", "masks", "/image", "s/mask", "clicks", "kept/ed/del", "mIoU")
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,23 @@ def round_reports(store: Store) -> list[RoundReport]:
 
 
 def as_table(reports: Sequence[RoundReport]) -> Table:
-    """A table for the terminal."""
-    table = Table(title="Rounds")
-    for _, title in _COLUMNS:
-        table.add_column(title, justify="left" if title == "Stage" else "right")
+    """A table for the terminal, narrow enough for 80 columns."""
+    table = Table(title="Rounds", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    for title in _TERMINAL_COLUMNS:
+        table.add_column(title, justify="left" if title == "stage" else "right", no_wrap=True)
     for report in reports:
-        table.add_row(*_cells(report))
+        cells = dict(zip((key for key, _ in _COLUMNS), _cells(report), strict=True))
+        prefilled = "/".join(cells[key].rstrip("%") for key in ("kept", "edited", "deleted"))
+        table.add_row(
+            f"{cells['stage']} {cells['round']}",
+            *(cells[key] for key in ("images", "masks", "masks_per_image", "seconds_per_mask", "clicks_per_mask")),
+            "-" if report.kept is None else prefilled,
+            f"{cells['miou_before']} > {cells['miou_after']}",
+        )
+    notes = ["kept/ed/del: % of prefilled masks kept, edited, deleted", "mIoU: before > after the retraining"]
     if any(report.simulated for report in reports):
-        table.caption = "s and clicks are simulated"
+        notes.append("seconds and clicks are simulated")
+    table.caption = "\n".join(notes)
     return table
 
 

@@ -79,8 +79,9 @@ def test_the_table_for_the_terminal(store: Store) -> None:
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(as_table(round_reports(store)))
     text = console.export_text()
-    assert "assisted manual" in text
+    assert "assisted manual 1" in text
     assert "0.500" in text
+    assert "…" not in text, "nothing is cut off"
     assert "simulated" in text
 
 
