@@ -19,7 +19,7 @@ from flows.commands.run import run
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.console import note
-from schemas.errors import InputError, WaitError
+from schemas.errors import DivergedError, InputError, WaitError
 
 app = typer.Typer(
     name="sam-engine",
@@ -46,7 +46,7 @@ def main() -> None:
         app()
     except InputError as error:
         sys.exit(_fail(str(error), status=2))
-    except WaitError as error:
+    except (WaitError, DivergedError) as error:
         sys.exit(_fail(str(error), status=1))
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer has swallowed the KeyboardInterrupt

@@ -1,7 +1,18 @@
 """Layers that several parts of SAM share."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def run_block(block: Callable[[Tensor], Tensor], x: Tensor, *, forget: bool) -> Tensor:
+    """block(x). With `forget`, the backward pass computes again what lies inside the block instead of keeping it."""
+    if forget and torch.is_grad_enabled():
+        again: Tensor = checkpoint(block, x, use_reentrant=False)
+        return again
+    return block(x)
 
 
 class LayerNorm2d(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.common import LayerNorm2d, MLPBlock
+from model.common import LayerNorm2d, MLPBlock, run_block
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class ImageEncoderViT(nn.Module):
         super().__init__()
         self.config = config
         self.img_size = config.img_size
+        self.checkpoint_activations = False
         grid = config.grid_size
         self.patch_embed = PatchEmbed(config.embed_dim, patch_size=config.patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, config.embed_dim))
@@ -76,7 +77,7 @@ class ImageEncoderViT(nn.Module):
         check_input(images, self.img_size)
         tokens = self.patch_embed(images) + self.pos_embed
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = run_block(block, tokens, forget=self.checkpoint_activations)
         embedding: Tensor = self.neck(tokens.permute(0, 3, 1, 2))
         return embedding
 

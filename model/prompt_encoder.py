@@ -39,7 +39,8 @@ class PositionEmbeddingRandom(nn.Module):
         return self._encode(coords.to(torch.float32) / scale)
 
     def _encode(self, coords: Tensor) -> Tensor:
-        with torch.autocast(coords.device.type, enabled=False):  # half precision would blur positions by pixels
+        device = "cpu" if coords.is_meta else coords.device.type  # shapes alone have no autocast of their own
+        with torch.autocast(device, enabled=False):  # half precision would blur positions by pixels
             angles = 2 * math.pi * ((2 * coords - 1) @ self.positional_encoding_gaussian_matrix)
             return torch.cat([angles.sin(), angles.cos()], dim=-1)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.common import run_block
 from model.image_encoder import DropPath, check_input, growing_rates, join_windows, make_neck, split_windows
 
 STAGE_STRIDES = (4, 8, 16, 16)
@@ -58,6 +59,7 @@ class TinyViT(nn.Module):
         super().__init__()
         self.config = config
         self.img_size = config.img_size
+        self.checkpoint_activations = False
         self.patch_embed = PatchEmbed(config.embed_dims[0])
         rates = iter(growing_rates(config.drop_path_rate, sum(config.depths)))
         self.layers = nn.ModuleList(
@@ -73,7 +75,7 @@ class TinyViT(nn.Module):
         check_input(images, self.img_size)
         features = self.patch_embed(images)
         for layer in self.layers:
-            features = layer(features)
+            features = run_block(layer, features, forget=self.checkpoint_activations)
         embedding: Tensor = self.neck(features)
         return embedding
 

@@ -13,3 +13,10 @@ class WaitError(RuntimeError):
 
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+class DivergedError(RuntimeError):
+    """A training whose loss is no number any more. The text names the step and the last good checkpoint.
+
+    The command line prints it without a traceback and exits with status 1.
+    """

@@ -1,6 +1,7 @@
 """The end of every round: a model trained on the masks so far, measured, and registered with where it comes from."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,12 +52,11 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     lineage = {**samples.lineage(), "recipe": content_key(training.model_dump_json())}
     key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
     models = store.workspace / "models"
-    checkpoint = models / _CHECKPOINTS / f"{key}.pt"
+    checkpoints = models / _CHECKPOINTS / key
     for known in list_models([models]):
         if known.card.trained_on == lineage and known.card.parent == record.model_before:
-            checkpoint.unlink(missing_ok=True)
+            shutil.rmtree(checkpoints, ignore_errors=True)
             return Retrained(known.model_id, dict(known.card.metrics))
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
     before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")
     sam = with_decoder_depth(sam, training.decoder_depth)
@@ -65,7 +65,8 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
         samples,
         training,
         weights=samples.weights,
-        checkpoint=checkpoint,
+        checkpoints=checkpoints,
+        data=key,
         on_step=lambda report: progress(
             f"{_title(record)}, retraining", report.step + 1, training.steps, f"loss {report.loss:.2f}"
         ),
@@ -86,7 +87,7 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
         metrics=metrics,
     )
     model_id = save_model(sam, models, card)
-    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return Retrained(model_id, metrics)
 
 

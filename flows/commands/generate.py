@@ -7,6 +7,7 @@ import typer
 
 from flows.console import JsonFlag, emit, progress_bars
 from flows.rejects import check_something_was_good, report_rejected
+from flows.settings import parse_settings, setting_error
 
 if TYPE_CHECKING:
     from engine.masks.generator import MaskGenerator
@@ -68,36 +69,12 @@ def _default_preset(sam: "Sam") -> str:
 
 
 def _config(preset: str, settings: list[str]) -> "GeneratorConfig":
-    import yaml
+    from schemas.presets import GeneratorConfig, generator_preset
 
-    from schemas.errors import InputError
-    from schemas.presets import generator_preset
-
-    overrides: dict[str, Any] = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise InputError(f"--set {setting}: expected KEY=VALUE, for example --set points_per_side=16")
-        overrides[key] = yaml.safe_load(value)
     try:
-        return generator_preset(preset, **overrides)
+        return generator_preset(preset, **parse_settings(settings))
     except ValueError as error:
-        raise InputError(_first_line(error)) from error
-
-
-def _first_line(error: ValueError) -> str:
-    """What is wrong with a setting; pydantic's own text is many lines."""
-    from pydantic import ValidationError
-
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        from schemas.presets import GeneratorConfig
-
-        return f"--set {key}: no such setting; there are: {', '.join(GeneratorConfig.model_fields)}"
-    return f"--set {key or 'settings'}: {problem['msg']}, found {problem['input']!r}"
+        raise setting_error(error, GeneratorConfig) from error
 
 
 def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":

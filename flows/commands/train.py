@@ -1,15 +1,22 @@
 """`sam-engine train`: a model from the masks of a workspace or of COCO files, outside the rounds of the engine."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
+from flows.settings import parse_settings, setting_error
 
 if TYPE_CHECKING:
     from model.sam import Sam
     from model.training.config import TrainingConfig
+    from model.training.processes import Processes
     from model.training.trainer import StepReport
 
 
@@ -26,7 +33,10 @@ def train(
         Path | None, typer.Option("--output", help="Folder of models to put it in; default: the workspace's, or yours.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's number.")] = None,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the recipe; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in 16 bits: half the size.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
@@ -34,55 +44,81 @@ def train(
 ) -> None:
     """Train a model by simulated interaction and register it with where it comes from.
 
-    Checkpoints and a log of every step go to OUTPUT/.training; a killed run goes on with --resume, step for step.
+    Checkpoints, a log of every step and TensorBoard files go to OUTPUT/.training; a killed run goes on with --resume,
+    step for step. A --coco file that is given twice is seen twice as often. For several processes or GPUs:
+    torchrun --nproc-per-node N -m flows.cli train ...
     """
     import torch
 
     from model.registry import ModelCard, model_roots, save_model, user_models_root
-    from model.training.initialise import with_decoder_depth
-    from model.training.presets import training_preset
+    from model.training.memory import plan_memory
+    from model.training.processes import Processes
     from model.training.trainer import train as train_model
-    from schemas.config import ModelConfig
     from schemas.errors import InputError
-    from stages.workers import device_of
 
     if (workspace is None) == (not coco):
         raise InputError("give either a workspace or --coco FILE, not both and not neither")
     source, weights, trained_on = _source(workspace, coco or [], images)
-    where = device_of(ModelConfig.model_validate({"device": device}))
-    sam, parent = _start_model(start, preset, model_roots(workspace), seed, where)
-    overrides = {} if steps is None else {"steps": steps}
-    config = training_preset(preset, encoder=sam.config.encoder, seed=seed, **overrides)
-    sam = with_decoder_depth(sam, config.decoder_depth)
+    processes = Processes()
+    where = _device(device, processes)
+    sam, parent, config = _start(start, preset, model_roots(workspace), steps, seed, settings or [], where)
     root = output or (workspace / "models" if workspace else user_models_root())
     folder = root / ".training"
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / f"{name}.pt"
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{checkpoint}: a training of this name was not finished; go on with --resume, or delete it")
-    note(f"{len(source)} pictures, {config.steps} steps, on {where}")
-    reports: list[StepReport] = []
-    with progress_bars() as progress, (folder / f"{name}.jsonl").open("a", encoding="utf-8") as log:
-
-        def on_step(report: "StepReport") -> None:
-            reports.append(report)
-            log.write(report.to_json() + "\n")
-            log.flush()
-            progress("training", report.step + 1, config.steps, _brief(reports, config))
-
-        train_model(sam, source, config, weights=weights, checkpoint=checkpoint, on_step=on_step)
+    checkpoints = folder / name
+    if checkpoints.exists() and not resume:
+        raise InputError(f"{checkpoints}: a training of this name was not finished; go on with --resume, or delete it")
+    if processes.is_main:
+        several = f", {processes.count} processes" if processes.count > 1 else ""
+        note(f"{len(source)} pictures, {config.steps} steps, on {where}{several}")
+        note(str(plan_memory(sam, config, processes=processes.count)))
+    with _log(folder, name, config, processes) as log:
+        reports = train_model(
+            sam, source, config, weights=weights, checkpoints=checkpoints, data=_key(trained_on), on_step=log
+        )
+    if not processes.is_main:
+        return
+    last = reports[-50:]
     card = ModelCard(
         name=name,
         parent=parent,
         trained_on=trained_on,
         training=config.model_dump(mode="json"),
         seed=seed,
-        metrics={"loss": _mean([report.loss for report in reports[-50:]])} if reports else {},
+        metrics={"loss": sum(report.loss for report in last) / len(last)} if last else {},
     )
     model_id = save_model(sam, root, card, dtype=torch.float16 if half else torch.float32)
-    checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     result = {"model": model_id, "folder": root / name, "steps": config.steps, "loss": card.metrics.get("loss")}
     emit(result, as_json=as_json, text=f"Model {model_id} is in {root / name}.")
+
+
+def _device(device: str, processes: "Processes") -> str:
+    """Where this process trains: what the user says, or what the launcher gave it where there are several."""
+    from schemas.config import ModelConfig
+    from stages.workers import device_of
+
+    if processes.count > 1 and device == "auto":
+        return str(processes.device)
+    return device_of(ModelConfig.model_validate({"device": device}))
+
+
+@contextmanager
+def _log(
+    folder: Path, name: str, config: "TrainingConfig", processes: "Processes"
+) -> "Iterator[Callable[[StepReport], None] | None]":
+    """Of several processes one speaks."""
+    from flows.training_log import TrainingLog
+
+    if not processes.is_main:
+        yield None
+        return
+    with progress_bars() as progress, TrainingLog(folder, name, config, progress) as log:
+        yield log
+
+
+def _key(trained_on: dict[str, Any]) -> str:
+    """A few digits that change with what is trained on."""
+    return hashlib.sha256(json.dumps(trained_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _source(workspace: Path | None, coco: list[Path], images: Path | None) -> tuple[Any, Any, dict[str, Any]]:
@@ -103,28 +139,25 @@ def _source(workspace: Path | None, coco: list[Path], images: Path | None) -> tu
     return snapshot, snapshot.weights, snapshot.lineage()
 
 
-def _start_model(start: str | None, preset: str, roots: list[Path], seed: int, device: str) -> "tuple[Sam, str]":
-    """The model to train and its parent's id, "" for a new one. The recipe `nano` makes its own from ImageNet's."""
+def _start(
+    start: str | None, preset: str, roots: list[Path], steps: int | None, seed: int, settings: list[str], device: str
+) -> "tuple[Sam, str, TrainingConfig]":
+    """The model to train, its parent's id ("" for a new one), and the recipe. `nano` makes its own from ImageNet's."""
     from model.registry import load_model
     from model.sam import nano
-    from model.training.initialise import new_model
+    from model.training.config import TrainingConfig
+    from model.training.initialise import new_model, with_decoder_depth
+    from model.training.presets import training_preset
 
     if start is None and preset == "nano":
-        return new_model(nano(), seed=seed).to(device), ""
-    sam, info = load_model(start or "nano", roots, device=device)
-    return sam, info.model_id
-
-
-def _brief(reports: "list[StepReport]", config: "TrainingConfig") -> str:
-    last = reports[-20:]
-    pictures = sum(config.phase(report.step).batch_size for report in last)
-    seconds = sum(report.seconds + report.wait_s for report in last)
-    waiting = sum(report.wait_s for report in last) / seconds
-    return (
-        f"loss {_mean([report.loss for report in last]):.3f}  IoU {_mean([report.ious[-1] for report in last]):.2f}  "
-        f"{pictures / seconds:.1f} img/s  waiting for data {waiting:.0%}"
-    )
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+        sam, parent = new_model(nano(), seed=seed).to(device), ""
+    else:
+        sam, info = load_model(start or "nano", roots, device=device)
+        parent = info.model_id
+    overrides = {} if steps is None else {"steps": steps}
+    recipe = training_preset(preset, encoder=sam.config.encoder, seed=seed, **overrides)
+    try:
+        config = TrainingConfig.model_validate(recipe.model_dump() | parse_settings(settings))
+    except ValueError as error:
+        raise setting_error(error, TrainingConfig) from error
+    return with_decoder_depth(sam, config.decoder_depth), parent, config

@@ -8,22 +8,41 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.training.augment import augment
 from model.training.config import TrainingConfig
-from model.training.samples import Batch, SampleSource, collate
+from model.training.samples import Batch, Picture, SampleSource, collate
 from schemas.errors import InputError
 
 _TRIES = 20
 
 
 class StepBatches(Dataset[Batch]):
-    """Item number `step` is the batch of that step. Every sample is seen `weight` times an epoch, in random order."""
+    """Item number `step` is the batch of that step. Every sample is seen `weight` times an epoch, in random order.
+
+    Of several processes, each gets its share of the pictures; together they see what one alone would see.
+    """
 
     def __init__(
-        self, source: SampleSource, config: TrainingConfig, *, image_size: int, weights: Sequence[float] | None = None
+        self,
+        source: SampleSource,
+        config: TrainingConfig,
+        *,
+        image_size: int,
+        weights: Sequence[float] | None = None,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
-        """weights: how often each sample comes in an epoch, relative to the rarest (rounded); None for once each."""
+        """weights: how often each sample comes in an epoch, relative to the rarest (rounded); None for once each.
+
+        Raises InputError where there is nothing to train on, or a step has fewer pictures than there are processes.
+        """
         if not len(source):
             raise InputError("there is nothing to train on: no image with masks was selected")
+        smallest = min(phase.batch_size for phase in config.phases)
+        if smallest < processes:
+            raise InputError(
+                f"{processes} processes cannot share a batch of {smallest}; start fewer, or raise batch_size"
+            )
         self._source = source
+        self._process, self._processes = process, processes
         self._config = config
         self._image_size = image_size
         repeats = np.ones(len(source)) if weights is None else np.asarray(weights) / np.min(weights)
@@ -38,7 +57,8 @@ class StepBatches(Dataset[Batch]):
         number = self._config.phases.index(phase)
         first_step = self._config.phases[number - 1].until if number else 0
         first = self._starts[number] + (step - first_step) * phase.batch_size
-        return collate([self._picture(step, first + slot) for slot in range(phase.batch_size)])
+        slots = range(self._process, phase.batch_size, self._processes)
+        return collate([self._picture(step, slot, first + slot) for slot in slots])
 
     def _images_before_each_phase(self) -> list[int]:
         starts, step = [0], 0
@@ -47,15 +67,16 @@ class StepBatches(Dataset[Batch]):
             step = phase.until
         return starts
 
-    def _picture(self, step: int, position: int) -> tuple[np.ndarray, np.ndarray]:
+    def _picture(self, step: int, slot: int, position: int) -> Picture:
         """The picture at this position of the endless stream; where it shows no usable mask, one of the next ones."""
         config, phase = self._config, self._config.phase(step)
         for attempt in range(_TRIES):
             epoch, offset = divmod(position + attempt, len(self._epoch))
             order = np.random.default_rng((config.seed, epoch)).permutation(self._epoch)
             rng = np.random.default_rng((config.seed, 1, position, attempt))
+            sample = int(order[offset])
             picture = augment(
-                self._source[int(order[offset])],
+                self._source[sample],
                 side_px=phase.input_size_px or self._image_size,
                 max_masks=phase.masks_per_image,
                 scale_range=config.scale_range,
@@ -66,7 +87,7 @@ class StepBatches(Dataset[Batch]):
                 rng=rng,
             )
             if picture is not None:
-                return picture
+                return Picture(*picture, slot, sample)
         raise InputError(
             f"{_TRIES} pictures in a row have no mask between {config.min_mask_frac:g} of the input and "
             f"{config.max_mask_frac:g} of the picture; lower min_mask_frac or check the masks"
@@ -80,6 +101,7 @@ def batch_loader(batches: StepBatches, *, first_step: int, workers: int) -> Data
         batch_size=None,
         sampler=range(first_step, len(batches)),
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread if workers else None,
     )

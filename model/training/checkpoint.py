@@ -1,52 +1,128 @@
-"""Checkpoints of a running training: whole or not there, and only for the run that wrote them."""
+"""Checkpoints of a running training: whole or not there, checked when read, and only for the run that wrote them."""
 
+import hashlib
+import io
+import logging
 import os
+import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model.files import sync_folder
 from model.training.config import TrainingConfig
 from schemas.errors import InputError
 
-
-def save_checkpoint(path: Path, state: dict[str, Any], config: TrainingConfig, *, step: int) -> None:
-    """Write the state after `step` steps: to a temporary name, synced, then renamed over the last one."""
-    values = {
-        "step": step,
-        "config": config.model_dump(mode="json"),
-        "model": state["model"].state_dict(),
-        "optimizer": state["optimizer"].state_dict(),
-        "ema": state["ema"],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(values, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+KEPT = 2
+_NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
+_DIGEST_DIGITS = 16
+_log = logging.getLogger(__name__)
 
 
-def load_checkpoint(path: Path, state: dict[str, Any], config: TrainingConfig) -> int:
-    """Put a checkpoint back into the parts of a run. Returns how many steps it has behind it.
+class Checkpoints:
+    """The last two checkpoints of one training, in a folder of their own.
 
-    Raises InputError where the file cannot be read or was written by a run with other settings.
+    A file's name carries its step and the start of its SHA-256, so that one that was damaged later is recognised and
+    the one before it is used.
     """
-    try:
-        values = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:
-        raise InputError(f"{path}: not a readable checkpoint ({error}); delete it to start anew") from error
-    mine = config.model_dump(mode="json")
-    changed = sorted(key for key in mine.keys() | values["config"].keys() if mine.get(key) != values["config"].get(key))
-    if changed:
-        raise InputError(f"{path}: written by a run with other {', '.join(changed)}; use those, or delete it")
-    state["model"].load_state_dict(values["model"])
-    state["optimizer"].load_state_dict(values["optimizer"])
-    if state["ema"] is not None:
-        for name, average in state["ema"].items():
-            average.copy_(values["ema"][name])
-    return int(values["step"])
+
+    def __init__(self, folder: Path, config: TrainingConfig, *, data: str = "") -> None:
+        """config, data: what the run is told and what it learns from; a checkpoint of another run is refused."""
+        self.folder = folder
+        self._config = config.model_dump(mode="json")
+        self._data = data
+
+    def save(self, parts: Mapping[str, Any], *, step: int) -> Path:
+        """Write what `parts` hold after `step` steps, each as its `state_dict()` or as the tensors that it is.
+
+        The file is written under a temporary name, synced and renamed; then the oldest goes, so that two stay.
+        """
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "step": step,
+                "config": self._config,
+                "data": self._data,
+                **{name: _state(part) for name, part in parts.items()},
+            },
+            buffer,
+        )
+        content = buffer.getbuffer()
+        digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:08d}-{digest}.pt"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(self.folder)
+        for old in self.files()[KEPT:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load(self, parts: Mapping[str, Any]) -> int:
+        """Put the newest whole checkpoint back into `parts`. Returns how many steps it has behind it; 0 where none is.
+
+        Raises InputError where it is of a run with other settings or data, or where none that is there is whole.
+        """
+        files = self.files()
+        for path in files:
+            values = _read(path)
+            if values is None:
+                _log.warning("%s: damaged; going on from the checkpoint before it", path)
+                continue
+            self._check_run(path, values)
+            for name, part in parts.items():
+                _restore(part, values[name])
+            return int(values["step"])
+        if files:
+            raise InputError(f"{files[0]}: damaged, and so are all beside it; delete {self.folder} to start anew")
+        return 0
+
+    def files(self) -> list[Path]:
+        """What is there, newest first."""
+        return sorted((path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
+
+    def remove(self) -> None:
+        """Delete the folder: the training is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check_run(self, path: Path, values: Mapping[str, Any]) -> None:
+        mine, theirs = self._config, values["config"]
+        changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if changed:
+            raise InputError(
+                f"{path}: written by a run with other {', '.join(changed)}; use those, or delete {self.folder}"
+            )
+        if values["data"] != self._data:
+            raise InputError(f"{path}: written by a run on other data; use that, or delete {self.folder}")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The values of a checkpoint; None where its content is not what its name says."""
+    found = _NAME.fullmatch(path.name)
+    content = path.read_bytes()
+    if found is None or hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS] != found[2]:
+        return None
+    values: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    return values
+
+
+def _state(part: Any) -> Any:
+    return part.state_dict() if hasattr(part, "state_dict") else part
+
+
+def _restore(part: Any, values: Any) -> None:
+    if hasattr(part, "load_state_dict"):
+        part.load_state_dict(values)
+        return
+    for name, tensor in part.items():
+        tensor.copy_(values[name])

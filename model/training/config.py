@@ -56,11 +56,21 @@ class TrainingConfig(BaseModel):
     max_mask_frac: float = Field(0.9, gt=0, le=1, description="of the picture; larger masks are left out")
     loader_workers: int = Field(1, ge=0)
 
+    images_at_once: int | None = Field(
+        None, ge=1, description="pictures in one pass of the encoder; None: all of the step"
+    )
+    masks_at_once: int = Field(64, ge=1, description="masks in one pass of the decoder")
+    checkpoint_activations: bool = Field(False, description="the encoder keeps less and computes it again")
+    cache_embeddings_mib: int = Field(0, ge=0, description="of a frozen encoder, where pictures are not augmented")
+
     @model_validator(mode="after")
-    def _phases_rise(self) -> "TrainingConfig":
+    def _settings_fit(self) -> "TrainingConfig":
         ends = [phase.until for phase in self.phases]
         if not ends or any(later <= earlier for earlier, later in pairwise(ends)):
             raise ValueError(f"phases must end at rising steps, found {ends}")
+        augmented = self.scale_range != (1.0, 1.0) or self.flip or self.colour_jitter
+        if self.cache_embeddings_mib and (augmented or not self.freeze_encoder):
+            raise ValueError("cache_embeddings_mib needs freeze_encoder, and no scale_range, flip or colour_jitter")
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ValueError(f"scale_range must be (low, high) with 0 < low <= high, found {self.scale_range}")
         return self

@@ -4,7 +4,7 @@ Shapes: N masks over all pictures of a batch, S side of the square input, (h, w)
 Points are (x, y) in pixels of the square input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,12 +12,99 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.mask_decoder import MaskPrediction
 from model.prompt_encoder import BOX_CORNERS, NOT_A_POINT
+from model.sam import ImageEmbedding, Sam
 
 BOX_NOISE_FRAC = 0.1
 BOX_NOISE_MAX_PX = 20.0
 
 RoundKind = Literal["first", "point", "mask_only"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Every random number that the interaction with N masks takes, drawn beforehand.
+
+    So what is asked of a mask follows from its picture's seed alone, however masks are dealt out among processes and
+    passes. first: (N, 2) uniform, point or box and which pixel. box_noise: (N, 4) normal. corrections: (N, C, 3)
+    uniform, which pixel of the error and where in that pixel.
+    """
+
+    first: Tensor
+    box_noise: Tensor
+    corrections: Tensor
+
+    @staticmethod
+    def of_picture(masks: int, corrections: int, *, seed: int) -> "Draws":
+        """The numbers for the masks of one picture."""
+        generator = torch.Generator().manual_seed(seed)
+        return Draws(
+            torch.rand(masks, 2, generator=generator),
+            torch.randn(masks, 4, generator=generator),
+            torch.rand(masks, corrections, 3, generator=generator),
+        )
+
+    @staticmethod
+    def joined(parts: "Sequence[Draws]") -> "Draws":
+        """The numbers of several pictures in a row."""
+        return Draws(
+            torch.cat([part.first for part in parts]),
+            torch.cat([part.box_noise for part in parts]),
+            torch.cat([part.corrections for part in parts]),
+        )
+
+    def part(self, which: slice, device: torch.device) -> "Draws":
+        """Those of some of the masks, on a device."""
+        return Draws(*(numbers[which].to(device) for numbers in (self.first, self.box_noise, self.corrections)))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of the interaction with N masks, as it happened.
+
+    prompts: all points and boxes asked so far. fed_back: (N, h, w) logits that went in as mask prompt, None in the
+    first round. prediction: three masks in the first round, one later. handed_on: (N, h, w) logits of the mask with the
+    highest predicted IoU, without gradient: what the next round starts from.
+    """
+
+    kind: RoundKind
+    prompts: "Prompts"
+    fed_back: Tensor | None
+    prediction: MaskPrediction
+    handed_on: Tensor
+
+
+def interact(
+    sam: Sam,
+    image: ImageEmbedding,
+    masks: Tensor,
+    image_index: Tensor,
+    *,
+    rounds: Sequence[RoundKind],
+    draws: Draws,
+    box_prob: float,
+) -> Iterator[Round]:
+    """Prompt, predict and correct, round by round. Back-propagate a round's loss before the next one is asked for.
+
+    image: the B encoded pictures. masks: (N, S, S) bool, none empty. image_index: (N,), the picture of each mask.
+    One prompt is ambiguous and gets three masks; once there is more than one, the fourth token answers.
+    """
+    prompts = first_prompts(masks, box_prob=box_prob, draws=draws)
+    fed_back: Tensor | None = None
+    corrected = 0
+    for kind in rounds:
+        if kind == "point" and fed_back is not None:
+            prompts = prompts.add(*correction_points(masks, fed_back, uniform=draws.corrections[:, corrected]))
+            corrected += 1
+        sparse = sam.prompt_encoder.embed_points(prompts.coords, prompts.labels)
+        dense = sam.prompt_encoder.embed_masks(None if fed_back is None else fed_back[:, None], len(masks))
+        answer = sam.decode_tokens(image, sparse, dense, image_index=image_index, multimask_output=fed_back is None)
+        prediction = MaskPrediction(answer.logits.float(), answer.predicted_iou.float())
+        best = prediction.predicted_iou.detach().argmax(1)
+        handed_on = prediction.logits.detach()[torch.arange(len(best), device=best.device), best]
+        yield Round(kind, prompts, fed_back, prediction, handed_on)
+        fed_back = handed_on
 
 
 def plan_rounds(*, correction_points: int, mask_only_rounds: bool, generator: torch.Generator) -> list[RoundKind]:
@@ -44,43 +131,46 @@ class Prompts:
         return Prompts(torch.cat([self.coords, points[:, None]], 1), torch.cat([self.labels, labels[:, None]], 1))
 
 
-def first_prompts(masks: Tensor, *, box_prob: float, generator: torch.Generator) -> Prompts:
+def first_prompts(masks: Tensor, *, box_prob: float, draws: Draws) -> Prompts:
     """A point or a noisy box for each mask, each in two tokens: a point and its padding, or two corners.
 
     masks: (N, S, S) bool, none empty.
     """
-    points = uniform_points(masks, generator=generator)
-    boxes = noisy_boxes(mask_boxes(masks), side_px=masks.shape[-1], generator=generator).view(-1, 2, 2)
-    takes_box = torch.rand(len(masks), generator=generator) < box_prob
+    points = uniform_points(masks, uniform=draws.first[:, 1])
+    boxes = noisy_boxes(mask_boxes(masks), side_px=masks.shape[-1], normal=draws.box_noise).view(-1, 2, 2)
+    takes_box = draws.first[:, 0] < box_prob
     coords = torch.where(takes_box[:, None, None], boxes, torch.stack([points, torch.zeros_like(points)], 1))
-    labels = torch.where(takes_box[:, None], torch.tensor(BOX_CORNERS), torch.tensor((1, NOT_A_POINT)))
-    return Prompts(coords, labels)
+    kinds = torch.tensor((BOX_CORNERS, (1, NOT_A_POINT)), device=masks.device)
+    return Prompts(coords, torch.where(takes_box[:, None], kinds[0], kinds[1]))
 
 
-def correction_points(masks: Tensor, logits: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def correction_points(masks: Tensor, logits: Tensor, *, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """A point in each mask's error region, uniform: foreground where the prediction misses, background where it spills.
 
     masks: (N, S, S) bool. logits: (N, h, w) of the previous prediction, compared at their own resolution; the point
     is uniform within the pixel that was drawn. Where there is no error, a foreground point uniform in the mask.
+    uniform: (N, 3) in [0, 1): which pixel, and where in it.
     Returns points (N, 2) and labels (N,), 1 or 0.
     """
     truth = resize_masks(masks, logits.shape[-2:])
     errors = truth ^ (logits > 0)
     perfect = ~errors.flatten(1).any(1)
     anywhere = truth | ~truth.flatten(1).any(1)[:, None, None]
-    cells = uniform_points(torch.where(perfect[:, None, None], anywhere, errors), generator=generator)
+    cells = uniform_points(torch.where(perfect[:, None, None], anywhere, errors), uniform=uniform[:, 0])
     columns, rows = cells.long().unbind(1)
-    labels = truth[torch.arange(len(masks)), rows, columns].long()
+    labels = truth[torch.arange(len(masks), device=masks.device), rows, columns].long()
     scale = masks.shape[-1] / logits.shape[-1]
-    within = torch.rand(cells.shape, generator=generator)
-    return (cells + within) * scale - 0.5, torch.where(perfect, torch.ones_like(labels), labels)
+    return (cells + uniform[:, 1:]) * scale - 0.5, torch.where(perfect, torch.ones_like(labels), labels)
 
 
-def uniform_points(regions: Tensor, *, generator: torch.Generator) -> Tensor:
-    """One pixel of each region, every pixel equally likely. regions: (N, H, W) bool, none empty. Returns (N, 2)."""
+def uniform_points(regions: Tensor, *, uniform: Tensor) -> Tensor:
+    """One pixel of each region, every pixel equally likely.
+
+    regions: (N, H, W) bool, none empty. uniform: (N,) in [0, 1). Returns (N, 2).
+    """
     flat = regions.flatten(1)
     ranks = flat.cumsum(1, dtype=torch.int32)
-    drawn = (torch.rand(len(flat), generator=generator) * ranks[:, -1]).int().clamp(max=ranks[:, -1] - 1)
+    drawn = (uniform * ranks[:, -1]).int().clamp(max=ranks[:, -1] - 1)
     index = torch.searchsorted(ranks, (drawn + 1)[:, None]).squeeze(1)
     return torch.stack([index % regions.shape[-1], index // regions.shape[-1]], 1).float()
 
@@ -94,10 +184,13 @@ def mask_boxes(masks: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], 1).float()
 
 
-def noisy_boxes(boxes: Tensor, *, side_px: int, generator: torch.Generator) -> Tensor:
-    """Boxes (N, 4) XYXY with normal noise: deviation 10 % of the box's side, at most 20 px, kept on the picture."""
+def noisy_boxes(boxes: Tensor, *, side_px: int, normal: Tensor) -> Tensor:
+    """Boxes (N, 4) XYXY with normal noise: deviation 10 % of the box's side, at most 20 px, kept on the picture.
+
+    normal: (N, 4), standard normal.
+    """
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    noise = torch.randn(boxes.shape, generator=generator) * BOX_NOISE_FRAC * sides
+    noise = normal * BOX_NOISE_FRAC * sides
     return (boxes + noise.clamp(-BOX_NOISE_MAX_PX, BOX_NOISE_MAX_PX)).clamp(0, side_px - 1)
 
 

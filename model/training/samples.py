@@ -1,8 +1,8 @@
 """What training reads: a picture with its masks, and batches made of several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -33,16 +33,51 @@ class SampleSource(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+class Picture(NamedTuple):
+    """What a step trains on of one sample: image (S, S, 3) uint8, masks (N, S, S) bool.
+
+    slot: its place among all pictures of the step. sample: its index in the source.
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    slot: int
+    sample: int
+
+
 @dataclass(frozen=True)
 class Batch:
     """B pictures and N masks over all of them.
 
-    images: (B, 3, S, S) uint8. masks: (N, S, S) bool. image_index: (N,) int64, the picture of each mask.
+    images: (B, 3, S, S) uint8. masks: (N, S, S) bool. image_index: (N,) int64, the picture of each mask, rising.
+    slots, samples: (B,) int64, as in `Picture`.
     """
 
     images: Tensor
     masks: Tensor
     image_index: Tensor
+    slots: Tensor
+    samples: Tensor
+
+    def parts(self, images_at_once: int | None) -> "Iterator[Batch]":
+        """The same in batches of at most that many pictures."""
+        size = images_at_once or len(self.images)
+        for first in range(0, len(self.images), size):
+            rows = (self.image_index >= first) & (self.image_index < first + size)
+            some = slice(first, first + size)
+            index = self.image_index[rows] - first
+            yield Batch(self.images[some], self.masks[rows], index, self.slots[some], self.samples[some])
+
+    def masks_of(self, picture: int) -> int:
+        """How many masks a picture of the batch has."""
+        return int((self.image_index == picture).sum())
+
+    def to(self, device: torch.device) -> "Batch":
+        """Pictures and masks on a device; slots and samples stay where they are."""
+        images, masks, index = (
+            part.to(device, non_blocking=True) for part in (self.images, self.masks, self.image_index)
+        )
+        return Batch(images, masks, index, self.slots, self.samples)
 
 
 def decode_masks(masks: Sequence[CocoRle]) -> np.ndarray:
@@ -50,9 +85,15 @@ def decode_masks(masks: Sequence[CocoRle]) -> np.ndarray:
     return coco_mask.decode(list(masks))
 
 
-def collate(pictures: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """Stack pictures (S, S, 3) uint8 with their masks (N_i, S, S) bool."""
-    images = torch.from_numpy(np.stack([image for image, _ in pictures])).permute(0, 3, 1, 2).contiguous()
-    masks = torch.from_numpy(np.concatenate([masks for _, masks in pictures]))
-    counts = torch.tensor([len(masks) for _, masks in pictures])
-    return Batch(images, masks, torch.repeat_interleave(torch.arange(len(pictures)), counts))
+def collate(pictures: Sequence[Picture]) -> Batch:
+    """Stack pictures of one side, with their masks."""
+    images = torch.from_numpy(np.stack([picture.image for picture in pictures])).permute(0, 3, 1, 2).contiguous()
+    masks = torch.from_numpy(np.concatenate([picture.masks for picture in pictures]))
+    counts = torch.tensor([len(picture.masks) for picture in pictures])
+    return Batch(
+        images,
+        masks,
+        torch.repeat_interleave(torch.arange(len(pictures)), counts),
+        torch.tensor([picture.slot for picture in pictures]),
+        torch.tensor([picture.sample for picture in pictures]),
+    )

@@ -12,19 +12,17 @@ from torch import Tensor
 from model.image_encoder import DropPath, growing_rates
 from model.sam import ImageEmbedding, Sam
 from model.training.batches import StepBatches, batch_loader
-from model.training.checkpoint import load_checkpoint, save_checkpoint
-from model.training.config import TrainingConfig
-from model.training.interaction import (
-    Prompts,
-    correction_points,
-    first_prompts,
-    plan_rounds,
-    resize_masks,
-)
+from model.training.checkpoint import Checkpoints
+from model.training.config import Phase, TrainingConfig
+from model.training.embedding_cache import EmbeddingCache
+from model.training.interaction import Draws, RoundKind, interact, plan_rounds, resize_masks
 from model.training.losses import interaction_loss, mask_iou
 from model.training.optimizer import ema_update, learning_rate, parameter_groups
+from model.training.processes import Processes
 from model.training.samples import Batch, SampleSource
+from schemas.errors import DivergedError
 
+_SUMS = 4  # losses that are summed over a step
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -53,33 +51,48 @@ def train(
     config: TrainingConfig,
     *,
     weights: Sequence[float] | None = None,
-    checkpoint: Path | None = None,
+    checkpoints: Path | None = None,
     checkpoint_every: int = 200,
+    data: str = "",
     on_step: Callable[[StepReport], None] | None = None,
 ) -> list[StepReport]:
     """Train `sam` in place and leave it ready for inference.
 
-    source: what to learn from; weights: how often each sample comes, see `StepBatches`. checkpoint: a file; where it
-    exists the run goes on from it, to the same weights as if it had never stopped.
-    Returns the reports of the steps that this call made.
-    Raises InputError where nothing can be trained on, the checkpoint is of another run, or the loss is not finite.
+    source: what to learn from; weights: how often each sample comes, see `StepBatches`. checkpoints: a folder; where it
+    holds some the run goes on from them, to the same weights as if it had never stopped. data: what tells the source
+    apart from others, for the checkpoints. Where torchrun started several processes, they share each step's pictures.
+    Returns the reports of the steps that this call made, the same in every process.
+    Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
+    loss is no number any more: the step is not taken, and the last checkpoint stays as it is.
     """
-    run = _Run(sam, config)
-    batches = StepBatches(source, config, image_size=sam.image_size, weights=weights)
-    step = load_checkpoint(checkpoint, run.state(), config) if checkpoint and checkpoint.exists() else 0
+    run = _Run(sam, config, Processes())
+    batches = StepBatches(
+        source,
+        config,
+        image_size=sam.image_size,
+        weights=weights,
+        process=run.processes.index,
+        processes=run.processes.count,
+    )
+    kept = Checkpoints(checkpoints, config, data=data) if checkpoints else None
+    step = kept.load(run.parts()) if kept else 0
     reports = []
     loader = batch_loader(batches, first_step=step, workers=config.loader_workers)
     asked = time.perf_counter()
     for batch in loader:
         started = time.perf_counter()
-        report = run.step(step, batch, wait_s=started - asked)
+        try:
+            report = run.step(step, batch, wait_s=started - asked)
+        except FloatingPointError as error:
+            raise DivergedError(_diverged(step, config, kept)) from error
         reports.append(report)
         step += 1
         if on_step:
             on_step(report)
-        if checkpoint and (step % checkpoint_every == 0 or step == config.steps):
-            save_checkpoint(checkpoint, run.state(), config, step=step)
+        if kept and run.processes.is_main and (step % checkpoint_every == 0 or step == config.steps):
+            kept.save(run.parts(), step=step)
         asked = time.perf_counter()
+    run.processes.wait()
     run.finish()
     return reports
 
@@ -87,45 +100,59 @@ def train(
 class _Run:
     """A model with its optimiser and averaged weights."""
 
-    def __init__(self, sam: Sam, config: TrainingConfig) -> None:
+    def __init__(self, sam: Sam, config: TrainingConfig, processes: Processes) -> None:
         self.sam = sam
         self.config = config
+        self.processes = processes
         self.native_size = sam.image_size
         _set_dropout(sam, config.dropout)
         _set_drop_path(sam, config.drop_path)
         sam.image_encoder.requires_grad_(not config.freeze_encoder)
+        sam.image_encoder.checkpoint_activations = config.checkpoint_activations
         self.optimizer = torch.optim.AdamW(
             parameter_groups(sam, config), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
+        self.scaler = torch.amp.GradScaler(sam.device.type, enabled=config.precision == "fp16")
+        self.cache = EmbeddingCache(config.cache_embeddings_mib) if config.cache_embeddings_mib else None
         self.ema: dict[str, Tensor] | None = None
         if config.ema_decay is not None:
             self.ema = {name: value.detach().clone() for name, value in sam.state_dict().items()}
 
-    def state(self) -> dict[str, object]:
-        """The parts of a checkpoint; tensors are shared with the run, so that loading into them restores it."""
-        return {"model": self.sam, "optimizer": self.optimizer, "ema": self.ema}
+    def parts(self) -> dict[str, object]:
+        """What a checkpoint holds. All else, data and random numbers, follows from the seed and the step."""
+        parts = {"model": self.sam, "optimizer": self.optimizer, "scaler": self.scaler}
+        return parts if self.ema is None else parts | {"ema": self.ema}
 
     def step(self, step: int, batch: Batch, *, wait_s: float) -> StepReport:
+        """Raises FloatingPointError, with the weights as they were, where a loss is not finite."""
         started = time.perf_counter()
         phase = self.config.phase(step)
         if phase.input_size_px is not None and phase.input_size_px != self.sam.image_size:
             self.sam.set_input_size(phase.input_size_px)
         self.sam.train()
-        torch.manual_seed(_mix(self.config.seed, step))
-        generator = torch.Generator().manual_seed(_mix(self.config.seed, step) + 1)
+        torch.manual_seed(_mix(self.config.seed, step, self.processes.index))
         lr = learning_rate(self.config, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         self.optimizer.zero_grad(set_to_none=True)
-        sums, ious = self._interact(batch, generator, phase.correction_points, phase.mask_only_rounds)
-        if self.config.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.sam.parameters(), self.config.grad_clip)
-        self.optimizer.step()
-        if self.ema is not None and self.config.ema_decay is not None:
-            ema_update(self.ema, self.sam, decay=self.config.ema_decay, step=step)
-        loss, focal, dice, iou_error = (sums / len(ious)).tolist()
+        rounds = plan_rounds(
+            correction_points=phase.correction_points,
+            mask_only_rounds=phase.mask_only_rounds,
+            generator=torch.Generator().manual_seed(_mix(self.config.seed, step)),
+        )
+        masks = int(self.processes.sum(torch.tensor(len(batch.masks), device=self.sam.device)))
+        sums = torch.zeros(_SUMS + len(rounds), device=self.sam.device)
+        for part in batch.parts(self.config.images_at_once):
+            draws = Draws.joined([self._draws(step, part, row, phase) for row in range(len(part.images))])
+            sums += self._learn(part.to(self.sam.device), draws, rounds, masks=masks)
+        sums = self.processes.sum(sums)
+        if not torch.isfinite(sums).all():
+            raise FloatingPointError("the loss is not a finite number")
+        self._update(step)
+        loss, focal, dice, iou_error = (sums[:_SUMS] / (masks * len(rounds))).tolist()
+        ious = tuple((sums[_SUMS:] / masks).tolist())
         seconds = time.perf_counter() - started
-        return StepReport(step, loss, focal, dice, iou_error, tuple(ious), lr, len(batch.masks), seconds, wait_s)
+        return StepReport(step, loss, focal, dice, iou_error, ious, lr, masks, seconds, wait_s)
 
     def finish(self) -> None:
         """Leave the averaged weights in the model, at its own input size, without dropout."""
@@ -135,75 +162,103 @@ class _Run:
             self.sam.set_input_size(self.native_size)
         _set_dropout(self.sam, 0.0)
         _set_drop_path(self.sam, 0.0)
+        self.sam.image_encoder.checkpoint_activations = False
         self.sam.requires_grad_(True)
         self.sam.eval()
 
-    def _interact(
-        self, batch: Batch, generator: torch.Generator, corrections: int, mask_only: bool
-    ) -> tuple[Tensor, list[float]]:
-        """All rounds of one step, each back-propagated at once: memory does not grow with the number of rounds."""
-        rounds = plan_rounds(correction_points=corrections, mask_only_rounds=mask_only, generator=generator)
+    def _draws(self, step: int, part: Batch, row: int, phase: Phase) -> Draws:
+        seed = _mix(self.config.seed, step, 1 + int(part.slots[row]))
+        return Draws.of_picture(part.masks_of(row), phase.correction_points, seed=seed)
+
+    def _learn(self, batch: Batch, draws: Draws, rounds: Sequence[RoundKind], *, masks: int) -> Tensor:
+        """Gradients of a batch's share of a step with `masks` masks.
+
+        Every round of every group of masks is back-propagated at once, into the embedding, and the embedding's gradient
+        goes through the encoder at the end: memory grows neither with the rounds nor with the masks.
+        Returns sums over the masks: total, focal, dice and IoU loss over all rounds, then the IoU of each round.
+        """
         with self._autocast(), torch.set_grad_enabled(not self.config.freeze_encoder):
-            embedding = self.sam.encode(self.sam.preprocess(batch.images))
+            embedding = self._encode(batch)
         leaves = ImageEmbedding(_leaf(embedding.features), tuple(_leaf(part) for part in embedding.high_res))
-        targets = resize_masks(batch.masks, self.sam.prompt_encoder.mask_input_size)
-        prompts: Prompts | None = None
-        logits: Tensor | None = None
-        sums, ious = torch.zeros(4), []
-        for kind in rounds:
-            if kind == "first" or prompts is None:
-                prompts = first_prompts(batch.masks, box_prob=self.config.box_prob, generator=generator)
-            elif kind == "point" and logits is not None:
-                prompts = prompts.add(*correction_points(batch.masks, logits, generator=generator))
-            logits, losses, iou = self._round(leaves, batch, prompts, logits, targets, share=1 / len(rounds))
-            sums += losses
-            ious.append(iou)
+        sums = torch.zeros(_SUMS + len(rounds), device=batch.masks.device)
+        for first in range(0, len(batch.masks), self.config.masks_at_once):
+            some = slice(first, first + self.config.masks_at_once)
+            sums += self._interact(leaves, batch, some, draws, rounds, share=1 / (masks * len(rounds)))
         parts = [embedding.features, *embedding.high_res]
         grads = [leaves.features.grad, *(leaf.grad for leaf in leaves.high_res)]
         used = [(part, grad) for part, grad in zip(parts, grads, strict=True) if part.requires_grad]
         if used:
             torch.autograd.backward([part for part, _ in used], [grad for _, grad in used])
-        return sums, ious
+        return sums
 
-    def _round(
+    def _encode(self, batch: Batch) -> ImageEmbedding:
+        def encode(images: Tensor) -> ImageEmbedding:
+            return self.sam.encode(self.sam.preprocess(images))
+
+        if self.cache is None:
+            return encode(batch.images)
+        return self.cache.embeddings(batch.images, batch.samples, encode)
+
+    def _interact(
         self,
         image: ImageEmbedding,
         batch: Batch,
-        prompts: Prompts,
-        previous: Tensor | None,
-        targets: Tensor,
+        some: slice,
+        draws: Draws,
+        rounds: Sequence[RoundKind],
+        *,
         share: float,
-    ) -> tuple[Tensor, Tensor, float]:
-        """Predict, and back-propagate `share` of the loss. Returns the logits to feed back, losses, and mean IoU.
-
-        One prompt is ambiguous and gets three masks; once there is more than one, the fourth token answers.
-        """
-        with self._autocast():
-            sparse = self.sam.prompt_encoder.embed_points(prompts.coords, prompts.labels)
-            dense = self.sam.prompt_encoder.embed_masks(
-                None if previous is None else previous[:, None], len(prompts.coords)
-            )
-            prediction = self.sam.decode_tokens(
-                image, sparse, dense, image_index=batch.image_index, multimask_output=previous is None
-            )
-        logits, predicted_iou = prediction.logits.float(), prediction.predicted_iou.float()
-        loss = interaction_loss(
-            logits=logits,
-            predicted_iou=predicted_iou,
-            targets=targets.float(),
-            supervise_all_iou=self.config.supervise_all_iou,
+    ) -> Tensor:
+        """All rounds with some of a batch's masks; `share` weighs the loss of one mask in one round."""
+        masks, image_index = batch.masks[some], batch.image_index[some]
+        targets = resize_masks(masks, self.sam.prompt_encoder.mask_input_size)
+        sums = torch.zeros(_SUMS, device=masks.device)
+        ious: list[Tensor] = []
+        interaction = interact(
+            self.sam,
+            image,
+            masks,
+            image_index,
+            rounds=rounds,
+            draws=draws.part(some, masks.device),
+            box_prob=self.config.box_prob,
         )
-        if not torch.isfinite(loss.total):
-            raise FloatingPointError("the loss is not a finite number; lower the learning rate")
-        (loss.total * share).backward()
-        best = predicted_iou.detach().argmax(1)
-        fed_back = logits.detach()[torch.arange(len(logits)), best]
-        losses = torch.stack([loss.total.detach(), loss.focal.mean(), loss.dice.mean(), loss.iou.mean()])
-        return fed_back, losses, float(mask_iou(fed_back, targets).mean())
+        while True:
+            with self._autocast():
+                done = next(interaction, None)
+            if done is None:
+                return torch.cat([sums, torch.stack(ious)])
+            loss = interaction_loss(
+                logits=done.prediction.logits,
+                predicted_iou=done.prediction.predicted_iou,
+                targets=targets.float(),
+                supervise_all_iou=self.config.supervise_all_iou,
+            )
+            self.scaler.scale(loss.total * (len(masks) * share)).backward()
+            means = (loss.total.detach(), loss.focal.mean(), loss.dice.mean(), loss.iou.mean())
+            sums += torch.stack(means) * len(masks)
+            ious.append(mask_iou(done.handed_on, targets).sum())
+
+    def _update(self, step: int) -> None:
+        parameters = [parameter for parameter in self.sam.parameters() if parameter.requires_grad]
+        self.processes.sum_gradients(parameters)
+        if self.config.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema is not None and self.config.ema_decay is not None:
+            ema_update(self.ema, self.sam, decay=self.config.ema_decay, step=step)
 
     def _autocast(self) -> torch.autocast:
         dtype = _PRECISIONS.get(self.config.precision)
         return torch.autocast(self.sam.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def _diverged(step: int, config: TrainingConfig, kept: Checkpoints | None) -> str:
+    good = kept.files()[:1] if kept else []
+    way_out = f"; the last good checkpoint is {good[0]}" if good else "; no checkpoint was written yet"
+    return f"step {step}: the loss is not a finite number; lower the learning rate ({config.lr:g}){way_out}"
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -222,9 +277,9 @@ def _set_drop_path(sam: Sam, last: float) -> None:
         module.rate = rate
 
 
-def _mix(seed: int, step: int) -> int:
-    """A seed for this step, far from those of its neighbours."""
-    return (seed * 1_000_003 + step * 7_919 + 12_345) % 2**62
+def _mix(seed: int, step: int, extra: int = 0) -> int:
+    """A seed for this step, and for one of several things in it, far from those of their neighbours."""
+    return (seed * 1_000_003 + step * 7_919 + extra * 104_729 + 12_345) % 2**62
 
 
 def _rounded(value: object) -> object:

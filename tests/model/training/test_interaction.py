@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from model.prompt_encoder import NOT_A_POINT
 from model.training.interaction import (
+    Draws,
     Prompts,
     correction_points,
     first_prompts,
@@ -49,7 +50,7 @@ def test_the_early_mask_only_round_comes_at_every_place_among_the_points() -> No
 
 def test_first_prompts_are_points_or_boxes_with_equal_chance() -> None:
     masks = _square().repeat(2000, 1, 1)
-    prompts = first_prompts(masks, box_prob=0.5, generator=_generator())
+    prompts = first_prompts(masks, box_prob=0.5, draws=Draws.of_picture(2000, 0, seed=0))
     is_box = (prompts.labels == torch.tensor([2, 3])).all(1)
     is_point = (prompts.labels == torch.tensor([1, NOT_A_POINT])).all(1)
     assert (is_box ^ is_point).all()
@@ -61,7 +62,7 @@ def test_first_prompts_are_points_or_boxes_with_equal_chance() -> None:
 def test_points_are_uniform_in_the_mask() -> None:
     mask = _square(8, top=2, left=2, height=2, width=2)
     mask[0, 7, 7] = True
-    points = uniform_points(mask.repeat(5000, 1, 1), generator=_generator())
+    points = uniform_points(mask.repeat(5000, 1, 1), uniform=torch.rand(5000, generator=_generator()))
     places, counts = np.unique(points.numpy(), axis=0, return_counts=True)
     assert places.tolist() == [[2, 2], [2, 3], [3, 2], [3, 3], [7, 7]]
     assert counts / 5000 == pytest.approx(0.2, abs=0.03)
@@ -71,17 +72,18 @@ def test_boxes_are_tight_and_their_noise_is_a_tenth_of_the_side_at_most_20_px() 
     boxes = mask_boxes(_square(64, top=16, left=24, height=16, width=8))
     assert boxes.tolist() == [[24, 16, 31, 31]]
     many = torch.tensor([[100.0, 100.0, 200.0, 140.0]]).repeat(4000, 1)
-    noise = noisy_boxes(many, side_px=512, generator=_generator()) - many
+    noise = noisy_boxes(many, side_px=512, normal=torch.randn(4000, 4, generator=_generator())) - many
     assert noise.std(0).tolist() == pytest.approx([10, 4, 10, 4], rel=0.1)
     large = torch.tensor([[50.0, 50.0, 450.0, 450.0]]).repeat(1000, 1)
-    assert (noisy_boxes(large, side_px=512, generator=_generator()) - large).abs().max().item() == pytest.approx(20)
+    noisy = noisy_boxes(large, side_px=512, normal=torch.randn(1000, 4, generator=_generator()))
+    assert (noisy - large).abs().max().item() == pytest.approx(20)
 
 
 def test_a_correction_lies_in_the_error_region_and_says_what_kind_of_error_it_is() -> None:
     truth = _square(64, top=16, left=16, height=32, width=32).repeat(400, 1, 1)
     logits = torch.full((400, 16, 16), -5.0)  # a quarter of the side
     logits[:, 4:12, 8:14] = 5.0  # misses the left half, spills over the right edge
-    points, labels = correction_points(truth, logits, generator=_generator())
+    points, labels = correction_points(truth, logits, uniform=torch.rand(400, 3, generator=_generator()))
     columns, rows = ((points + 0.5) / 4).long().unbind(1)
     missed = (columns >= 4) & (columns < 8)
     spilled = (columns >= 12) & (columns < 14)
@@ -96,7 +98,7 @@ def test_a_perfect_prediction_gets_another_foreground_point() -> None:
     truth = _square(64, top=16, left=16, height=32, width=32)
     logits = torch.full((1, 16, 16), -5.0)
     logits[:, 4:12, 4:12] = 5.0
-    points, labels = correction_points(truth, logits, generator=_generator())
+    points, labels = correction_points(truth, logits, uniform=torch.rand(1, 3, generator=_generator()))
     x, y = points[0].round().long()
     assert labels.tolist() == [1]
     assert truth[0, y, x]

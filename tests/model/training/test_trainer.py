@@ -6,22 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.efficientnet import EfficientNetConfig
 from model.image_encoder import ViTConfig
 from model.sam import Sam, SamConfig, build_sam
 from model.training.config import Phase, TrainingConfig
-from model.training.initialise import point_cross_attention
 from model.training.trainer import StepReport, train
-from schemas.errors import InputError
+from schemas.errors import DivergedError
+from tests.model.training.models import disc_model
 from tests.model.training.shapes import Shapes
-
-
-def _model() -> Sam:
-    torch.manual_seed(0)
-    encoder = EfficientNetConfig(width=0.25, depth=0.3, img_size=64)
-    sam = Sam(SamConfig(encoder, decoder_mlp_dim=64, high_res_features=True))
-    point_cross_attention(sam, seed=0)
-    return sam
 
 
 def _config(steps: int = 8, **changes: object) -> TrainingConfig:
@@ -48,18 +39,17 @@ class _StopHereError(Exception):
 
 @pytest.mark.parametrize("stop_after", [1, 5])
 def test_a_resumed_run_ends_in_the_same_weights_and_losses(tmp_path: Path, stop_after: int) -> None:
-    whole = _model()
+    whole = disc_model()
     reports = train(whole, Shapes(6), _config())
 
     def stop(report: StepReport) -> None:
         if report.step == stop_after:
             raise _StopHereError
 
-    checkpoint = tmp_path / "run.pt"
     with pytest.raises(_StopHereError):
-        train(_model(), Shapes(6), _config(), checkpoint=checkpoint, checkpoint_every=1, on_step=stop)
-    resumed = _model()
-    rest = train(resumed, Shapes(6), _config(), checkpoint=checkpoint, checkpoint_every=1)
+        train(disc_model(), Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every=1, on_step=stop)
+    resumed = disc_model()
+    rest = train(resumed, Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every=1)
     # The step that was stopped was not saved yet, so it is done again.
     assert [report.step for report in rest] == list(range(stop_after, 8))
     assert [report.loss for report in rest] == [report.loss for report in reports[stop_after:]]
@@ -68,25 +58,58 @@ def test_a_resumed_run_ends_in_the_same_weights_and_losses(tmp_path: Path, stop_
     )
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "run.pt"
-    train(_model(), Shapes(6), _config(), checkpoint=checkpoint)
-    before = checkpoint.read_bytes()
-    with pytest.raises(InputError, match=r"run\.pt: written by a run with other lr"):
-        train(_model(), Shapes(6), _config(lr=2e-3), checkpoint=checkpoint)
-    assert checkpoint.read_bytes() == before
-    checkpoint.write_bytes(before[: len(before) // 2])
-    with pytest.raises(InputError, match=r"run\.pt: not a readable checkpoint"):
-        train(_model(), Shapes(6), _config(), checkpoint=checkpoint)
+def _losses(**changes: object) -> tuple[list[float], Sam]:
+    settings: dict[str, object] = {"dropout": 0.0, "ema_decay": None, **changes}
+    sam = disc_model()
+    return [report.loss for report in train(sam, Shapes(6), _config(**settings))], sam
+
+
+@pytest.mark.parametrize(
+    "changes", [{"masks_at_once": 1}, {"images_at_once": 1}, {"checkpoint_activations": True}], ids=str
+)
+def test_saving_memory_changes_nothing_but_rounding(changes: dict[str, object]) -> None:
+    expected, whole = _losses()
+    found, sam = _losses(**changes)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(sam.state_dict()[name], value, rtol=0, atol=2e-3, msg=name)
+
+
+def test_a_frozen_encoder_sees_each_picture_once_with_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: dict[str, object] = {"freeze_encoder": True, "scale_range": (1.0, 1.0), "flip": False}
+    expected, _ = _losses(**plain)
+    encoded: list[int] = []
+    encode = Sam.encode
+    monkeypatch.setattr(Sam, "encode", lambda sam, pixels: encoded.append(len(pixels)) or encode(sam, pixels))
+    found, _ = _losses(**plain, cache_embeddings_mib=64)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert sum(encoded) == 6
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    sam = disc_model()
+
+    def break_it(report: StepReport) -> None:
+        if report.step == 3:
+            with torch.no_grad():
+                sam.mask_decoder.iou_token.weight.fill_(float("nan"))
+
+    with pytest.raises(
+        DivergedError, match=r"step 4: the loss is not a finite number; lower the learning rate \(0.001\)"
+    ):
+        train(sam, Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every=3, on_step=break_it)
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("step-00000003-")
 
 
 def test_rounds_follow_the_phases() -> None:
-    reports = train(_model(), Shapes(6), _config())
+    reports = train(disc_model(), Shapes(6), _config())
     assert [len(report.ious) for report in reports] == [1] * 4 + [1 + 2 + 2] * 4
 
 
 def test_a_frozen_encoder_does_not_move_and_the_rest_does() -> None:
-    sam, start = _model(), _model()
+    sam, start = disc_model(), disc_model()
     train(sam, Shapes(6), _config(freeze_encoder=True, ema_decay=None))
     for (name, after), before in zip(sam.state_dict().items(), start.state_dict().values(), strict=True):
         if name.startswith("image_encoder."):
@@ -95,7 +118,7 @@ def test_a_frozen_encoder_does_not_move_and_the_rest_does() -> None:
 
 
 def test_the_model_is_left_as_inference_needs_it() -> None:
-    sam = _model()
+    sam = disc_model()
     phase = Phase(until=2, batch_size=1, masks_per_image=1, correction_points=0, input_size_px=32)
     train(sam, Shapes(3), _config(phases=(phase,), dropout=0.3))
     assert sam.image_size == 64
@@ -120,7 +143,7 @@ def test_it_learns_where_a_point_is() -> None:
     """Discs of any colour: what a point means cannot be guessed without looking at it."""
     phase = Phase(until=160, batch_size=4, masks_per_image=3, correction_points=0)
     config = _config(phases=(phase,), ema_decay=None, box_prob=0.0, warmup_steps=10, dropout=0.0, encoder_lr_factor=1.0)
-    reports = train(_model(), Shapes(64), config)
+    reports = train(disc_model(), Shapes(64), config)
     first, last = reports[:20], reports[-20:]
     assert np.mean([r.loss for r in last]) < 0.75 * np.mean([r.loss for r in first])
     assert np.mean([r.ious[-1] for r in last]) > np.mean([r.ious[-1] for r in first]) + 0.15

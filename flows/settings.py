@@ -1,0 +1,37 @@
+"""Single settings on the command line: `--set KEY=VALUE`, checked by the model that they belong to."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE texts as values, read as YAML. Raises InputError for a text of another form."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected KEY=VALUE, for example --set seed=1")
+        values[key] = yaml.safe_load(value)
+    return values
+
+
+def setting_error(error: ValueError, model: "type[BaseModel]") -> InputError:
+    """What is wrong with a setting, in one line; pydantic's own text is many."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return InputError(str(error))
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return InputError(f"--set {key}: no such setting; there are: {', '.join(model.model_fields)}")
+    if not key:
+        return InputError(f"--set: {problem['msg'].removeprefix('Value error, ')}")
+    return InputError(f"--set {key}: {problem['msg']}, found {problem['input']!r}")

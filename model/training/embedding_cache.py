@@ -1,0 +1,52 @@
+"""Embeddings of a frozen image encoder, kept in memory: a picture that comes again is not encoded again."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from model.sam import ImageEmbedding
+
+_MIB = 2**20
+
+
+class EmbeddingCache:
+    """Keeps what was used last, up to a number of bytes; in main memory, so that the device's stays free."""
+
+    def __init__(self, max_mib: int) -> None:
+        self._max_bytes = max_mib * _MIB
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[int, int], tuple[Tensor, ...]] = OrderedDict()
+
+    def embeddings(self, images: Tensor, samples: Tensor, encode: Callable[[Tensor], ImageEmbedding]) -> ImageEmbedding:
+        """The embedding of B pictures (B, 3, S, S), with `encode` called for those that are not kept.
+
+        samples: (B,), what tells pictures of one size apart.
+        """
+        keys = [(int(sample), images.shape[-1]) for sample in samples]
+        missing = [row for row, key in enumerate(keys) if key not in self._kept]
+        found = {key: self._kept[key] for key in keys if key in self._kept}
+        if missing:
+            fresh = encode(images[missing])
+            parts = (fresh.features, *fresh.high_res)
+            found |= {keys[row]: tuple(part[at] for part in parts) for at, row in enumerate(missing)}
+        for key in keys:
+            self._keep(key, found[key])
+        by_part = zip(*(found[key] for key in keys), strict=True)
+        features, *high_res = (torch.stack(rows).to(images.device) for rows in by_part)
+        return ImageEmbedding(features, tuple(high_res))
+
+    def _keep(self, key: tuple[int, int], parts: tuple[Tensor, ...]) -> None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return
+        self._kept[key] = tuple(part.detach().cpu() for part in parts)
+        self._bytes += _size(parts)
+        while self._bytes > self._max_bytes:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= _size(dropped)
+
+
+def _size(parts: tuple[Tensor, ...]) -> int:
+    return sum(part.numel() * part.element_size() for part in parts)

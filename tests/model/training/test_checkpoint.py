@@ -1,0 +1,82 @@
+"""Checkpoints on disk: the last two, whole or not there, and only for their own run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.training.checkpoint import Checkpoints
+from model.training.config import Phase, TrainingConfig
+from schemas.errors import InputError
+
+
+def _config(**changes: object) -> TrainingConfig:
+    phase = Phase(until=9, batch_size=1, masks_per_image=1, correction_points=0)
+    return TrainingConfig.model_validate({"name": "test", "phases": (phase,)} | changes)
+
+
+def _parts(value: float) -> dict[str, object]:
+    model = torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(model.weight, value)
+    return {"model": model, "average": {"weight": torch.full((2,), value)}}
+
+
+def _weight(parts: dict[str, object]) -> float:
+    model = parts["model"]
+    assert isinstance(model, torch.nn.Linear)
+    return model.weight[0, 0].item()
+
+
+def _saved(folder: Path, *steps: int) -> Checkpoints:
+    kept = Checkpoints(folder, _config(), data="these")
+    for step in steps:
+        kept.save(_parts(float(step)), step=step)
+    return kept
+
+
+def test_nothing_there_is_a_fresh_start(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none", _config()).load(_parts(0.0)) == 0
+
+
+def test_two_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
+    kept = _saved(tmp_path / "run", 1, 2, 3)
+    assert [path.name[:13] for path in kept.files()] == ["step-00000003", "step-00000002"]
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")] == []
+    parts = _parts(0.0)
+    assert kept.load(parts) == 3
+    assert _weight(parts) == 3
+    assert parts["average"]["weight"].tolist() == [3, 3]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip"])
+def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, harm: str) -> None:
+    kept = _saved(tmp_path, 1, 2)
+    newest, older = kept.files()
+    content = bytearray(newest.read_bytes())
+    if harm == "cut":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    parts = _parts(0.0)
+    assert kept.load(parts) == 1
+    assert _weight(parts) == 1
+    older.write_bytes(b"")
+    with pytest.raises(InputError, match=r"step-00000002-.*: damaged, and so are all beside it; delete"):
+        kept.load(parts)
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    kept = _saved(tmp_path, 1)
+    before = kept.files()[0].read_bytes()
+    with pytest.raises(InputError, match=r"written by a run with other lr, seed; use those, or delete"):
+        Checkpoints(tmp_path, _config(lr=1.0, seed=4), data="these").load(_parts(0.0))
+    with pytest.raises(InputError, match=r"written by a run on other data"):
+        Checkpoints(tmp_path, _config(), data="those").load(_parts(0.0))
+    assert kept.files()[0].read_bytes() == before
+
+
+def test_they_go_with_the_training(tmp_path: Path) -> None:
+    kept = _saved(tmp_path / "run", 1)
+    kept.remove()
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,64 @@
+"""The memory plan: an upper bound that is near what the passes really keep, and does not grow with masks."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from model.sam import build_sam
+from model.training.config import Phase, TrainingConfig
+from model.training.memory import plan_memory
+from tests.stages.workspaces import TINY
+
+
+def _config(*, masks: int = 4, **changes: object) -> TrainingConfig:
+    phase = Phase(until=9, batch_size=4, masks_per_image=masks, correction_points=2)
+    return TrainingConfig.model_validate({"name": "test", "phases": (phase,), "masks_at_once": 8} | changes)
+
+
+def test_weights_gradients_and_optimiser_are_counted() -> None:
+    sam = build_sam(TINY)
+    size = sum(value.numel() * value.element_size() for value in sam.state_dict().values())
+    trained = sum(parameter.numel() * 4 for parameter in sam.parameters())
+    plan = plan_memory(sam, _config(ema_decay=0.9))
+    assert (plan.weights, plan.gradients, plan.optimizer, plan.average) == (size, trained, 2 * trained, size)
+    assert plan.batch == 4 * 64 * 64 * (3 + 4)
+    assert plan.total == sum(asdict(plan).values())
+    assert str(plan).startswith("memory plan: at most ")
+    assert plan_memory(sam, _config()).average == 0
+
+
+def test_the_encoder_keeps_about_what_is_planned() -> None:
+    sam = build_sam(TINY).train()
+    own = {parameter.untyped_storage().data_ptr() for parameter in sam.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        embedding = sam.encode(sam.preprocess(torch.zeros(4, 3, 64, 64, dtype=torch.uint8)))
+    real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert embedding.features.requires_grad
+    assert real <= plan_memory(sam, _config()).encoder <= 1.5 * real
+
+
+def test_more_masks_a_picture_take_no_more_activations() -> None:
+    sam = build_sam(TINY)
+    few, many = plan_memory(sam, _config(masks=2)), plan_memory(sam, _config(masks=500))
+    assert many.decoder == few.decoder
+    assert many.encoder == few.encoder
+    assert plan_memory(sam, _config(masks_at_once=4)).decoder == pytest.approx(few.decoder / 2, rel=0.1)
+
+
+def test_what_saves_memory_shows_in_the_plan() -> None:
+    sam = build_sam(TINY)
+    plain = plan_memory(sam, _config())
+    assert plan_memory(sam, _config(images_at_once=1)).encoder == pytest.approx(plain.encoder / 4, rel=0.1)
+    assert plan_memory(sam, _config(checkpoint_activations=True)).encoder < 0.5 * plain.encoder
+    assert plan_memory(sam, _config(), processes=4).encoder == pytest.approx(plain.encoder / 4, rel=0.1)
+    frozen = plan_memory(sam, _config(freeze_encoder=True))
+    assert frozen.encoder == 0
+    assert frozen.gradients < plain.gradients
