@@ -76,7 +76,7 @@ def test_what_people_did_is_not_called_simulated(store: Store) -> None:
 
 
 def test_the_table_for_the_terminal(store: Store) -> None:
-    console = Console(width=140, record=True, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(as_table(round_reports(store)))
     text = console.export_text()
     assert "assisted manual 1" in text
