@@ -90,11 +90,13 @@ class ShardedTable:
         properties = CommitProperties(app_transactions=[Transaction(app_id, number)])
         for attempt in range(_ATTEMPTS):
             with self._lock, storage_errors(self.folder):
-                if self.transaction(app_id) == number:
+                # One look for both: a writer that came in between shows as a conflict, not as something to replace.
+                latest = self._latest()
+                if latest.transaction_version(app_id) == number:
                     return False
                 try:
                     write_deltalake(
-                        self._latest(),
+                        latest,
                         rows,
                         mode="overwrite",
                         predicate=predicate,
