@@ -52,7 +52,8 @@ def plan_memory(sam: Sam, config: TrainingConfig, *, processes: int = 1) -> Memo
     shadow.train()
     shadow.image_encoder.requires_grad_(not config.freeze_encoder)
     shadow.image_encoder.checkpoint_activations = config.checkpoint_activations
-    phases = [_phase(shadow, config, phase, processes) for phase in config.phases]
+    sides = [phase.input_size_px or sam.image_size for phase in config.phases]
+    phases = [_phase(shadow, config, *each, processes) for each in zip(config.phases, sides, strict=True)]
     weights = _bytes(shadow.state_dict().values())
     gradients = _bytes(parameter for parameter in shadow.parameters() if parameter.requires_grad)
     batch, encoder, decoder = (max(sizes) for sizes in zip(*phases, strict=True))
@@ -60,9 +61,8 @@ def plan_memory(sam: Sam, config: TrainingConfig, *, processes: int = 1) -> Memo
     return MemoryPlan(weights, gradients, 2 * gradients, average, batch, encoder, decoder)
 
 
-def _phase(shadow: Sam, config: TrainingConfig, phase: Phase, processes: int) -> tuple[int, int, int]:
+def _phase(shadow: Sam, config: TrainingConfig, phase: Phase, side: int, processes: int) -> tuple[int, int, int]:
     """Bytes of batch, encoder and decoder."""
-    side = phase.input_size_px or shadow.image_size
     if side != shadow.image_size:
         shadow.set_input_size(side)
     own = -(-phase.batch_size // processes)

@@ -127,8 +127,9 @@ class _Run:
         """Raises FloatingPointError, with the weights as they were, where a loss is not finite."""
         started = time.perf_counter()
         phase = self.config.phase(step)
-        if phase.input_size_px is not None and phase.input_size_px != self.sam.image_size:
-            self.sam.set_input_size(phase.input_size_px)
+        side_px = phase.input_size_px or self.native_size
+        if side_px != self.sam.image_size:
+            self.sam.set_input_size(side_px)
         self.sam.train()
         torch.manual_seed(_mix(self.config.seed, step, self.processes.index))
         lr = learning_rate(self.config, step)

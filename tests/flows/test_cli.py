@@ -194,7 +194,16 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home" / "models" / "tiny" / "weights.safetensors"
 
 
-LOOSE = ["--set", "points_per_side=3", "--set", "pred_iou_thresh=0", "--set", "stability_score_thresh=0"]
+LOOSE = [
+    "--preset",
+    "library-default",
+    "--set",
+    "points_per_side=3",
+    "--set",
+    "pred_iou_thresh=0",
+    "--set",
+    "stability_score_thresh=0",
+]
 
 
 def test_generate_does_the_good_pictures_and_names_the_bad(tmp_path: Path, weights: Path) -> None:

@@ -62,3 +62,12 @@ def test_what_saves_memory_shows_in_the_plan() -> None:
     frozen = plan_memory(sam, _config(freeze_encoder=True))
     assert frozen.encoder == 0
     assert frozen.gradients < plain.gradients
+
+
+def test_the_largest_phase_counts_wherever_it_comes() -> None:
+    sam = build_sam(TINY)
+    small = Phase(until=1, batch_size=4, masks_per_image=4, correction_points=2, input_size_px=32)
+    large = Phase(until=9, batch_size=4, masks_per_image=4, correction_points=2)
+    both = TrainingConfig(name="test", phases=(small, large), masks_at_once=8)
+    assert plan_memory(sam, both) == plan_memory(sam, _config())
+    assert sam.image_size == 64
