@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,10 +89,6 @@ class Checkpoints:
     def files(self) -> list[Path]:
         """What is there, newest first."""
         return sorted((path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
-
-    def remove(self) -> None:
-        """Delete the folder: the training is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_run(self, path: Path, values: Mapping[str, Any]) -> None:
         mine, theirs = self._config, values["config"]

@@ -74,9 +74,3 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path: Path) -
     with pytest.raises(InputError, match=r"written by a run on other data"):
         Checkpoints(tmp_path, _config(), data="those").load(_parts(0.0))
     assert kept.files()[0].read_bytes() == before
-
-
-def test_they_go_with_the_training(tmp_path: Path) -> None:
-    kept = _saved(tmp_path / "run", 1)
-    kept.remove()
-    assert not (tmp_path / "run").exists()
