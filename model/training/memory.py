@@ -38,7 +38,7 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {size / _MIB:,.0f}" for name, size in asdict(self).items())
-        return f"memory plan: at most {self.total / _MIB:,.0f} MiB ({parts}), besides what torch itself takes"
+        return f"memory plan: {self.total / _MIB:,.0f} MiB of tensors ({parts}); torch and its allocator come on top"
 
 
 def plan_memory(sam: Sam, config: TrainingConfig, *, processes: int = 1) -> MemoryPlan:

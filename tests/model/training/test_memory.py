@@ -24,7 +24,7 @@ def test_weights_gradients_and_optimiser_are_counted() -> None:
     assert (plan.weights, plan.gradients, plan.optimizer, plan.average) == (size, trained, 2 * trained, size)
     assert plan.batch == 4 * 64 * 64 * (3 + 4)
     assert plan.total == sum(asdict(plan).values())
-    assert str(plan).startswith("memory plan: at most ")
+    assert str(plan).startswith(f"memory plan: {plan.total / 2**20:,.0f} MiB of tensors (weights ")
     assert plan_memory(sam, _config()).average == 0
 
 
