@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import threading
 import warnings
 from contextlib import nullcontext
@@ -42,10 +43,14 @@ DEFAULT_MAX_MEGAPIXELS = 500.0
 
 
 class DecodedImage(NamedTuple):
-    """pixels: (height, width, 3) uint8 RGB, upright. extension: of the file's true format, without a dot."""
+    """pixels: (height, width, 3) uint8 RGB, upright. extension: of the file's true format, without a dot.
+
+    full_hw: (height, width) of the picture in the file, upright; larger than the pixels' where it was decoded smaller.
+    """
 
     pixels: npt.NDArray[np.uint8]
     extension: str
+    full_hw: tuple[int, int]
 
 
 def content_id(data: bytes) -> int:
@@ -75,15 +80,23 @@ def decode_image(
 
 
 def decode_image_file(
-    data: bytes | Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, name: str | None = None
+    data: bytes | Path,
+    *,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    name: str | None = None,
+    longest_px: int | None = None,
 ) -> DecodedImage:
-    """As decode_image, and tells the extension that fits the file's true format."""
+    """As decode_image, and tells the extension that fits the file's true format.
+
+    longest_px: enough for the longest side. A JPEG that is at least twice as large is decoded at a half, a quarter or
+    an eighth of its size, in a third to a tenth of the time: each pixel is the mean of those that it stands for.
+    """
     name = name or (str(data) if isinstance(data, Path) else "image")
     content = read_bytes(data) if isinstance(data, Path) else data
     if not content:
         raise InputError(f"{name}: the file is empty")
     try:
-        return _decode(content, name, max_megapixels)
+        return _decode(content, name, max_megapixels, longest_px)
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -93,7 +106,7 @@ def decode_image_file(
         raise InputError(f"{name}: the picture is damaged or cut off: {reason}") from error
 
 
-def _decode(content: bytes, name: str, max_megapixels: float) -> DecodedImage:
+def _decode(content: bytes, name: str, max_megapixels: float, longest_px: int | None) -> DecodedImage:
     with Image.open(io.BytesIO(content), formats=_READERS) as image:
         extension = EXTENSIONS[str(image.format)]
         width, height = image.size
@@ -104,10 +117,15 @@ def _decode(content: bytes, name: str, max_megapixels: float) -> DecodedImage:
                 f"{name}: {width}x{height} px is more than images.max_megapixels = {max_megapixels:g}; "
                 "scale the picture down or raise the setting"
             )
+        if longest_px is not None and longest_px < max(width, height):
+            share = longest_px / max(width, height)
+            image.draft(None, (math.ceil(width * share), math.ceil(height * share)))
         with _huge_turn if width * height > _HUGE_PX else nullcontext():
             image.load()
             upright = ImageOps.exif_transpose(image)
-            return DecodedImage(np.ascontiguousarray(_to_rgb(upright, name)), extension)
+            turned = upright.size[0] == image.size[1] != image.size[0]
+            full_hw = (width, height) if turned else (height, width)
+            return DecodedImage(np.ascontiguousarray(_to_rgb(upright, name)), extension, full_hw)
 
 
 def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:

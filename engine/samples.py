@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.coco import CocoImage, Problem, read_coco
-from engine.images import DEFAULT_MAX_MEGAPIXELS, decode_image
+from engine.images import DEFAULT_MAX_MEGAPIXELS, decode_image_file
 from model.training.samples import CocoRle, Sample
 from schemas.errors import InputError
 
@@ -17,8 +17,11 @@ from schemas.errors import InputError
 class CocoSamples:
     """The images of COCO files that have masks; crowds and empty masks are left out (SAM paper, appendix A).
 
-    problems: what the files hold that could not be read.
+    problems: what the files hold that could not be read. longest_px: how large a picture's longest side is needed;
+    larger ones may be decoded at a fraction of their size, None for never.
     """
+
+    longest_px: int | None = None
 
     def __init__(
         self, files: Sequence[Path], *, images_root: Path | None = None, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
@@ -45,13 +48,14 @@ class CocoSamples:
     def __getitem__(self, index: int) -> Sample:
         """Raises InputError where the picture cannot be read or has another size than the file claims."""
         image, masks = self._images[index]
-        picture = decode_image(image.path, max_megapixels=self._max_megapixels)
-        if picture.shape[:2] != (image.height, image.width):
+        decoded = decode_image_file(image.path, max_megapixels=self._max_megapixels, longest_px=self.longest_px)
+        height, width = decoded.full_hw
+        if (height, width) != (image.height, image.width):
             raise InputError(
-                f"{image.path}: the picture is {picture.shape[1]}x{picture.shape[0]}, its COCO file says "
+                f"{image.path}: the picture is {width}x{height}, its COCO file says "
                 f"{image.width}x{image.height}; correct the file"
             )
-        return Sample(picture, masks)
+        return Sample(decoded.pixels, masks)
 
     def sampled(self, *, max_masks: int | None, min_area_px: int = 1, seed: int = 0) -> "CocoSamples":
         """The same with fewer masks: those of at least `min_area_px`, and of these a random choice over all images.

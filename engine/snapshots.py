@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.images import decode_image
+from engine.images import decode_image_file
 from engine.store import Store
 from model.training.samples import CocoRle, Sample
 from schemas.config import STAGES, Stage
@@ -22,8 +22,11 @@ class SnapshotDataset:
     """Training samples, one per image and stage, sorted by stage and image id.
 
     Holds the compressed masks in memory (about 300 bytes each) and opens pictures one by one; reading a sample touches
-    no table, so it works in forked loader processes too. `weights` tells how often each sample should come.
+    no table, so it works in forked loader processes too. `weights` tells how often each sample should come;
+    `longest_px` how large a picture's longest side is needed: larger ones may be decoded at a fraction of their size.
     """
+
+    longest_px: int | None = None
 
     def __init__(self, masks: pa.Table, paths: Mapping[int, Path], rule: dict[str, Any]) -> None:
         """masks: columns stage_index, image_id, rle, height, width, sorted by the first two. rule: see `lineage`."""
@@ -43,13 +46,13 @@ class SnapshotDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """The picture and its masks of one stage. Raises InputError if its file is gone."""
-        image = decode_image(self._paths[index], max_megapixels=float("inf"))
+        decoded = decode_image_file(self._paths[index], max_megapixels=float("inf"), longest_px=self.longest_px)
         rows = self._masks.slice(self._starts[index], self._ends[index] - self._starts[index])
         masks: list[CocoRle] = [
             {"size": [height.as_py(), width.as_py()], "counts": counts.as_py()}
             for counts, height, width in zip(rows["rle"], rows["height"], rows["width"], strict=True)
         ]
-        return Sample(image, masks)
+        return Sample(decoded.pixels, masks)
 
     def lineage(self) -> dict[str, Any]:
         """For the model card: table versions, the rule, and how many different images and masks it came to."""

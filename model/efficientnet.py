@@ -28,11 +28,12 @@ _BN_EPS = 1e-3
 
 @dataclass(frozen=True)
 class EfficientNetConfig:
-    """Size of the backbone (`width` and `depth` multiply channels and repeats) and of the embedding it feeds."""
+    """Size of the backbone (`width` and `depth` multiply channels and repeats) and of the neck that it feeds."""
 
     width: float = 1.0
     depth: float = 1.0
     out_chans: int = 256
+    neck_depth: int = 2
     img_size: int = 512
 
 
@@ -129,10 +130,30 @@ class EfficientNetLite(nn.Module):
         return {stride: self._blocks[end]._project_conv.out_channels for end, stride in self._ends.items()}  # type: ignore[union-attr,misc]
 
 
+class ConvMixer(nn.Module):
+    """A residual block: depthwise convolution over space, then two layers over channels (ConvNeXt, arXiv 2201.03545).
+
+    It starts as the identity.
+    """
+
+    def __init__(self, chans: int, *, kernel: int, expansion: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(chans, chans, kernel, padding=kernel // 2, groups=chans)
+        self.norm = LayerNorm2d(chans)
+        self.expand = nn.Conv2d(chans, expansion * chans, 1)
+        self.project = _silent(nn.Conv2d(expansion * chans, chans, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        mixed: Tensor = self.project(F.gelu(self.expand(self.norm(self.depthwise(x)))))
+        return x + mixed
+
+
 class EfficientNetEncoder(nn.Module):
     """Image encoder of `nano`: the backbone, and a neck that sums strides 8, 16 and 32 into one embedding at stride 16.
 
-    Also hands out the features of strides 4 and 8, which the mask decoder adds while it upscales (as SAM 2 does).
+    The embedding flows back down to the backbone's features of strides 8 and 4, which the mask decoder adds while it
+    upscales (as SAM 2 does), so that they know what surrounds them.
     """
 
     def __init__(self, config: EfficientNetConfig) -> None:
@@ -141,20 +162,40 @@ class EfficientNetEncoder(nn.Module):
         self.img_size = config.img_size
         self.checkpoint_activations = False
         self.backbone = EfficientNetLite(config)
-        chans = self.backbone.channels()
+        chans, out = self.backbone.channels(), config.out_chans
         self.high_res_chans = (chans[4], chans[8])
-        self.laterals = nn.ModuleDict({str(s): nn.Conv2d(chans[s], config.out_chans, 1) for s in (8, 16, 32)})
-        self.smooth = nn.Conv2d(config.out_chans, config.out_chans, 3, padding=1)
-        self.norm = LayerNorm2d(config.out_chans)
+        self.laterals = nn.ModuleDict({str(s): nn.Conv2d(chans[s], out, 1) for s in (8, 16, 32)})
+        self.smooth = nn.Conv2d(out, out, 3, padding=1)
+        self.mixers = nn.Sequential(*(ConvMixer(out, kernel=7, expansion=2) for _ in range(config.neck_depth)))
+        self.norm = LayerNorm2d(out)
+        self.down = nn.ModuleDict(
+            {"8": _silent(nn.Conv2d(out, chans[8], 1)), "4": _silent(nn.Conv2d(chans[8], chans[4], 1))}
+        )
+        self.fine_mixers = nn.ModuleDict({str(s): ConvMixer(chans[s], kernel=5, expansion=4) for s in (8, 4)})
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x: (B, 3, S, S), normalised. Returns (B, 256, S/16, S/16) and the features at strides 4 and 8."""
         pixels = x.contiguous(memory_format=torch.channels_last)  # 1.5 x as fast on CPU
         features = self.backbone(pixels, forget=self.checkpoint_activations)
         fine, middle, coarse = (self.laterals[str(stride)](features[stride]) for stride in (8, 16, 32))
-        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-        total = middle + F.avg_pool2d(fine, 2) + coarse
-        return self.norm(total + self.smooth(F.gelu(total))), (features[4], features[8])
+        total = middle + F.avg_pool2d(fine, 2) + _twice_as_large(coarse)
+        embedding = self.norm(self.mixers(total + self.smooth(F.gelu(total))))
+        finer = [embedding]
+        for stride in (8, 4):
+            joined = features[stride] + _twice_as_large(self.down[str(stride)](finer[-1]))
+            finer.append(self.fine_mixers[str(stride)](joined))
+        return embedding, (finer[2], finer[1])
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """A layer that adds nothing until it has learnt to: what is beside it keeps its ImageNet features at first."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _twice_as_large(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def imagenet_state(weights: dict[str, Tensor]) -> dict[str, Tensor]:

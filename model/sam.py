@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.efficientnet import LITE0, EfficientNetConfig, EfficientNetEncoder
+from model.efficientnet import LITE2, EfficientNetConfig, EfficientNetEncoder
 from model.image_encoder import VIT_B, VIT_H, VIT_L, ImageEncoderViT, ViTConfig
 from model.mask_decoder import MaskDecoder, MaskPrediction
 from model.prompt_encoder import PromptEncoder
@@ -77,10 +77,8 @@ def vit_t() -> SamConfig:
 
 
 def nano() -> SamConfig:
-    """The model that ships with this package: EfficientNet-Lite0 at 512 px, a slimmer decoder, finer features."""
-    return SamConfig(
-        LITE0, decoder_mlp_dim=1024, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3
-    )
+    """The model that ships with this package: EfficientNet-Lite2 at 512 px, a decoder that sees finer features."""
+    return SamConfig(LITE2, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3)
 
 
 MODEL_SIZES = {"vit_h": vit_h, "vit_l": vit_l, "vit_b": vit_b, "vit_t": vit_t, "nano": nano}
@@ -129,6 +127,12 @@ class Sam(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    @property
+    def pad_rgb(self) -> tuple[int, int, int]:
+        """The colour that `preprocess` pads with, nearest in 8 bits: it is zero once normalised."""
+        red, green, blue = (round(value) for value in self.config.pixel_mean)
+        return red, green, blue
 
     def set_input_size(self, side_px: int) -> None:
         """Train or run a convolutional encoder at another input side; its weights do not depend on it.

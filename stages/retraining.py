@@ -60,6 +60,7 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
     before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")
     sam = with_decoder_depth(sam, training.decoder_depth)
+    samples.longest_px = training.longest_px(sam.image_size)
     train(
         sam,
         samples,

@@ -62,6 +62,7 @@ def train(
     processes = Processes()
     where = _device(device, processes)
     sam, parent, config = _start(start, preset, model_roots(workspace), steps, seed, settings or [], where)
+    source.longest_px = config.longest_px(sam.image_size)
     root = output or (workspace / "models" if workspace else user_models_root())
     folder = root / ".training"
     checkpoints = folder / name

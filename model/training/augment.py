@@ -1,9 +1,15 @@
 """From a sample to the square picture and masks that one step trains on."""
 
+import math
+
 import cv2
 import numpy as np
 
 from model.training.samples import Sample, decode_masks
+
+_PASTED_MASKS = 4
+_LARGEST_PASTED_FRAC = 0.3  # of the donor's picture: what is larger is background more often than not
+_PASTE_BLUR_PX = 0.8
 
 
 def augment(
@@ -17,25 +23,51 @@ def augment(
     min_mask_frac: float,
     max_mask_frac: float,
     rng: np.random.Generator,
+    donor: Sample | None = None,
+    pad_rgb: tuple[int, int, int] = (0, 0, 0),
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Large-scale jitter, flip and colour of one picture, with up to `max_masks` of its masks.
 
     The picture is scaled so that its longest side is `side_px` times a random scale, then cropped where it is larger
-    and padded at the bottom and right where it is smaller, as at inference. Masks under `min_mask_frac` of the square,
-    or over `max_mask_frac` of the picture, are left out.
+    and padded with `pad_rgb` at the bottom and right where it is smaller, as at inference. Masks under `min_mask_frac`
+    of the square, or over `max_mask_frac` of the picture, are left out. Segments of a donor, treated alike, are laid on
+    top, each with its own mask (copy-paste, arXiv 2012.07177).
     Returns the picture (S, S, 3) uint8 and the masks (N, S, S) bool, or None if no mask is left.
     """
-    height, width = sample.image.shape[:2]
-    scale = side_px / max(height, width) * rng.uniform(*scale_range)
-    window = _crop_window(height, width, crop_px=side_px / scale, rng=rng)
-    mirrored = flip and rng.random() < 0.5
-    picture = _place(sample.image, window, scale, side_px, mirrored=mirrored)
-    masks = _pick_masks(sample, window, scale, side_px, max_masks, mirrored, min_mask_frac, max_mask_frac, rng)
-    if not len(masks):
-        return None
-    if colour_jitter:
-        picture = _jitter_colour(picture, colour_jitter, rng)
-    return picture, masks
+
+    def view(of: Sample, most: int, largest: float) -> tuple[np.ndarray, np.ndarray]:
+        height, width = of.full_hw
+        scale = side_px / max(height, width) * rng.uniform(*scale_range)
+        window = _crop_window(height, width, crop_px=side_px / scale, rng=rng)
+        mirrored = flip and rng.random() < 0.5
+        pixels = _jitter_colour(of.image, colour_jitter, rng) if colour_jitter else of.image
+        picture = _place(pixels, window, scale, side_px, mirrored=mirrored, fill=pad_rgb, full_hw=of.full_hw)
+        masks = _pick_masks(of, window, scale, side_px, most, mirrored, min_mask_frac, largest, rng)
+        return picture, masks
+
+    picture, masks = view(sample, max_masks, max_mask_frac)
+    if donor is not None:
+        pasted = view(donor, min(_PASTED_MASKS, max_masks), _LARGEST_PASTED_FRAC)
+        picture, masks = _paste(picture, masks, *pasted, smallest_px=min_mask_frac * side_px**2)
+    return (picture, masks[:max_masks]) if len(masks) else None
+
+
+def _paste(
+    picture: np.ndarray, masks: np.ndarray, donor: np.ndarray, segments: np.ndarray, *, smallest_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay segments of a donor over a picture, their borders softened, and cut them out of the masks that they cover.
+
+    Masks of which less than half stays visible, or no more than `smallest_px`, are left out.
+    """
+    covered = segments.any(0)
+    if not covered.any():
+        return picture, masks
+    alpha = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), sigmaX=_PASTE_BLUR_PX)[..., None]
+    blended = np.rint(picture * (1 - alpha) + donor * alpha).astype(np.uint8)
+    visible = masks & ~covered
+    areas = visible.sum((1, 2))
+    kept = (areas > smallest_px) & (2 * areas >= masks.sum((1, 2)))
+    return blended, np.concatenate([segments, visible[kept]])
 
 
 def _crop_window(height: int, width: int, *, crop_px: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -46,16 +78,29 @@ def _crop_window(height: int, width: int, *, crop_px: float, rng: np.random.Gene
 
 
 def _place(
-    pixels: np.ndarray, window: tuple[int, int, int, int], scale: float, side_px: int, *, mirrored: bool
+    pixels: np.ndarray,
+    window: tuple[int, int, int, int],
+    scale: float,
+    side_px: int,
+    *,
+    mirrored: bool,
+    fill: int | tuple[int, int, int] = 0,
+    full_hw: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Cut the window out, scale it and put it into the top left of a square of zeros."""
+    """Cut the window out, scale it and put it into the top left of a square of `fill`.
+
+    window, scale: in pixels of the full picture. full_hw: its size, where `pixels` are fewer.
+    """
     top, left, bottom, right = window
-    cut = pixels[top:bottom, left:right]
+    rows, columns = (have / full for have, full in zip(pixels.shape, full_hw or pixels.shape, strict=False))
+    cut = pixels[
+        math.floor(top * rows) : math.ceil(bottom * rows), math.floor(left * columns) : math.ceil(right * columns)
+    ]
     size = (min(side_px, max(1, round((right - left) * scale))), min(side_px, max(1, round((bottom - top) * scale))))
-    scaled = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    scaled = cv2.resize(cut, size, interpolation=cv2.INTER_AREA if scale < rows else cv2.INTER_LINEAR)
     if mirrored:
         scaled = scaled[:, ::-1]
-    square = np.zeros((side_px, side_px, *pixels.shape[2:]), dtype=pixels.dtype)
+    square = np.full((side_px, side_px, *pixels.shape[2:]), fill, dtype=pixels.dtype)
     square[: scaled.shape[0], : scaled.shape[1]] = scaled.reshape(*scaled.shape[:2], *pixels.shape[2:])
     return square
 
@@ -73,7 +118,7 @@ def _pick_masks(
 ) -> np.ndarray:
     """Decode masks in random order, a few at a time, until enough of them are usable in the window."""
     order = rng.permutation(len(sample.masks))
-    largest = max_mask_frac * sample.image.shape[0] * sample.image.shape[1]
+    largest = max_mask_frac * sample.full_hw[0] * sample.full_hw[1]
     found: list[np.ndarray] = []
     for start in range(0, len(order), max_masks):
         decoded = decode_masks([sample.masks[i] for i in order[start : start + max_masks]])
@@ -91,8 +136,6 @@ def _pick_masks(
 def _jitter_colour(picture: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Random brightness, contrast and saturation, each by a factor within 1 +- strength."""
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, size=3)
-    values = picture.astype(np.float32) * brightness
-    grey = values.mean(axis=2, keepdims=True)
-    values = grey + (values - grey) * saturation
-    values = values.mean() + (values - values.mean()) * contrast
-    return np.clip(values, 0, 255).astype(np.uint8)
+    mixing = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) / 3)
+    level = brightness * (1 - contrast) * float(np.mean(cv2.mean(picture)[:3]))
+    return cv2.transform(picture, np.column_stack([mixing, np.full(3, level)]))

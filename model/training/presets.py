@@ -80,18 +80,20 @@ def retrain(*, steps: int = 300, batch_size: int = 4, masks_per_image: int = 8, 
     )
 
 
-def nano(*, seed: int = 0) -> TrainingConfig:
-    """The recipe of the model that ships: an hour and a half on two CPU cores, from ImageNet's image encoder.
+def nano(*, steps: int = 3600, seed: int = 0) -> TrainingConfig:
+    """The recipe of the model that ships, for a GPU: 17 minutes on an H200, from ImageNet's image encoder.
 
-    Small pictures and one prompt first, because rounds and pixels cost more than they teach to a decoder that has not
-    found its prompts yet; then corrections; the full input size last.
+    Smaller pictures and one prompt first, because rounds and pixels cost more than they teach to a decoder that has not
+    found its prompts yet; then corrections. With 2,073 photographs, jitter and pasted segments keep it from learning
+    them by heart: it scored the same on what it had seen and on what it had not.
+    steps: the rate falls to 0 over the last 60 % of them.
     """
 
-    def phase(until: int, *, images: int, masks: int, corrections: int, side_px: int) -> Phase:
+    def phase(until_frac: float, *, corrections: int, side_px: int) -> Phase:
         return Phase(
-            until=until,
-            batch_size=images,
-            masks_per_image=masks,
+            until=max(1, round(until_frac * steps)),
+            batch_size=32,
+            masks_per_image=12,
             correction_points=corrections,
             mask_only_rounds=False,
             input_size_px=side_px,
@@ -100,36 +102,28 @@ def nano(*, seed: int = 0) -> TrainingConfig:
     return TrainingConfig(
         name="nano",
         phases=(
-            phase(2600, images=4, masks=10, corrections=0, side_px=320),
-            phase(3550, images=4, masks=6, corrections=2, side_px=320),
-            phase(3800, images=3, masks=4, corrections=2, side_px=512),
+            phase(0.15, corrections=0, side_px=384),
+            phase(0.7, corrections=1, side_px=512),
+            phase(1.0, corrections=4, side_px=512),
         ),
         seed=seed,
         lr=8e-4,
         encoder_lr_factor=0.25,
         schedule="linear_end",
-        decay_frac=1100 / 3800,
-        warmup_steps=50,
+        decay_frac=0.6,
+        warmup_steps=min(150, steps // 10),
+        grad_clip=1.0,
         ema_decay=0.999,
+        precision="bf16",
         dropout=0.0,
-        scale_range=(0.7, 1.6),
+        supervise_all_iou=True,
+        masks_at_once=512,
+        masks_multiple=32,
+        scale_range=(0.5, 2.0),
         flip=True,
-        colour_jitter=0.25,
-        min_mask_frac=4e-4,
-    )
-
-
-def nano_more(*, seed: int = 2) -> TrainingConfig:
-    """An hour and a half more for a model that the recipe `nano` made.
-
-    The IoU of all three masks is trained from here on: taught the winner's alone, the head rated masks it had never
-    been told about (correlation with the true IoU 0.3 to 0.6), and what it rates decides what is kept in the end.
-    """
-    first = nano(seed=seed)
-    steps = (1800, 2600, 3050)
-    phases = tuple(phase.model_copy(update={"until": end}) for phase, end in zip(first.phases, steps, strict=True))
-    return first.model_copy(
-        update={"name": "nano-more", "phases": phases, "lr": 3e-4, "decay_frac": 1.0, "supervise_all_iou": True}
+        colour_jitter=0.4,
+        paste_prob=0.5,
+        min_mask_frac=2e-4,
     )
 
 
@@ -138,7 +132,6 @@ TRAINING_PRESETS: dict[str, Callable[..., TrainingConfig]] = {
     "sam-amg": sam_amg,
     "retrain": retrain,
     "nano": nano,
-    "nano-more": nano_more,
 }
 _PAPER_PRESETS = ("sam-default", "sam-amg")
 _PAPER_SIZES: dict[EncoderConfig, _PaperSize] = {VIT_H: "vit_h", VIT_L: "vit_l", VIT_B: "vit_b"}

@@ -19,10 +19,21 @@ class CocoRle(TypedDict):
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture (H, W, 3) uint8 RGB and its masks, compressed: only those that a step picks are ever decoded."""
+    """A picture (H, W, 3) uint8 RGB and its masks, compressed: only those that a step picks are ever decoded.
+
+    The picture may be smaller than its masks, where it was decoded at a fraction of its size.
+    """
 
     image: np.ndarray
     masks: Sequence[CocoRle]
+
+    @property
+    def full_hw(self) -> tuple[int, int]:
+        """(height, width) of the masks, and of the picture in its file."""
+        if not self.masks:
+            return self.image.shape[0], self.image.shape[1]
+        height, width = self.masks[0]["size"]
+        return height, width
 
 
 class SampleSource(Protocol):
@@ -68,9 +79,18 @@ class Batch:
             index = self.image_index[rows] - first
             yield Batch(self.images[some], self.masks[rows], index, self.slots[some], self.samples[some])
 
+    def with_masks_multiple_of(self, multiple: int) -> "Batch":
+        """The same without its last masks, so that their number is a multiple; with all where there are too few."""
+        count = len(self.masks) // multiple * multiple or len(self.masks)
+        return Batch(self.images, self.masks[:count], self.image_index[:count], self.slots, self.samples)
+
     def masks_of(self, picture: int) -> int:
         """How many masks a picture of the batch has."""
         return int((self.image_index == picture).sum())
+
+    def pin_memory(self) -> "Batch":
+        """In memory that a GPU copies from directly; called by the loader."""
+        return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.image_index, self.slots, self.samples)
 
     def to(self, device: torch.device) -> "Batch":
         """Pictures and masks on a device; slots and samples stay where they are."""

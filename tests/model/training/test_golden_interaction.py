@@ -32,7 +32,7 @@ def truths() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def rounds() -> list[Round]:
-    torch.manual_seed(3)
+    torch.manual_seed(2)
     sam = build_sam(TINY)
     point_cross_attention(sam, seed=0)
     masks = truths()

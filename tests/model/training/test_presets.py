@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.efficientnet import LITE0
+from model.efficientnet import LITE2
 from model.image_encoder import VIT_B, VIT_H, VIT_L
 from model.sam import EncoderConfig
 from model.training.optimizer import learning_rate
@@ -50,15 +50,22 @@ def test_sam_amg_is_appendix_b() -> None:
 def test_steps_and_masks_can_be_fewer() -> None:
     config = training_preset("sam-amg", encoder=VIT_B, steps=10, masks_per_image=2)
     assert (config.steps, config.phases[0].masks_per_image) == (10, 2)
-    assert training_preset("retrain", encoder=LITE0, steps=7).steps == 7
+    assert training_preset("retrain", encoder=LITE2, steps=7).steps == 7
+
+
+@pytest.mark.parametrize("steps", [4, 10, 3600])
+def test_the_shipped_models_recipe_can_be_any_length(steps: int) -> None:
+    nano = training_preset("nano", encoder=LITE2, steps=steps)
+    assert nano.steps == steps
+    assert learning_rate(nano, steps - 1) < nano.lr
 
 
 def test_presets_say_what_is_wrong() -> None:
     with pytest.raises(InputError, match="unknown training preset 'fast'; choose one of sam-default"):
-        training_preset("fast", encoder=LITE0)
+        training_preset("fast", encoder=LITE2)
     with pytest.raises(InputError, match="retrain"):
-        training_preset("retrain", encoder=LITE0, speed=9)
+        training_preset("retrain", encoder=LITE2, speed=9)
     with pytest.raises(InputError, match="retrain"):
-        training_preset("retrain", encoder=LITE0, steps=0)
+        training_preset("retrain", encoder=LITE2, steps=0)
     with pytest.raises(InputError, match="is for vit_h, vit_l, vit_b; start from one of them"):
-        training_preset("sam-default", encoder=LITE0)
+        training_preset("sam-default", encoder=LITE2)
