@@ -147,7 +147,7 @@ retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs
   selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
   oversampling: {}            # for example {assisted_manual: 10, semi_automatic: 10}
-  steps: null                 # null: what the preset says
+  steps: null                 # null: what the preset says (retrain: 40 to 300, by the number of images)
   masks_per_image: null
 
 flow:

@@ -48,7 +48,7 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     """
     samples = _samples(store, config, record)
     start = find_model(record.model_before, model_roots(store.workspace))
-    training = training_config(config, record, start.config.encoder)
+    training = training_config(config, record, start.config.encoder, images=len(samples))
     lineage = {**samples.lineage(), "recipe": content_key(training.model_dump_json())}
     key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
     models = store.workspace / "models"
@@ -92,15 +92,15 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     return Retrained(model_id, metrics)
 
 
-def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig) -> TrainingConfig:
+def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int) -> TrainingConfig:
     """The recipe of a round's retraining by the workspace's settings; its seed follows from seed, stage and round.
 
-    encoder: of the model that is retrained.
+    encoder: of the model that is retrained. images: how many it learns from.
     """
     asked = {"steps": config.retraining.steps, "masks_per_image": config.retraining.masks_per_image}
     seed = int(content_key("training", config.seed, record.stage, record.round), 16) % 2**31
     overrides = {name: value for name, value in asked.items() if value is not None}
-    recipe = training_preset(config.retraining.preset, encoder=encoder, seed=seed, **overrides)
+    recipe = training_preset(config.retraining.preset, encoder=encoder, images=images, seed=seed, **overrides)
     # Loader processes are forked, and a fork of a process full of threads (Prefect's, the store's) can lock up.
     return recipe.model_copy(update={"loader_workers": 0})
 

@@ -61,7 +61,9 @@ def train(
     source, weights, trained_on = _source(workspace, coco or [], images)
     processes = Processes()
     where = _device(device, processes)
-    sam, parent, config = _start(start, preset, model_roots(workspace), steps, seed, settings or [], where)
+    sam, parent, config = _start(
+        start, preset, model_roots(workspace), steps, seed, settings or [], where, images=len(source)
+    )
     source.longest_px = config.longest_px(sam.image_size)
     root = output or (workspace / "models" if workspace else user_models_root())
     folder = root / ".training"
@@ -141,7 +143,15 @@ def _source(workspace: Path | None, coco: list[Path], images: Path | None) -> tu
 
 
 def _start(
-    start: str | None, preset: str, roots: list[Path], steps: int | None, seed: int, settings: list[str], device: str
+    start: str | None,
+    preset: str,
+    roots: list[Path],
+    steps: int | None,
+    seed: int,
+    settings: list[str],
+    device: str,
+    *,
+    images: int,
 ) -> "tuple[Sam, str, TrainingConfig]":
     """The model to train, its parent's id ("" for a new one), and the recipe. `nano` makes its own from ImageNet's."""
     from model.registry import load_model
@@ -156,7 +166,7 @@ def _start(
         sam, info = load_model(start or "nano", roots, device=device)
         parent = info.model_id
     overrides = {} if steps is None else {"steps": steps}
-    recipe = training_preset(preset, encoder=sam.config.encoder, seed=seed, **overrides)
+    recipe = training_preset(preset, encoder=sam.config.encoder, images=images, seed=seed, **overrides)
     try:
         config = TrainingConfig.model_validate(recipe.model_dump() | parse_settings(settings))
     except ValueError as error:

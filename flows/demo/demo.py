@@ -40,7 +40,7 @@ fully_automatic:
   generator: {{points_per_side: 24}}
 
 retraining:
-  steps: 16                   # a taste of a retraining; the preset has 300 steps ...
+  steps: 12                   # a taste of a retraining; the preset has 40 to 300 ...
   masks_per_image: 4          # ... with 8 masks a picture
   oversampling: {{assisted_manual: 10, semi_automatic: 10}}  # people's masks weigh most (SAM paper, figure 13)
 

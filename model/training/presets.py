@@ -53,8 +53,20 @@ def sam_amg(*, steps: int | None = None, **others: Any) -> TrainingConfig:
     return default.model_copy(update=changes)
 
 
-def retrain(*, steps: int = 300, batch_size: int = 4, masks_per_image: int = 8, seed: int = 0) -> TrainingConfig:
-    """A short schedule at a low rate, for the retraining that ends every round of the engine."""
+def retrain(
+    *,
+    steps: int | None = None,
+    images: int | None = None,
+    batch_size: int = 4,
+    masks_per_image: int = 8,
+    seed: int = 0,
+) -> TrainingConfig:
+    """A short schedule at a low rate, for the retraining that ends every round of the engine.
+
+    steps: None for two looks at each of `images`, but at least 40 and at most 300; 300 where their number is unknown.
+    """
+    if steps is None:
+        steps = 300 if images is None else min(300, max(40, 2 * images // batch_size))
     phase = Phase(
         until=steps,
         batch_size=batch_size,
@@ -137,8 +149,12 @@ _PAPER_PRESETS = ("sam-default", "sam-amg")
 _PAPER_SIZES: dict[EncoderConfig, _PaperSize] = {VIT_H: "vit_h", VIT_L: "vit_l", VIT_B: "vit_b"}
 
 
-def training_preset(name: str, *, encoder: EncoderConfig, **overrides: Any) -> TrainingConfig:
+def training_preset(
+    name: str, *, encoder: EncoderConfig, images: int | None = None, **overrides: Any
+) -> TrainingConfig:
     """The recipe called `name` for a model with this image encoder; overrides are the arguments of its function.
+
+    images: how many there are to learn from; `retrain` is as long as they need.
 
     Raises InputError for an unknown name, an unknown argument, a value out of range, or a recipe of the paper where
     the encoder is none of the paper's.
@@ -152,6 +168,8 @@ def training_preset(name: str, *, encoder: EncoderConfig, **overrides: Any) -> T
                 "or choose another preset"
             )
         overrides["size"] = _PAPER_SIZES[encoder]
+    if name == "retrain":
+        overrides["images"] = images
     try:
         return TRAINING_PRESETS[name](**overrides)
     except (TypeError, ValueError) as error:

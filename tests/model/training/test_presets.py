@@ -53,6 +53,11 @@ def test_steps_and_masks_can_be_fewer() -> None:
     assert training_preset("retrain", encoder=LITE2, steps=7).steps == 7
 
 
+@pytest.mark.parametrize(("images", "steps"), [(1, 40), (20, 40), (200, 100), (600, 300), (10_000, 300), (None, 300)])
+def test_a_retraining_is_as_long_as_its_images_need(images: int | None, steps: int) -> None:
+    assert training_preset("retrain", encoder=LITE2, images=images).steps == steps
+
+
 @pytest.mark.parametrize("steps", [4, 10, 3600])
 def test_the_shipped_models_recipe_can_be_any_length(steps: int) -> None:
     nano = training_preset("nano", encoder=LITE2, steps=steps)
