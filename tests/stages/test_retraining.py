@@ -15,7 +15,7 @@ def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> N
         holdout=8,
         model={"start": "untaught", "device": "cpu"},
         assisted_manual={"rounds": 1},
-        retraining={"steps": 300, "masks_per_image": 3},
+        retraining={"steps": 600, "masks_per_image": 3},
     )
     untaught = tiny_sam()
     point_cross_attention(untaught, seed=0)
