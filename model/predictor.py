@@ -13,10 +13,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
+from model.contract import Contract, ContractName
+from model.folded_decoder import SharedImage
 from model.mask_decoder import MaskPrediction
 from model.prompts import check_same_count, is_ragged, to_boxes, to_mask_inputs, to_points
+from model.sam import Sam
+from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 
 Numbers = ArrayLike | Tensor | Sequence[ArrayLike]
@@ -57,6 +60,30 @@ class PromptableModel(Protocol):
         ...
 
 
+class PromptedMasks(Protocol):
+    """The masks of N prompts, of which the predicted IoU is known and the logits are made when they are asked for."""
+
+    @property
+    def predicted_iou(self) -> Tensor:
+        """(N, C) float32."""
+        ...
+
+    def logits(self, index: Tensor, /) -> Tensor:
+        """(K, h, w) float32 logits of the masks `index` (K,) int64, which counts through (N, C) row by row."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodedMasks:
+    """PromptedMasks of which everything is there already. all_logits: (N, C, h, w)."""
+
+    predicted_iou: Tensor
+    all_logits: Tensor
+
+    def logits(self, index: Tensor, /) -> Tensor:
+        return self.all_logits.flatten(0, 1)[index]
+
+
 @dataclass(frozen=True)
 class EncodedImage:
     """An encoded picture: what its model made of it, and the picture's own (height, width)."""
@@ -71,9 +98,19 @@ class Predictor:
     `set_image` (or `set_embedding`) comes first; every prediction then reuses the embedding.
     """
 
-    def __init__(self, sam: PromptableModel) -> None:
+    def __init__(self, sam: PromptableModel, *, contract: ContractName = "exact", compiled: bool = False) -> None:
+        """contract: `exact` gives the published numbers up to rounding, `fast` others in less time.
+
+        compiled: compile the image encoder with torch (minutes, once a process; needs a C++ compiler); `fast` only.
+        Raises InputError for another contract, or where `exact` is to be compiled.
+        """
         self.sam = sam
+        self.contract = Contract(contract, sam.device)
+        if compiled and contract == "exact":
+            raise InputError("compiled: only the contract `fast` may compile; it changes numbers")
+        self._encode = torch.compile(sam.encode) if compiled else sam.encode
         self._encoded: EncodedImage | None = None
+        self._shared: SharedImage | None = None  # what prompts share on the picture in use
 
     @property
     def encoded(self) -> EncodedImage:
@@ -95,20 +132,37 @@ class Predictor:
         """(height, width) of the picture as the encoder saw it, before padding."""
         return resized_hw(self.image_hw, longest_side=self.sam.image_size)
 
-    @torch.no_grad()
     def set_image(self, image: NDArray[np.uint8]) -> None:
         """Encode a picture, (H, W, 3) uint8 RGB.
 
         Raises InputError for any other shape or type.
         """
-        check_image(image)
-        resized = torch.from_numpy(resize_longest_side(image, longest_side=self.sam.image_size))
-        pixels = self.sam.preprocess(resized.permute(2, 0, 1)[None].to(self.sam.device))
-        self._encoded = EncodedImage(self.sam.encode(pixels), image_hw=(image.shape[0], image.shape[1]))
+        self.set_embedding(self.encode_images([image])[0])
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[EncodedImage]:
+        """Encode pictures together, each (H, W, 3) uint8 RGB and of any size; `set_embedding` takes what comes back.
+
+        Raises InputError for any other shape or type.
+        """
+        pixels = []
+        for image in images:
+            check_image(image)
+            resized = torch.from_numpy(resize_longest_side(image, longest_side=self.sam.image_size))
+            pixels.append(self.sam.preprocess(resized.permute(2, 0, 1)[None].to(self.sam.device)))
+        with self.contract.autocast():
+            if len(images) == 1:  # a model that has no batches need not know how to split one
+                embeddings = [self._encode(pixels[0])]
+            else:
+                embeddings = self._encode(torch.cat(pixels)).split() if images else []
+        return [
+            EncodedImage(embedding, image_hw=(image.shape[0], image.shape[1]))
+            for embedding, image in zip(embeddings, images, strict=True)
+        ]
 
     def set_embedding(self, encoded: EncodedImage) -> None:
         """Go back to a picture that this model encoded before."""
-        self._encoded = encoded
+        self._encoded, self._shared = encoded, None
 
     @torch.no_grad()
     def predict_low_res(
@@ -145,15 +199,32 @@ class Predictor:
         )
 
     @torch.no_grad()
-    def upscale(self, logits: Tensor) -> Tensor:
-        """Logits (N, C, h, w) to (N, C, H, W): bilinear to the padded input, padding cut off, bilinear to the picture.
+    def prompt(self, points: Numbers, labels: Numbers) -> PromptedMasks:
+        """Three masks for each of N prompts of P points, (N, P, 2) and (N, P); their logits are made on demand.
 
-        Two steps on purpose: the published masks are made so, and one step gives other pixels at the borders.
+        What the prompts of a picture share is computed once, so many prompts cost far less than by `predict_low_res`.
+        Raises InputError as that does.
         """
+        if not isinstance(self.sam, Sam):
+            low_res = self.predict_low_res(points, labels)
+            return DecodedMasks(low_res.predicted_iou, low_res.logits)
+        clicks = to_points(points, labels, device=self.sam.device)
+        if clicks is None:
+            raise InputError("points: none were given")
+        if self._shared is None:
+            self._shared = self.sam.share(self.encoded.embedding, dtype=self.contract.decoder_dtype)
+        return self.sam.prompt(self._shared, points=(self._to_input(clicks[0]), clicks[1]), multimask_output=True)
+
+    @property
+    def upscaling(self) -> Upscaling:
+        """The way from low-resolution logits to pixels of the picture."""
         size = self.sam.image_size
-        input_h, input_w = self.input_hw
-        padded = F.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
-        return F.interpolate(padded[..., :input_h, :input_w], self.image_hw, mode="bilinear", align_corners=False)
+        return Upscaling((size, size), self.input_hw, self.image_hw)
+
+    @torch.no_grad()
+    def upscale(self, logits: Tensor) -> Tensor:
+        """Logits (N, C, h, w) to (N, C, H, W), as `Upscaling` says."""
+        return self.upscaling.apply(logits)
 
     def predict(
         self,

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.efficientnet import LITE2, EfficientNetConfig, EfficientNetEncoder
+from model.folded_decoder import FoldedDecoder, FoldedMasks, SharedImage
 from model.image_encoder import VIT_B, VIT_H, VIT_L, ImageEncoderViT, ViTConfig
 from model.mask_decoder import MaskDecoder, MaskPrediction
 from model.prompt_encoder import PromptEncoder
@@ -89,6 +90,15 @@ class ImageEmbedding(NamedTuple):
 
     features: Tensor
     high_res: tuple[Tensor, ...] = ()
+
+    def split(self) -> "list[ImageEmbedding]":
+        """One embedding for each of the B images."""
+        return [
+            ImageEmbedding(features, tuple(high_res))
+            for features, *high_res in zip(
+                self.features.split(1), *(each.split(1) for each in self.high_res), strict=True
+            )
+        ]
 
 
 class Sam(nn.Module):
@@ -199,6 +209,29 @@ class Sam(nn.Module):
             multimask_output=multimask_output,
             image_index=image_index,
             high_res=embedding.high_res,
+        )
+
+    def share(self, embedding: ImageEmbedding, *, dtype: torch.dtype = torch.float32) -> SharedImage:
+        """What all prompts on one image (B = 1) share; `prompt` takes it. dtype: of what is computed for each pixel."""
+        image = embedding.features + self.prompt_encoder.embed_masks(None, 1)
+        decoder = FoldedDecoder(self.mask_decoder, dtype=dtype)
+        return decoder.share(image, self.prompt_encoder.get_dense_pe(), embedding.high_res)
+
+    def prompt(
+        self,
+        image: SharedImage,
+        *,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        multimask_output: bool,
+    ) -> FoldedMasks:
+        """As `decode` without mask prompts, up to rounding, and many times faster for many prompts on one image.
+
+        The predicted IoUs are there at once; logits are made when they are asked for.
+        """
+        sparse, _ = self.prompt_encoder(points, boxes, None)
+        return FoldedDecoder(self.mask_decoder, dtype=image.dtype).prompt(
+            image, sparse, multimask_output=multimask_output
         )
 
 

@@ -243,3 +243,53 @@ POINT, LABEL = [[[1, 2]]], [[1]]
 def test_what_is_no_prompt(predictor: Predictor, prompt: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         predictor.predict_low_res(**prompt)
+
+
+def test_pictures_encoded_together_are_encoded_as_alone(real: Predictor) -> None:
+    pictures = [photo(50, 100), photo(80, 30), photo(1, 7)]
+    together = real.encode_images(pictures)
+    assert [each.image_hw for each in together] == [(50, 100), (80, 30), (1, 7)]
+    for picture, encoded in zip(pictures, together, strict=True):
+        real.set_image(picture)
+        torch.testing.assert_close(encoded.embedding.features, real.encoded.embedding.features, atol=1e-4, rtol=1e-4)
+    assert real.encode_images([]) == []
+
+
+def test_prompted_masks_are_those_of_the_plain_decoder(real: Predictor) -> None:
+    points, labels = [[[10, 20]], [[70, 30]]], [[1], [1]]
+    for picture in (photo(50, 100), photo(100, 50)):  # the second must not use what the first one's prompts shared
+        real.set_image(picture)
+        masks, plain = real.prompt(points, labels), real.predict_low_res(points, labels)
+        torch.testing.assert_close(masks.predicted_iou, plain.predicted_iou, atol=1e-4, rtol=1e-4)
+        expected = plain.logits.flatten(0, 1)[[4, 1]]
+        torch.testing.assert_close(masks.logits(torch.tensor([4, 1])), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_any_model_can_be_prompted(predictor: Predictor) -> None:
+    masks = predictor.prompt([[[10, 20]], [[70, 30]]], [[1], [0]])
+    assert masks.predicted_iou.shape == (2, 3)
+    assert masks.logits(torch.tensor([5])).shape == (1, 16, 16)
+
+
+def test_fast_gives_other_numbers_and_nearly_the_same_masks(real: Predictor) -> None:
+    fast = Predictor(real.sam, contract="fast")
+    points, labels = [[[10, 20]], [[70, 30]]], [[1], [1]]
+    found = []
+    for each in (real, fast):
+        each.set_image(photo(50, 100))
+        found.append(each.prompt(points, labels).logits(torch.arange(6)))
+    assert found[1].dtype == torch.float32
+    assert not torch.equal(*found)
+    assert ((found[0] > 0) == (found[1] > 0)).float().mean() > 0.95
+
+
+def test_a_contract_that_is_none_is_an_error(model: NotingModel) -> None:
+    with pytest.raises(InputError, match="expected exact or fast, found 'faster'"):
+        Predictor(model, contract="faster")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="only the contract `fast` may compile"):
+        Predictor(model, compiled=True)
+
+
+def test_prompting_without_points_is_an_error(real: Predictor) -> None:
+    with pytest.raises(InputError, match="points: none were given"):
+        real.prompt(None, None)  # type: ignore[arg-type]

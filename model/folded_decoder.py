@@ -1,0 +1,341 @@
+"""Many prompts on one image: the mask decoder, with everything that the prompts share computed once.
+
+The numbers are those of `model.mask_decoder` up to rounding, for prompts without a mask input. The image side of the
+two-way transformer, its keys, is never made. When the image attends to T tokens with A heads, every pixel gets a
+mixture of A * T vectors, and a layer norm scales pixels. So the keys of prompt n stay of the form
+
+    keys[n, p] = scale[n, p] * shared[p] + sum over r of factors[n, r, p] * rows[n, r] + bias
+
+with `shared` the same for all prompts. A projection of keys is a projection of `shared`, done once an image, and
+products with few rows; the variance that a layer norm divides by is a quadratic form in the factors.
+
+Shapes: N prompts, T tokens each; A = 8 heads of D = 16 channels in cross attention; C = 256 channels; P = H * W pixels
+of the image embedding; R rows, A * T + 1 for each layer passed; K masks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.mask_decoder import MaskDecoder
+
+PROMPTS_AT_ONCE = {"cpu": 1}  # prompts whose pixels are in hand together; one prompt's stay in the cache of a core
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A linear map of the keys to A heads, as far as it does not depend on the prompt.
+
+    of_shared: (A, D, P). placed: the map of positions and bias, (A, D, P), or (A, D, 1) without positions.
+    weight: (A, D, C), for the rows, in the decoder's own type.
+    """
+
+    of_shared: Tensor
+    placed: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class SharedNorm:
+    """What a layer's norm of the keys needs to know of `shared`, centred over the channels.
+
+    power: (P,), its mean square, in the decoder's own type. by_head, by_bias: for each layer so far its products with
+    what that layer's rows are made of, (A, D, P) and (P,).
+    """
+
+    power: Tensor
+    by_head: list[Tensor]
+    by_bias: list[Tensor]
+
+
+@dataclass(frozen=True)
+class SharedLayer:
+    """One layer's part. new_bias: (C,), the constant that joins the rows in it."""
+
+    keys: Projection
+    values: Projection
+    queries: Projection
+    norm: SharedNorm
+    new_bias: Tensor
+
+
+@dataclass(frozen=True)
+class SharedUpscaling:
+    """The two steps up. U = 4 * C / 4 and V = 4 * C / 8 channels: those of the four pixels that one becomes.
+
+    first: (U, C), centred over each pixel's channels, as the norm that follows would do; in the decoder's own type.
+    of_shared: (U, P).
+    rest: (U, P) or (U, 1). second: (V, C / 4). fine: (4, V, P) or (V, 1), added before the last activation.
+    """
+
+    first: Tensor
+    of_shared: Tensor
+    rest: Tensor
+    second: Tensor
+    fine: Tensor
+
+
+@dataclass(frozen=True)
+class SharedImage:
+    """What all prompts on an image share; hw is (H, W)."""
+
+    layers: list[SharedLayer]
+    final_keys: Projection
+    final_values: Projection
+    upscaling: SharedUpscaling
+    hw: tuple[int, int]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is computed for each pixel."""
+        return self.final_keys.of_shared.dtype
+
+
+@dataclass
+class Keys:
+    """The keys of N prompts, without their bias. scale: (N, P). factors: (N, R, P). rows: (N, R, C).
+
+    used: how many of the R rows are there yet. values: for each layer passed the tokens' values that its rows are
+    made of, (N, A, T, D).
+    """
+
+    scale: Tensor
+    factors: Tensor
+    rows: Tensor
+    used: int
+    values: list[Tensor]
+
+    def chunks(self) -> Iterator[slice]:
+        """Prompts, a few at a time, as many as the device likes best."""
+        count = len(self.scale)
+        step = PROMPTS_AT_ONCE.get(self.scale.device.type, count)
+        return (slice(start, start + step) for start in range(0, count, max(step, 1)))
+
+
+class FoldedDecoder:
+    """A `MaskDecoder` in evaluation mode, for many prompts on one image.
+
+    dtype: of what is computed for each pixel; tokens stay in the decoder's own type.
+    """
+
+    def __init__(self, decoder: MaskDecoder, *, dtype: torch.dtype = torch.float32) -> None:
+        self.decoder: Any = decoder  # torch says of submodules only that they are modules or tensors
+        self.dtype = dtype
+
+    def share(self, image: Tensor, image_pe: Tensor, high_res: tuple[Tensor, ...] = ()) -> SharedImage:
+        """Once an image. image: (1, C, H, W), its embedding plus the dense prompt embedding; image_pe: (1, C, H, W).
+
+        high_res: what `MaskDecoder.project_high_res` returned for it.
+        """
+        shared, place = _pixels(image), _pixels(image_pe)
+        bias, layers = torch.zeros_like(shared[0]), []
+        mixed: list[Tensor] = []
+        biases: list[Tensor] = []
+        for layer in self.decoder.transformer.layers:
+            to_image, to_tokens, norm = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token, layer.norm4
+            keys = self._project(to_image.k_proj, shared, place + bias, to_image.num_heads)
+            values = self._project(to_image.v_proj, shared, bias[None], to_image.num_heads)
+            queries = self._project(to_tokens.q_proj, shared, place + bias, to_tokens.num_heads)
+            new_bias = bias + to_tokens.out_proj.bias
+            shared = _centred(shared)
+            mixed = [_centred(each) for each in (*mixed, _by_head(to_tokens.out_proj.weight.T, to_tokens.num_heads))]
+            biases = [_centred(each) for each in (*biases, new_bias)]
+            by_head = [(each @ shared.T).to(self.dtype) for each in mixed]
+            by_bias = [(shared @ each).to(self.dtype) for each in biases]
+            in_norm = SharedNorm(shared.square().mean(1), by_head, by_bias)
+            layers.append(SharedLayer(keys, values, queries, in_norm, new_bias))
+            shared, bias = shared * norm.weight, norm.bias
+            mixed, biases = [each * norm.weight for each in mixed], [each * norm.weight for each in biases]
+        final = self.decoder.transformer.final_attn_token_to_image
+        final_keys = self._project(final.k_proj, shared, place + bias, final.num_heads)
+        final_values = self._project(final.v_proj, shared, bias[None], final.num_heads)
+        upscaling = self._share_upscaling(shared, bias, high_res)
+        return SharedImage(layers, final_keys, final_values, upscaling, (image.shape[2], image.shape[3]))
+
+    def prompt(self, image: SharedImage, sparse: Tensor, *, multimask_output: bool) -> "FoldedMasks":
+        """sparse: (N, T', C), the embeddings of N prompts; T' of the T tokens are theirs."""
+        decoder = self.decoder
+        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse], dim=1)
+        keys, queries = self._first_keys(image, tokens), tokens
+        for layer, shared in zip(decoder.transformer.layers, image.layers, strict=True):
+            queries = _self_attention(layer, queries, tokens)
+            mixed = _attend(layer.cross_attn_token_to_image, queries + tokens, keys, shared.keys, shared.values)
+            queries = layer.norm2(queries + mixed)
+            queries = layer.norm3(queries + layer.mlp(queries))
+            _attend_back(layer, queries, tokens, keys, shared)
+        transformer = decoder.transformer
+        final = transformer.final_attn_token_to_image
+        mixed = _attend(final, queries + tokens, keys, image.final_keys, image.final_values)
+        queries = transformer.norm_final_attn(queries + mixed)
+        chosen = slice(1, None) if multimask_output else slice(0, 1)
+        of_masks = queries[:, 1 : 1 + decoder.num_mask_tokens][:, chosen].unbind(1)
+        mlps = list(decoder.output_hypernetworks_mlps)[chosen]
+        weights = torch.stack([mlp(token) for mlp, token in zip(mlps, of_masks, strict=True)], dim=1)
+        return FoldedMasks(decoder.iou_prediction_head(queries[:, 0])[:, chosen], weights, keys, image, decoder)
+
+    def _first_keys(self, image: SharedImage, tokens: Tensor) -> Keys:
+        count, each, chans = tokens.shape
+        heads, pixels = image.final_keys.of_shared.shape[0], image.hw[0] * image.hw[1]
+        size = len(image.layers) * (heads * each + 1)
+        scale = tokens.new_ones(count, pixels, dtype=self.dtype)
+        factors = tokens.new_empty(count, size, pixels, dtype=self.dtype)
+        return Keys(scale, factors, tokens.new_empty(count, size, chans), 0, [])
+
+    def _project(self, linear: nn.Linear, shared: Tensor, placed: Tensor, heads: int) -> Projection:
+        of_shared, of_place = (_by_head(linear.weight @ each.T, heads) for each in (shared, placed))
+        of_place = of_place + _by_head(linear.bias[:, None], heads)
+        return Projection(of_shared.to(self.dtype), of_place.to(self.dtype), _by_head(linear.weight, heads))
+
+    def _share_upscaling(self, shared: Tensor, bias: Tensor, high_res: tuple[Tensor, ...]) -> SharedUpscaling:
+        to_half, _, _, to_quarter, _ = self.decoder.output_upscaling
+        first = to_half.weight.permute(2, 3, 1, 0)  # (2, 2, C / 4, C)
+        first = (first - first.mean(dim=2, keepdim=True)).flatten(0, 2)
+        rest = (first @ bias + _centred(to_half.bias).repeat(4))[:, None]
+        second = to_quarter.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        fine = to_quarter.bias.repeat(4)[:, None]
+        if high_res:
+            finest, middle = high_res
+            rest = rest + _four_pixels(middle - middle.mean(dim=1, keepdim=True))[0].flatten(0, 1).flatten(1)
+            # Twice: the four pixels that an embedding's pixel becomes, and the four that each of those becomes.
+            sixteen = _four_pixels(_four_pixels(finest)[0])  # (4 of the finer, 4 of the coarser, C / 8, H, W)
+            fine = fine + sixteen.transpose(0, 1).flatten(1, 2).flatten(2)
+        in_pixels = (each.to(self.dtype) for each in (first @ shared.T, rest, second, fine))
+        return SharedUpscaling(first, *in_pixels)
+
+
+class FoldedMasks:
+    """The masks of N prompts: predicted IoUs (N, M), and logits made for those masks that are asked for."""
+
+    def __init__(self, predicted_iou: Tensor, weights: Tensor, keys: Keys, image: SharedImage, decoder: Any) -> None:
+        """weights: (N, M, C / 8), what the hypernetworks made of the mask tokens."""
+        self.predicted_iou = predicted_iou
+        self._weights, self._keys, self._image, self._decoder = weights, keys, image, decoder
+
+    @torch.no_grad()
+    def logits(self, index: Tensor, /) -> Tensor:
+        """(K, 4H, 4W) logits of the masks `index` (K,), which counts through (N, M) row by row."""
+        height, width = self._image.hw
+        masks = self._weights.shape[1]
+        out = self._weights.new_empty(len(index), 4 * height, 4 * width)
+        prompts, places = torch.unique(index // masks, return_inverse=True)
+        for number, prompt in enumerate(prompts.tolist()):
+            wanted = (places == number).nonzero().squeeze(1)
+            weights = self._weights[prompt, index[wanted] % masks].to(self._keys.factors.dtype)
+            out[wanted] = _in_order(weights @ self._upscaled(prompt), height, width).to(out.dtype)
+        return out
+
+    def _upscaled(self, prompt: int) -> Tensor:
+        """(4, 4, C / 8, P): the four pixels that each pixel becomes, and the four that each of those becomes."""
+        shared, keys, norm = self._image.upscaling, self._keys, self._decoder.output_upscaling[1]
+        dtype = keys.factors.dtype
+        half = torch.addcmul(shared.rest, shared.of_shared, keys.scale[prompt])
+        half = half.addmm_((shared.first @ keys.rows[prompt].T).to(dtype), keys.factors[prompt]).unflatten(0, (4, -1))
+        deviation = half.square().mean(dim=1, keepdim=True).add_(norm.eps).rsqrt_()
+        half.mul_(deviation).mul_(norm.weight.to(dtype)[:, None]).add_(norm.bias.to(dtype)[:, None])
+        return F.gelu((shared.second @ F.gelu(half)).add_(shared.fine)).unflatten(1, (4, -1))
+
+
+def _self_attention(layer: Any, queries: Tensor, tokens: Tensor) -> Tensor:
+    if layer.skip_first_layer_pe:
+        return layer.norm1(layer.self_attn(queries, queries, queries))
+    placed = queries + tokens
+    return layer.norm1(queries + layer.self_attn(placed, placed, queries))
+
+
+def _attend(attention: Any, queries: Tensor, keys: Keys, to_keys: Projection, to_values: Projection) -> Tensor:
+    """Tokens (N, T, C) attend to the image: what they take from it, (N, T, C)."""
+    asked = _heads(attention.q_proj(queries), attention.num_heads)
+    asked = asked / asked.shape[-1] ** 0.5
+    rows = keys.rows[:, : keys.used]
+    values = torch.einsum("nrc,adc->nard", rows, to_values.weight)
+    by_row = (asked @ torch.einsum("nrc,adc->nadr", rows, to_keys.weight)).to(keys.factors.dtype)  # (N, A, T, R)
+    taken, asked = torch.empty_like(asked), asked.to(keys.factors.dtype)
+    for some in keys.chunks():
+        scale, factors = keys.scale[some, None, None], keys.factors[some, : keys.used]
+        scores = _scores(asked[some], by_row[some], to_keys, scale, factors)
+        weights = scores.softmax(dim=-1)
+        of_rows = (weights.flatten(1, 2) @ factors.transpose(1, 2)).unflatten(1, weights.shape[1:3])
+        of_shared = (weights * scale) @ to_values.of_shared.transpose(1, 2)
+        of_rows = of_rows.to(values.dtype) @ values[some]
+        taken[some] = of_shared.to(values.dtype) + of_rows + to_values.placed.transpose(1, 2)
+    return attention.out_proj(taken.transpose(1, 2).flatten(2))
+
+
+def _attend_back(layer: Any, queries: Tensor, tokens: Tensor, keys: Keys, shared: SharedLayer) -> None:
+    """The image attends to the tokens, and the keys are normed: new factors and rows, in place."""
+    attention, norm = layer.cross_attn_image_to_token, layer.norm4
+    asked = _heads(attention.k_proj(queries + tokens), attention.num_heads)
+    asked = asked / asked.shape[-1] ** 0.5
+    by_row = asked @ torch.einsum("nrc,adc->nadr", keys.rows[:, : keys.used], shared.queries.weight)
+    asked, by_row = asked.to(keys.factors.dtype), by_row.to(keys.factors.dtype)
+    values = _heads(attention.v_proj(queries), attention.num_heads)
+    before, last = keys.used, keys.used + values.shape[1] * values.shape[2]
+    mixed = torch.einsum("natd,adc->natc", values, _by_head(attention.out_proj.weight.T, attention.num_heads))
+    keys.rows[:, before:last], keys.rows[:, last] = mixed.flatten(1, 2), shared.new_bias
+    keys.values, keys.used = [*keys.values, values.to(keys.factors.dtype)], last + 1
+    rows = _centred(keys.rows[:, : keys.used])
+    keys.rows[:, : keys.used] = rows * norm.weight
+    products = (rows @ rows.transpose(1, 2) / rows.shape[2]).to(keys.factors.dtype)
+    for some in keys.chunks():
+        scale, factors = keys.scale[some], keys.factors[some, : keys.used]
+        scores = _scores(asked[some], by_row[some], shared.queries, scale[:, None, None], factors[:, :before])
+        torch.softmax(scores, dim=2, out=factors[:, before:last].unflatten(1, scores.shape[1:3]))
+        factors[:, last] = 1
+        variance = _variance(keys, some, products[some], shared.norm)
+        deviation = variance.add_(norm.eps).rsqrt_().to(scale.dtype)
+        scale.mul_(deviation)
+        factors.mul_(deviation[:, None])
+
+
+def _scores(asked: Tensor, by_row: Tensor, to_heads: Projection, scale: Tensor, factors: Tensor) -> Tensor:
+    """(N, A, T, P): tokens' heads (N, A, T, D) times the keys' heads."""
+    scores = (asked @ to_heads.of_shared).mul_(scale).add_(asked @ to_heads.placed)
+    if factors.shape[1]:
+        scores.flatten(1, 2).baddbmm_(by_row.flatten(1, 2), factors)
+    return scores
+
+
+def _variance(keys: Keys, some: slice, products: Tensor, norm: SharedNorm) -> Tensor:
+    """(N, P): mean square over the channels of the centred keys. products: (N, R, R), of the rows among themselves."""
+    scale, factors = keys.scale[some], keys.factors[some, : keys.used]
+    with_shared = []
+    for values, by_head, by_bias in zip(keys.values, norm.by_head, norm.by_bias, strict=True):
+        with_shared += [(values[some] @ by_head).flatten(1, 2), by_bias.expand(len(scale), 1, -1)]
+    cross = torch.cat(with_shared, dim=1).mul_(scale[:, None] * (2 / keys.rows.shape[2]))
+    quadratic = cross.baddbmm_(products, factors).mul_(factors).sum(dim=1, dtype=norm.power.dtype)
+    return quadratic.addcmul_(scale.to(norm.power.dtype).square(), norm.power)
+
+
+def _pixels(grid: Tensor) -> Tensor:
+    """(1, C, H, W) to (P, C)."""
+    return grid[0].flatten(1).T.contiguous()
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """(N, T, A * D) to (N, A, T, D)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
+
+
+def _by_head(weight: Tensor, heads: int) -> Tensor:
+    """(A * D, C) to (A, D, C)."""
+    return weight.unflatten(0, (heads, -1))
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(dim=-1, keepdim=True)
+
+
+def _four_pixels(grid: Tensor) -> Tensor:
+    """(B, C, 2H, 2W) to (B, 4, C, H, W): top left, top right, bottom left, bottom right."""
+    return torch.stack([grid[..., i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
+
+
+def _in_order(quarters: Tensor, height: int, width: int) -> Tensor:
+    """(4, 4, K, P) to (K, 4H, 4W): each pixel's four, and the four of each of those, put in their places."""
+    grid = quarters.unflatten(3, (height, width)).unflatten(1, (2, 2)).unflatten(0, (2, 2))  # i j a b K y x
+    return grid.permute(4, 5, 0, 2, 6, 1, 3).reshape(-1, 4 * height, 4 * width)
