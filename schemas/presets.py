@@ -3,9 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_SPEED_AND_MEMORY = {"points_per_batch", "crops_per_batch", "max_memory_mb"}
+_OFF_BY_DEFAULT = {"contract", "mask_nms_thresh", "clean_before_crop_nms", "store_nesting"}
 
 
 class GeneratorConfig(BaseModel):
@@ -36,6 +39,24 @@ class GeneratorConfig(BaseModel):
     max_mask_area_frac: float = Field(
         1.0, gt=0, le=1, description="masks covering at least this share are dropped; 1: none"
     )
+    mask_nms_thresh: float = Field(
+        1.0, ge=0, le=1, description="a mask whose IoU with a better one is above this is dropped; 1: none"
+    )
+    clean_before_crop_nms: bool = Field(
+        False,
+        description="clean small regions before duplicates are sought across crops (no effect without crops or "
+        "min_mask_region_area); otherwise after, as the published code does",
+    )
+    store_nesting: bool = Field(False, description="find and store which mask lies inside which")
+    contract: Literal["exact", "fast"] = Field(
+        "exact", description="fast: half precision where that pays; faster, and with other numbers than published"
+    )
+    crops_per_batch: int | None = Field(
+        None, ge=1, description="crops or pictures encoded together; null: what suits the device"
+    )
+    max_memory_mb: int | None = Field(
+        None, ge=64, description="working memory in MiB beside the model, the picture and the result; null: no limit"
+    )
 
     @model_validator(mode="after")
     def _crop_grids_have_points(self) -> "GeneratorConfig":
@@ -47,8 +68,13 @@ class GeneratorConfig(BaseModel):
         return self
 
     def config_hash(self) -> str:
-        """16 hex digits that name these settings in every mask they make; batch size does not change masks."""
-        settings = self.model_dump(exclude={"points_per_batch"})
+        """16 hex digits that name these settings in every mask they make.
+
+        What only sets speed and memory is left out. So is an option of _OFF_BY_DEFAULT that is off: masks made before
+        there was such an option keep the name of their settings.
+        """
+        off = {name for name in _OFF_BY_DEFAULT if getattr(self, name) == type(self).model_fields[name].default}
+        settings = self.model_dump(exclude=_SPEED_AND_MEMORY | off)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

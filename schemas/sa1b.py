@@ -41,7 +41,11 @@ class Sa1bSegmentation(_Record):
 
 
 class Sa1bAnnotation(_Record):
-    """One mask. `point_coords` is the prompt; `crop_box` the part of the picture that the model saw."""
+    """One mask. `point_coords` is the prompt; `crop_box` the part of the picture that the model saw.
+
+    `parent` is no field of SA-1B: the id of the smallest mask that contains this one, null where none does. It is
+    there only where nesting was sought (`GeneratorConfig.store_nesting`).
+    """
 
     id: int
     segmentation: Sa1bSegmentation
@@ -51,6 +55,7 @@ class Sa1bAnnotation(_Record):
     stability_score: Score | None
     crop_box: BoxXYWH
     point_coords: list[tuple[Coordinate, Coordinate]]
+    parent: int | None = None
 
 
 class Sa1bRecord(_Record):
@@ -77,8 +82,9 @@ class Sa1bRecord(_Record):
         return self
 
     def to_json(self) -> bytes:
-        """The file's bytes: UTF-8, fields in the order of SA-1B; equal records give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False).encode()
+        """The file's bytes: UTF-8, fields in the order of SA-1B, `parent` only where it was given."""
+        fields = self.model_dump(mode="json", exclude_unset=True)
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
 def image_record(*, image_id: int, width: int, height: int, file_name: str) -> Sa1bImage:

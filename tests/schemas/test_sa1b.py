@@ -82,6 +82,26 @@ def test_what_nobody_measured_is_null() -> None:
     assert data["crop_box"] == [0, 0, 3, 2]
 
 
+def test_a_parent_is_written_last_and_only_where_it_was_given() -> None:
+    given = (
+        annotation().model_copy(update={"parent": 5}),
+        annotation(annotation_id=5).model_copy(update={"parent": None}),
+    )
+    written = record(*given, annotation(annotation_id=6)).to_json()
+    nested, outermost, unknown = json.loads(written)["annotations"]
+    assert nested == PUBLISHED["annotations"][0] | {"parent": 5}
+    assert list(nested)[-1] == "parent"
+    assert outermost["parent"] is None
+    assert "parent" not in unknown
+    assert parse_record(written, name="sa_7.json").to_json() == written
+
+
+def test_bytes_without_parents_are_those_of_before_there_were_any() -> None:
+    written = record(annotation(predicted_iou=float("nan"))).to_json()
+    assert written == json.dumps(json.loads(broken("annotations.0.predicted_iou", None)), ensure_ascii=False).encode()
+    assert parse_record(written, name="sa_7.json").to_json() == written
+
+
 def test_fields_of_other_tools_are_ignored() -> None:
     assert parse_record(broken("image.licence", "CC BY"), name="sa_7.json") == record(annotation())
 
@@ -103,6 +123,7 @@ def test_fields_of_other_tools_are_ignored() -> None:
             r"annotation 1234567890123456789: its mask is of size \[3, 2\], the picture of \[2, 3\]",
         ),
         ("annotations.0.segmentation.counts", "", "annotations.0.segmentation.counts"),
+        ("annotations.0.parent", "seven", "annotations.0.parent: Input should be a valid integer"),
         ("annotations.0.point_coords", [[1, 2, 3]], "annotations.0.point_coords.0"),
         ("annotations", None, "annotations: Input should be a valid array"),
         ("annotations", PUBLISHED["annotations"] * 2, "annotation 1234567890123456789 occurs twice"),

@@ -1,12 +1,14 @@
 import json
+from typing import Any
 
 import numpy as np
+import pytest
 from pycocotools import mask as coco_mask
 
 from engine import rle
 from engine.masks.generator import GeneratedMask
 from engine.masks.records import sa1b_record
-from schemas.sa1b import parse_record
+from schemas.sa1b import Sa1bRecord, parse_record
 
 
 def generated(mask: np.ndarray) -> GeneratedMask:
@@ -40,3 +42,24 @@ def test_ids_follow_from_picture_and_pixels() -> None:
     one, two = ids(5, first, second)
     assert ids(5, second, first, second) == [two, one]
     assert ids(6, first) not in ([one], [two])
+
+
+def test_parents_are_written_as_ids() -> None:
+    outer, inner, corner = np.ones((4, 4), dtype=bool), np.zeros((4, 4), dtype=bool), np.zeros((4, 4), dtype=bool)
+    inner[1:3, 1:3] = True
+    corner[0, 0] = True
+    masks = [generated(mask) for mask in (inner, outer, inner, corner)]
+    where = {"image_id": 5, "file_name": "a.jpg", "height": 4, "width": 4}
+    plain = sa1b_record(masks, **where)
+    record = sa1b_record(iter(masks), **where, parents=[1, None, 1, 1])
+    inner_id, outer_id, corner_id = [annotation.id for annotation in record.annotations]
+    written = as_written(record)
+    found = {annotation["id"]: annotation.pop("parent") for annotation in written["annotations"]}
+    assert found == {inner_id: outer_id, outer_id: None, corner_id: outer_id}
+    assert written == as_written(plain), "nothing else changes, and without parents there is no such field"
+    with pytest.raises(ValueError, match="shorter"):
+        sa1b_record(masks, **where, parents=[None])
+
+
+def as_written(record: Sa1bRecord) -> dict[str, Any]:
+    return json.loads(record.to_json())
