@@ -59,7 +59,10 @@ class TrainingConfig(BaseModel):
     loader_workers: int | None = Field(None, ge=0, description="None: one on the CPU, all cores but one with a GPU")
 
     images_at_once: int | None = Field(
-        None, ge=1, description="pictures in one pass of the encoder; None: all of the step"
+        None,
+        ge=1,
+        description="pictures in one pass of the encoder; None: one on the CPU, all of the step with a GPU or where "
+        "batch norm sees them together",
     )
     masks_at_once: int = Field(64, ge=1, description="masks in one pass of the decoder")
     masks_multiple: int = Field(

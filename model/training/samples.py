@@ -71,13 +71,14 @@ class Batch:
     samples: Tensor
 
     def parts(self, images_at_once: int | None) -> "Iterator[Batch]":
-        """The same in batches of at most that many pictures."""
+        """The same in batches of at most that many pictures, without batches that have no mask."""
         size = images_at_once or len(self.images)
         for first in range(0, len(self.images), size):
             rows = (self.image_index >= first) & (self.image_index < first + size)
             some = slice(first, first + size)
             index = self.image_index[rows] - first
-            yield Batch(self.images[some], self.masks[rows], index, self.slots[some], self.samples[some])
+            if rows.any():
+                yield Batch(self.images[some], self.masks[rows], index, self.slots[some], self.samples[some])
 
     def with_masks_multiple_of(self, multiple: int) -> "Batch":
         """The same without its last masks, so that their number is a multiple; with all where there are too few."""

@@ -17,6 +17,7 @@ from model.training.config import Phase, TrainingConfig
 from model.training.embedding_cache import EmbeddingCache
 from model.training.interaction import Draws, RoundKind, interact, plan_rounds, resize_masks
 from model.training.losses import interaction_loss, mask_iou
+from model.training.memory import images_at_once
 from model.training.optimizer import ema_update, learning_rate, parameter_groups
 from model.training.processes import Processes
 from model.training.samples import Batch, SampleSource
@@ -108,6 +109,7 @@ class _Run:
         self.config = config
         self.processes = processes
         self.native_size = sam.image_size
+        self.images_at_once = images_at_once(sam, config)
         _set_dropout(sam, config.dropout)
         _set_drop_path(sam, config.drop_path)
         sam.image_encoder.requires_grad_(not config.freeze_encoder)
@@ -146,7 +148,7 @@ class _Run:
         )
         masks = int(self.processes.sum(torch.tensor(len(batch.masks), device=self.sam.device)))
         sums = torch.zeros(_SUMS + len(rounds), device=self.sam.device)
-        for part in batch.parts(self.config.images_at_once):
+        for part in batch.parts(self.images_at_once):
             draws = Draws.joined([self._draws(step, part, row, phase) for row in range(len(part.images))])
             sums += self._learn(part.to(self.sam.device), draws, rounds, masks=masks)
         sums = self.processes.sum(sums)

@@ -1,5 +1,7 @@
 """Pictures and masks that steps train on: geometry, limits, and the order of samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,15 @@ def test_masks_of_a_step_can_be_made_a_multiple() -> None:
     assert torch.equal(fewer.masks, whole.masks[:kept])
     too_few = StepBatches(Shapes(5), _config(masks_multiple=1000), image_size=64)[0]
     assert torch.equal(too_few.masks, whole.masks)
+
+
+def test_a_picture_whose_masks_were_left_out_is_in_no_part() -> None:
+    whole = StepBatches(Shapes(5), _config(), image_size=64)[0]
+    first = whole.masks_of(0)
+    trimmed = replace(whole, masks=whole.masks[:first], image_index=whole.image_index[:first])
+    (part,) = trimmed.parts(1)
+    assert len(whole.images) > 1
+    assert torch.equal(part.masks, whole.masks[:first])
 
 
 def test_padding_is_nothing_to_the_encoder_in_training_as_at_inference() -> None:

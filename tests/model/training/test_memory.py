@@ -5,15 +5,17 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from model.sam import build_sam
+from model.sam import SamConfig, build_sam
+from model.tiny_vit import TinyViTConfig
 from model.training.config import Phase, TrainingConfig
-from model.training.memory import plan_memory
+from model.training.memory import images_at_once, plan_memory
 from tests.stages.workspaces import TINY
 
 
 def _config(*, masks: int = 4, **changes: object) -> TrainingConfig:
     phase = Phase(until=9, batch_size=4, masks_per_image=masks, correction_points=2)
-    return TrainingConfig.model_validate({"name": "test", "phases": (phase,), "masks_at_once": 8} | changes)
+    settings = {"name": "test", "phases": (phase,), "masks_at_once": 8, "images_at_once": 4}
+    return TrainingConfig.model_validate(settings | changes)
 
 
 def test_weights_gradients_and_optimiser_are_counted() -> None:
@@ -64,10 +66,20 @@ def test_what_saves_memory_shows_in_the_plan() -> None:
     assert frozen.gradients < plain.gradients
 
 
+def test_a_cpu_takes_one_picture_at_once_where_that_changes_nothing() -> None:
+    sam, mixing = build_sam(TINY), build_sam(SamConfig(TinyViTConfig(img_size=64, depths=(1, 1, 2, 1))))
+    choice = _config(images_at_once=None)
+    assert images_at_once(sam, choice) == 1
+    assert plan_memory(sam, choice) == plan_memory(sam, _config(images_at_once=1))
+    assert images_at_once(mixing, choice) is None  # its batch norm sees all pictures together
+    assert plan_memory(mixing, choice) == plan_memory(mixing, _config())
+    assert images_at_once(sam.to("meta"), choice) is None
+    assert images_at_once(sam, _config(images_at_once=3)) == images_at_once(mixing, _config(images_at_once=3)) == 3
+
+
 def test_the_largest_phase_counts_wherever_it_comes() -> None:
     sam = build_sam(TINY)
     small = Phase(until=1, batch_size=4, masks_per_image=4, correction_points=2, input_size_px=32)
     large = Phase(until=9, batch_size=4, masks_per_image=4, correction_points=2)
-    both = TrainingConfig(name="test", phases=(small, large), masks_at_once=8)
-    assert plan_memory(sam, both) == plan_memory(sam, _config())
+    assert plan_memory(sam, _config(phases=(small, large))) == plan_memory(sam, _config())
     assert sam.image_size == 64
