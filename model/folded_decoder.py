@@ -13,7 +13,7 @@ Shapes: N prompts, T tokens each; A = 8 heads of D = 16 channels in cross attent
 of the image embedding; R rows, A * T + 1 for each layer passed; K masks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.lanes import lane_count, side_by_side
 from model.mask_decoder import MaskDecoder
 
 PROMPTS_AT_ONCE = {"cpu": 1}  # prompts whose pixels are in hand together; one prompt's stay in the cache of a core
+PROMPTS_A_LANE = 8  # on a CPU, prompts whose tokens are in hand together
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ class Keys:
     used: int
     values: list[Tensor]
 
-    def chunks(self) -> Iterator[slice]:
-        """Prompts, a few at a time, as many as the device likes best."""
-        count = len(self.scale)
-        step = PROMPTS_AT_ONCE.get(self.scale.device.type, count)
-        return (slice(start, start + step) for start in range(0, count, max(step, 1)))
+    def chunks(self, count: int | None = None) -> Iterator[slice]:
+        """Of `count` prompts (None: all), a few at a time, as many as the device likes best."""
+        count = len(self.scale) if count is None else count
+        step = PROMPTS_AT_ONCE.get(self.scale.device.type, max(count, 1))
+        return (slice(start, start + step) for start in range(0, count, step))
 
 
 class FoldedDecoder:
@@ -157,7 +159,12 @@ class FoldedDecoder:
         return SharedImage(layers, final_keys, final_values, upscaling, (image.shape[2], image.shape[3]))
 
     def prompt(self, image: SharedImage, sparse: Tensor, *, multimask_output: bool) -> "FoldedMasks":
-        """sparse: (N, T', C), the embeddings of N prompts; T' of the T tokens are theirs."""
+        """sparse: (N, T', C), the embeddings of N prompts; T' of the T tokens are theirs. No gradients flow."""
+        parts = sparse.split(_prompts_a_part(len(sparse), sparse.device))
+        prompted = side_by_side(lambda part: self._prompt(image, part, multimask_output), parts)
+        return FoldedMasks(prompted, image, self.decoder)
+
+    def _prompt(self, image: SharedImage, sparse: Tensor, multimask_output: bool) -> "Prompted":
         decoder = self.decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse], dim=1)
@@ -176,7 +183,7 @@ class FoldedDecoder:
         of_masks = queries[:, 1 : 1 + decoder.num_mask_tokens][:, chosen].unbind(1)
         mlps = list(decoder.output_hypernetworks_mlps)[chosen]
         weights = torch.stack([mlp(token) for mlp, token in zip(mlps, of_masks, strict=True)], dim=1)
-        return FoldedMasks(decoder.iou_prediction_head(queries[:, 0])[:, chosen], weights, keys, image, decoder)
+        return Prompted(decoder.iou_prediction_head(queries[:, 0])[:, chosen], weights, keys)
 
     def _first_keys(self, image: SharedImage, tokens: Tensor) -> Keys:
         count, each, chans = tokens.shape
@@ -208,36 +215,62 @@ class FoldedDecoder:
         return SharedUpscaling(first, *in_pixels)
 
 
+@dataclass(frozen=True)
+class Prompted:
+    """N prompts through the transformer. predicted_iou: (N, M). weights: (N, M, C / 8), of the hypernetworks."""
+
+    predicted_iou: Tensor
+    weights: Tensor
+    keys: Keys
+
+
 class FoldedMasks:
     """The masks of N prompts: predicted IoUs (N, M), and logits made for those masks that are asked for."""
 
-    def __init__(self, predicted_iou: Tensor, weights: Tensor, keys: Keys, image: SharedImage, decoder: Any) -> None:
-        """weights: (N, M, C / 8), what the hypernetworks made of the mask tokens."""
-        self.predicted_iou = predicted_iou
-        self._weights, self._keys, self._image, self._decoder = weights, keys, image, decoder
+    def __init__(self, prompted: Sequence[Prompted], image: SharedImage, decoder: Any) -> None:
+        """prompted: the N prompts in parts of one size, but for the last."""
+        self.predicted_iou = torch.cat([part.predicted_iou for part in prompted])
+        self._prompted, self._image, self._decoder = prompted, image, decoder
 
     @torch.no_grad()
     def logits(self, index: Tensor, /) -> Tensor:
         """(K, 4H, 4W) logits of the masks `index` (K,), which counts through (N, M) row by row."""
-        height, width = self._image.hw
-        masks = self._weights.shape[1]
-        out = self._weights.new_empty(len(index), 4 * height, 4 * width)
+        (height, width), masks = self._image.hw, self.predicted_iou.shape[1]
+        out = self.predicted_iou.new_empty(len(index), 4 * height, 4 * width)
         prompts, places = torch.unique(index // masks, return_inverse=True)
-        for number, prompt in enumerate(prompts.tolist()):
-            wanted = (places == number).nonzero().squeeze(1)
-            weights = self._weights[prompt, index[wanted] % masks].to(self._keys.factors.dtype)
-            out[wanted] = _in_order(weights @ self._upscaled(prompt), height, width).to(out.dtype)
+        size = len(self._prompted[0].weights)
+
+        def fill(number: int) -> None:
+            part = self._prompted[number]
+            mine = (prompts // size == number).nonzero().squeeze(1)
+            for some in part.keys.chunks(len(mine)):
+                wanted = ((places[:, None] == mine[some]).nonzero()).unbind(1)
+                maps = self._maps(part, prompts[mine[some]] - number * size)
+                out[wanted[0]] = maps[wanted[1], index[wanted[0]] % masks].to(out.dtype)
+
+        side_by_side(fill, torch.unique(prompts // size).tolist())
         return out
 
-    def _upscaled(self, prompt: int) -> Tensor:
-        """(4, 4, C / 8, P): the four pixels that each pixel becomes, and the four that each of those becomes."""
-        shared, keys, norm = self._image.upscaling, self._keys, self._decoder.output_upscaling[1]
-        dtype = keys.factors.dtype
-        half = torch.addcmul(shared.rest, shared.of_shared, keys.scale[prompt])
-        half = half.addmm_((shared.first @ keys.rows[prompt].T).to(dtype), keys.factors[prompt]).unflatten(0, (4, -1))
-        deviation = half.square().mean(dim=1, keepdim=True).add_(norm.eps).rsqrt_()
+    def _maps(self, part: Prompted, prompts: Tensor) -> Tensor:
+        """(n, M, 4H, 4W) logits of all masks of n of a part's prompts."""
+        shared, keys, norm = self._image.upscaling, part.keys, self._decoder.output_upscaling[1]
+        dtype, (height, width) = keys.factors.dtype, self._image.hw
+        half = shared.rest + shared.of_shared * keys.scale[prompts, None]
+        half = half.baddbmm_((shared.first @ keys.rows[prompts].mT).to(dtype), keys.factors[prompts])
+        half = half.unflatten(1, (4, -1))  # (n, 4, C / 4, P), norm over the channels
+        deviation = half.square().mean(dim=2, keepdim=True).add_(norm.eps).rsqrt_()
         half.mul_(deviation).mul_(norm.weight.to(dtype)[:, None]).add_(norm.bias.to(dtype)[:, None])
-        return F.gelu((shared.second @ F.gelu(half)).add_(shared.fine)).unflatten(1, (4, -1))
+        quarter = F.gelu((shared.second @ F.gelu(half)).add_(shared.fine)).unflatten(2, (4, -1))
+        maps = part.weights[prompts, None, None].to(dtype) @ quarter  # (n, 4, 4, M, P)
+        grid = maps.unflatten(4, (height, width)).unflatten(2, (2, 2)).unflatten(1, (2, 2))  # n i j a b M y x
+        return grid.permute(0, 5, 6, 1, 3, 7, 2, 4).reshape(len(prompts), -1, 4 * height, 4 * width)
+
+
+def _prompts_a_part(count: int, device: torch.device) -> int:
+    """How many prompts go through the transformer together: on a CPU few, so that each core has its own."""
+    if device.type != "cpu":
+        return max(count, 1)
+    return max(1, min(PROMPTS_A_LANE, -(-count // lane_count())))
 
 
 def _self_attention(layer: Any, queries: Tensor, tokens: Tensor) -> Tensor:
@@ -333,9 +366,3 @@ def _centred(x: Tensor) -> Tensor:
 def _four_pixels(grid: Tensor) -> Tensor:
     """(B, C, 2H, 2W) to (B, 4, C, H, W): top left, top right, bottom left, bottom right."""
     return torch.stack([grid[..., i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
-
-
-def _in_order(quarters: Tensor, height: int, width: int) -> Tensor:
-    """(4, 4, K, P) to (K, 4H, 4W): each pixel's four, and the four of each of those, put in their places."""
-    grid = quarters.unflatten(3, (height, width)).unflatten(1, (2, 2)).unflatten(0, (2, 2))  # i j a b K y x
-    return grid.permute(4, 5, 0, 2, 6, 1, 3).reshape(-1, 4 * height, 4 * width)
