@@ -1,210 +1,214 @@
-"""Times our mask generator beside the published one: one run, one process, the same picture, turn by turn.
+"""Our automatic mask generator beside its peers: one process each, same weights, pictures, grid, thresholds, threads.
 
-    python benchmarks/mask_generation.py                          # decoder outputs that stand in for trained weights
-    python benchmarks/mask_generation.py --weights sam_vit_b.pth  # whole models with published weights
-    python benchmarks/mask_generation.py --random small           # whole models with random weights
+    python benchmarks/mask_generation.py                                        # everything: an hour or more
+    python benchmarks/mask_generation.py --contest post --sizes 1500x2250
+    python benchmarks/mask_generation.py --contest whole --model vit_t --output benchmarks/results/mask_generation.md
+    python benchmarks/mask_generation.py --weights sam_vit_b_01ec64.pth         # trained weights: nothing stands in
 
-Beside every time stands whether the masks were equal. Needs the extra `test`.
+Contests:
+    post     all that follows the decoder, on the same decoder outputs; no network runs
+    decoder  prompt encoder and mask decoder on the same image embedding
+    whole    from picture to masks; real networks at work
+    fast     a row for our contract `fast` in `decoder` and `whole` (in `whole`, if neither is asked for), and how its
+             masks differ
+    memory   peak resident memory after the image encoder at the largest size, in fresh processes
+    nano     the model that ships, from a JPEG file of the largest size to masks
+
+Beside every time stands whether the masks were equal; looking up decoder outputs is off the clock. Exit code 0: all
+that had to be equal was; 1: it was not; 2: bad input. Needs the extra `test`; transformers joins if it is installed.
 """
 
 import argparse
 import os
-import platform
-import statistics
+import re
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.metadata import version
+import tempfile
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests.peers, which is no part of the package
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # for benchmarks.peers and tests.peers, which are no part of the package
 
-import numpy as np
-import numpy.typing as npt
-import skimage.data
-import torch
+from safetensors.torch import save_file  # noqa: E402
 
-from engine import rle
-from engine.images import decode_image
-from engine.masks.generator import GenerationResult, MaskGenerator
-from model.checkpoints import load_weights_file
-from model.image_encoder import ViTConfig
-from model.predictor import Predictor, resize_longest_side
-from model.sam import MODEL_SIZES, SamConfig
-from schemas.errors import InputError
-from schemas.presets import GeneratorConfig, generator_preset
-from tests.peers.decoder_outputs import StandInSam, standin_peer_sam
-from tests.peers.published import ours_and_published, published_sam
-from tests.peers.records import as_published
-from tests.peers.torchvision_standin import install_torchvision_standin
+from benchmarks.peers.contests import Contests  # noqa: E402
+from benchmarks.peers.hugging_face import why_not  # noqa: E402
+from benchmarks.peers.report import Report, machine  # noqa: E402
+from benchmarks.peers.setting import (  # noqa: E402
+    MOBILE_SAM,
+    MODELS,
+    OURS,
+    SEGMENT_ANYTHING,
+    TRANSFORMERS,
+    Hw,
+    Setting,
+)
+from benchmarks.peers.worker import WorkerError  # noqa: E402
+from model.checkpoints import load_weights_file  # noqa: E402
+from model.tiny_vit import TinyViTConfig  # noqa: E402
+from schemas.errors import InputError  # noqa: E402
+from schemas.presets import generator_preset  # noqa: E402
+from tests.peers.published import published_sam  # noqa: E402
 
-OURS = "sam-data-engine"
-PEERS = {"segment_anything": "segment-anything", "mobile_sam": "mobilesam-mirror"}  # module and distribution
-SMALL = SamConfig(ViTConfig(64, 4, 4, global_attn_indexes=(1, 3), img_size=256, window_size=5))
-RANDOM_MODELS: dict[str, Callable[[], SamConfig]] = {"small": lambda: SMALL} | MODEL_SIZES
-# Untrained masks are alike and their scores mean nothing: with open filters there is something to compare.
-OPEN_FILTERS = {
-    "pred_iou_thresh": 0.0,
-    "stability_score_thresh": 0.5,
-    "stability_score_offset": 0.1,
-    "box_nms_thresh": 1.0,
-    "crop_nms_thresh": 1.0,
-}
-ONLY_OURS = {"drop_small_masks", "max_mask_area_frac"}  # settings that the published generator does not have
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Our model, a peer's with the same weights, and what they are. `exact`: the masks have to be equal byte for byte;
-    otherwise the networks round differently, and masks are matched by their prompts."""
-
-    title: str
-    model: Any
-    peer: str
-    peer_model: Any
-    exact: bool = False
-    settings: dict[str, float] = field(default_factory=dict)
+CONTESTS = ("post", "decoder", "whole", "fast", "memory", "nano")
+SIZES = "375x500,683x1024,1500x2250"
 
 
 def main() -> int:
     arguments = _arguments()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    install_torchvision_standin()
-    try:
-        image = _picture(arguments)
-        contest = _contest(arguments)
-        config = generator_preset(
-            "library-default",
-            points_per_side=arguments.points_per_side,
-            crop_n_layers=arguments.crop_layers,
-            min_mask_region_area=arguments.min_region_area,
-            **contest.settings,
+    with tempfile.TemporaryDirectory(prefix="mask_generation_") as folder:
+        try:
+            setting = _setting(arguments, Path(folder))
+            peers, left_out = _peers(arguments, setting)
+        except (InputError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        report = Report()
+        contests = Contests(
+            setting,
+            peers,
+            arguments.repeats,
+            report,
+            with_fast="fast" in arguments.contest,
+            peer_batches=arguments.peer_batches,
         )
-    except (InputError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    _print_header(contest, config, image)
-    return 0 if _run(contest, config, image, repeats=arguments.repeats) else 1
+        try:
+            _print_header(contests, arguments, left_out)
+            _run(contests, arguments)
+        except WorkerError as error:
+            print(error, file=sys.stderr)
+            return 1
+        finally:
+            contests.stop()
+    if arguments.output is not None:
+        report.write(arguments.output)
+    return 0 if report.equal else 1
 
 
-def _run(contest: Contest, config: GeneratorConfig, image: npt.NDArray[np.uint8], *, repeats: int) -> bool:
-    """Time both, turn by turn, and print the table. Returns whether the masks were equal."""
-    ours, peer = MaskGenerator(Predictor(contest.model), config).generate, _peer_generator(contest, config)
-    if contest.exact:  # the stand-in computes its region maps once and keeps them: no part of the times
-        ours(image)
-        peer(image)
-    seconds: dict[str, list[float]] = {contest.peer: [], OURS: []}
-    for repeat in range(1, repeats + 1):
-        theirs = _timed(f"repeat {repeat} of {repeats}", contest.peer, lambda: peer(image), seconds)
-        mine: GenerationResult = _timed(f"repeat {repeat} of {repeats}", OURS, lambda: ours(image), seconds)
-    equal, verdict = _compare(as_published(mine.masks), theirs, exact=contest.exact)
-    for name, spent in seconds.items():
-        listed = " ".join(f"{each:8.2f}" for each in spent)
-        print(f"{name:17} s {listed}   best {min(spent):.2f}  median {statistics.median(spent):.2f}   {verdict}")
-    ratio = statistics.median(seconds[contest.peer]) / statistics.median(seconds[OURS])
-    print(f"ratio of medians  {ratio:.2f}   {verdict}")
-    print("our phases, s     " + "  ".join(f"{phase} {spent:.2f}" for phase, spent in mine.seconds.items()))
-    print("our drops         " + "  ".join(f"{reason} {count}" for reason, count in mine.dropped.items() if count))
-    return equal
+def _run(contests: Contests, arguments: argparse.Namespace) -> None:
+    asked, sizes = set(arguments.contest), arguments.sizes
+    largest, middle = max(sizes), sorted(sizes)[len(sizes) // 2]
+    if "post" in asked:
+        for hw in sizes:
+            contests.post(hw)
+    if "decoder" in asked:
+        contests.decoder(middle)
+    if "whole" in asked or ("fast" in asked and "decoder" not in asked):
+        for hw in sizes:
+            contests.whole(hw)
+    if "fast" in asked:
+        contests.fast_masks(middle)
+    if "memory" in asked:
+        contests.memory(largest)
+    if "nano" in asked:
+        contests.nano(largest)
+    load = " ".join(f"{each:.2f}" for each in os.getloadavg())
+    contests.report.title("conditions")
+    contests.report.facts(
+        {
+            "load after": load,
+            "waiting": f"processes that waited used at most {contests.idle_s:.2f} s of processor time in a turn",
+        }
+    )
 
 
-def _timed(what: str, name: str, call: Callable[[], Any], seconds: dict[str, list[float]]) -> Any:
-    print(f"{what}: {name} ...", file=sys.stderr, flush=True)
-    started = time.perf_counter()
-    result = call()
-    seconds[name].append(time.perf_counter() - started)
-    return result
-
-
-def _compare(mine: list[dict[str, Any]], theirs: list[dict[str, Any]], *, exact: bool) -> tuple[bool, str]:
-    """Whether the masks are equal, and a few words on it."""
-    same = sum(a == b for a, b in zip(mine, theirs, strict=False))
-    if exact:
-        equal = len(mine) == len(theirs) == same
-        return equal, f"{'EQUAL' if equal else 'DIFFERENT'}: {len(mine)} and {len(theirs)} masks, {same} the same"
-    prompts = [[record["point_coords"] for record in records] for records in (mine, theirs)]
-    if prompts[0] != prompts[1]:
-        return False, f"DIFFERENT: {len(mine)} and {len(theirs)} masks, not in the same order"
-    worst = min((_overlap(a, b) for a, b in zip(mine, theirs, strict=True)), default=1.0)
-    equal = worst > 0.99
-    text = "EQUAL up to rounding" if equal else "DIFFERENT"
-    return equal, f"{text}: {len(mine)} masks in the same order, least IoU of a pair {worst:.5f}"
-
-
-def _overlap(a: dict[str, Any], b: dict[str, Any]) -> float:
-    pair = [rle.from_coco(record["segmentation"], *record["segmentation"]["size"]) for record in (a, b)]
-    return float(rle.iou_matrix(pair[:1], pair[1:])[0, 0])
-
-
-def _contest(arguments: argparse.Namespace) -> Contest:
+def _setting(arguments: argparse.Namespace, folder: Path) -> Setting:
+    """Writes the weights that all share."""
+    config = generator_preset(
+        "library-default",
+        points_per_side=arguments.points_per_side,
+        min_mask_region_area=arguments.min_region_area,
+    )
+    model = arguments.model or "vit_b"
     if arguments.weights is not None:
-        size, model = load_weights_file(arguments.weights)
-        if size == "nano":
-            raise InputError(f"{arguments.weights}: no peer has this architecture; give vit_h, vit_l, vit_b or vit_t")
-        peer_model = published_sam(model.config)
-        peer_model.load_state_dict(model.state_dict(), strict=True)
-        return Contest(f"{size}, weights of {arguments.weights.name}", model.eval(), _peer_of(size), peer_model)
-    if arguments.random is not None:
-        model, peer_model = ours_and_published(RANDOM_MODELS[arguments.random]())
-        title = f"{arguments.random} with random weights (seed 0): no trained weights, hence open filters"
-        return Contest(title, model.eval(), _peer_of(arguments.random), peer_model, settings=OPEN_FILTERS)
-    title = "decoder outputs made from region maps stand in for trained weights: what follows the decoder is timed"
-    return Contest(title, StandInSam(), "segment_anything", standin_peer_sam(), exact=True)
+        model, sam = load_weights_file(arguments.weights)
+        if arguments.model not in (None, model):
+            raise InputError(f"{arguments.weights}: weights of {model}, not of {arguments.model}; leave --model out")
+        if model not in MODELS:
+            raise InputError(f"{arguments.weights}: no peer has this architecture ({model})")
+        weights = sam.state_dict()
+    else:
+        weights = published_sam(MODELS[model]()).state_dict()
+    trained = arguments.weights is not None
+    setting = Setting(folder, model, trained=trained, generator=config, threads=arguments.threads)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, setting.weights_file)
+    return setting
 
 
-def _peer_of(size: str) -> str:
-    return "mobile_sam" if size == "vit_t" else "segment_anything"
+def _peers(arguments: argparse.Namespace, setting: Setting) -> tuple[list[str], list[str]]:
+    """Names of the peers, the published one first, and a line on each that is left out."""
+    tiny = isinstance(setting.model_config.encoder, TinyViTConfig)
+    published, other = (MOBILE_SAM, SEGMENT_ANYTHING) if tiny else (SEGMENT_ANYTHING, MOBILE_SAM)
+    left_out = [f"{other}: not for {setting.model}"]
+    reason = "not asked for" if arguments.published_only else why_not(setting)
+    if reason is not None:
+        return [published], [*left_out, f"{TRANSFORMERS}: {reason}"]
+    return [published, TRANSFORMERS], left_out
 
 
-def _peer_generator(contest: Contest, config: GeneratorConfig) -> Callable[[Any], Any]:
-    module = __import__(contest.peer)
-    settings = config.model_dump(exclude=ONLY_OURS)
-    generator = module.SamAutomaticMaskGenerator(contest.peer_model, output_mode="coco_rle", **settings)
-    generate: Callable[[Any], Any] = generator.generate
-    return generate
+def _print_header(contests: Contests, arguments: argparse.Namespace, left_out: list[str]) -> None:
+    setting = contests.setting
+    standins = ["nothing for torchvision" if _has("torchvision") else "a stand-in for torchvision (NMS, resize)"]
+    if MOBILE_SAM in contests.peers and not _has("timm"):
+        standins.append("a stand-in for timm")
+    if setting.trained:
+        standins.append(f"weights are those of {arguments.weights.name}")
+    else:
+        standins.append(
+            "random weights, the same for all (seed 0), for trained ones, which cannot be had here: networks cost what "
+            "they cost, and what follows them goes on from decoder outputs made from region maps of the picture"
+        )
+    command = [os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]
+    contests.report.facts(
+        {
+            **machine(command, [*contests.peers, OURS]),
+            "left out": "; ".join(left_out),
+            "stands in": "; ".join(standins),
+            "model": f"{setting.model}, fp32 (fast: bf16), {setting.threads} threads each",
+            "generator": ", ".join(f"{key} {value}" for key, value in setting.generator.model_dump().items()),
+            "pictures": f"scikit-image's coffee at {', '.join(f'{h} x {w}' for h, w in arguments.sizes)} px (H x W)",
+            "turns": f"{contests.repeats}, contenders one after the other; one process each",
+        }
+    )
 
 
-def _picture(arguments: argparse.Namespace) -> npt.NDArray[np.uint8]:
-    image = skimage.data.coffee() if arguments.image is None else decode_image(arguments.image, max_megapixels=500)
-    return resize_longest_side(image, longest_side=arguments.longest_side) if arguments.longest_side else image
-
-
-def _print_header(contest: Contest, config: GeneratorConfig, image: npt.NDArray[np.uint8]) -> None:
-    gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = " ".join(f"{each:.1f}" for each in os.getloadavg())
-    peers = ", ".join(f"{name} {version(name)}" for name in (PEERS[contest.peer], "torch", "numpy", "pycocotools"))
-    torchvision = "torchvision" if hasattr(sys.modules["torchvision"], "__file__") else "a stand-in for torchvision"
-    print(f"command           python {' '.join(sys.argv)}")
-    print(f"hardware          {_processor()}, {os.cpu_count()} cores, {gibibytes:.0f} GiB; load {load}")
-    print(f"versions          python {platform.python_version()}, {peers}, {torchvision}")
-    print(f"models            {contest.title}")
-    print(f"picture           {image.shape[1]} x {image.shape[0]} px; {torch.get_num_threads()} threads, fp32, CPU")
-    print(f"settings          {config.model_dump(exclude=ONLY_OURS)}")
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _has(module: str) -> bool:
+    return hasattr(sys.modules.get(module), "__file__")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    weights = parser.add_mutually_exclusive_group()
-    weights.add_argument("--weights", type=Path, help="published weights for both sides (.pth or .safetensors)")
-    weights.add_argument("--random", choices=[name for name in RANDOM_MODELS if name != "nano"])
-    parser.add_argument("--image", type=Path, help="a picture (default: the cup of coffee of scikit-image)")
-    parser.add_argument("--longest-side", type=_at_least_one, help="scale the picture to this many pixels first")
-    parser.add_argument("--points-per-side", type=_at_least_one, default=32)
-    parser.add_argument("--crop-layers", type=int, default=0)
-    parser.add_argument("--min-region-area", type=int, default=0)
-    parser.add_argument("--repeats", type=_at_least_one, default=3)
-    parser.add_argument("--threads", type=_at_least_one, help="threads of torch (default: its own choice)")
-    return parser.parse_args()
+    parser.add_argument("--contest", action="append", choices=CONTESTS, help="may be repeated; default: all")
+    parser.add_argument("--sizes", type=_sizes, help=f"of the picture, HxW,... (default: {SIZES})")
+    parser.add_argument("--model", choices=list(MODELS), help="architecture with random weights (default: vit_b)")
+    parser.add_argument("--weights", type=Path, help="trained weights for all (.pth or .safetensors) instead")
+    parser.add_argument("--points-per-side", type=_at_least_one, help="default: 32")
+    parser.add_argument("--repeats", type=_at_least_one, help="turns of each contender; default: 3")
+    parser.add_argument("--threads", type=_at_least_one, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--min-region-area", type=int, default=0, help="clean smaller regions, in pixels")
+    parser.add_argument("--peer-batches", type=_batches, default=[64], help="of the decoder contest: 64,16,8")
+    parser.add_argument("--published-only", action="store_true", help="leave transformers out")
+    parser.add_argument("--quick", action="store_true", help="8 x 8 points, one turn, the smallest size")
+    parser.add_argument("--output", type=Path, help="also write Markdown to this file")
+    arguments = parser.parse_args()
+    arguments.contest = arguments.contest or list(CONTESTS)
+    arguments.points_per_side = arguments.points_per_side or (8 if arguments.quick else 32)
+    arguments.repeats = arguments.repeats or (1 if arguments.quick else 3)
+    arguments.sizes = arguments.sizes or _sizes(SIZES)[: 1 if arguments.quick else None]
+    return arguments
+
+
+def _sizes(text: str) -> list[Hw]:
+    sizes = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)x(\d+)", part.strip())
+        if found is None or min(int(found[1]), int(found[2])) < 16:
+            raise argparse.ArgumentTypeError(f"{part!r}: expected HEIGHTxWIDTH in pixels, at least 16 each")
+        sizes.append((int(found[1]), int(found[2])))
+    return sizes
+
+
+def _batches(text: str) -> list[int]:
+    return [_at_least_one(part) for part in text.split(",")]
 
 
 def _at_least_one(text: str) -> int:

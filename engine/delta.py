@@ -2,8 +2,12 @@
 
 Reads go from the list of live files straight to Parquet: asking Delta to filter costs seconds once there are
 thousands of partitions. Nothing here compacts or vacuums, because models name the table versions they learned from.
+
+A schema may gain columns, never lose or change them. A table made before takes a new column in with the first rows that
+have it; in rows from before it is unknown: NaN, "", 0, False or an empty list.
 """
 
+import math
 import random
 import threading
 import time
@@ -94,12 +98,16 @@ class ShardedTable:
                 latest = self._latest()
                 if latest.transaction_version(app_id) == number:
                     return False
+                stored = {field.name for field in latest.schema().fields}
+                added = [name for name in self.schema.names if name not in stored]
                 try:
                     write_deltalake(
                         latest,
-                        rows,
+                        # Delta has nothing but null for the rows from before.
+                        rows.cast(_with_nullable(rows.schema, added)),
                         mode="overwrite",
                         predicate=predicate,
+                        schema_mode="merge" if added else None,
                         writer_properties=self._writer,
                         commit_properties=properties,
                     )
@@ -129,7 +137,7 @@ class ShardedTable:
         with self._lock:
             builder = QueryBuilder().register("t", self._latest())
             found = pa.table(builder.execute(f"SELECT * FROM t WHERE {condition}").read_all())
-        return found.select(self.schema.names).cast(self.schema)
+        return _with_unknown(_columns_of(found), self.schema, rows=found.num_rows)
 
     def shards(self) -> list[str]:
         """Shards that have rows, sorted."""
@@ -175,10 +183,37 @@ def _shard_in(path: str) -> str:
 
 def _read_file(path: str, shard: str | None, schema: pa.Schema) -> pa.Table:
     stored = [name for name in schema.names if name != PARTITION]
-    table = pq.ParquetFile(path).read(columns=stored)
-    if PARTITION in schema.names:
-        table = table.append_column(PARTITION, pa.repeat(pa.scalar(shard, pa.string()), table.num_rows))
-    return table.select(schema.names).cast(schema)
+    file = pq.ParquetFile(path)
+    columns, rows = _columns_of(file.read(columns=stored)), file.metadata.num_rows
+    columns[PARTITION] = pa.repeat(pa.scalar(shard, pa.string()), rows)
+    return _with_unknown(columns, schema, rows=rows)
+
+
+def _columns_of(table: pa.Table) -> dict[str, Any]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _with_nullable(schema: pa.Schema, names: list[str]) -> pa.Schema:
+    return pa.schema([field.with_nullable(True) if field.name in names else field for field in schema])
+
+
+def _with_unknown(columns: dict[str, Any], schema: pa.Schema, *, rows: int) -> pa.Table:
+    """A table of `schema` from columns by name; what rows from before a column lack is the type's word for unknown."""
+    made = []
+    for field in schema:
+        unknown = pa.scalar(_unknown(field.type), field.type)
+        column = columns[field.name].cast(field.type) if field.name in columns else pa.repeat(unknown, rows)
+        made.append(pc.coalesce(column, unknown) if column.null_count else column)
+    return pa.table(made, schema=schema)
+
+
+def _unknown(kind: pa.DataType) -> Any:
+    """What stands for unknown in a column that is never null; see `schemas.tables`."""
+    if pa.types.is_floating(kind):
+        return math.nan
+    if pa.types.is_list(kind):
+        return []
+    return {pa.string(): "", pa.binary(): b"", pa.bool_(): False}.get(kind, 0)
 
 
 def rows_where(table: pa.Table, **values: Any) -> pa.Table:

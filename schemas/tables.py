@@ -17,6 +17,7 @@ RoundState = Literal["open", "annotated", "retrained"]
 
 BOX = pa.list_(pa.float32())
 POINTS = pa.list_(pa.struct([("x", pa.float32()), ("y", pa.float32()), ("label", pa.int8())]))
+PARENTS = pa.list_(pa.struct([("mask_id", pa.int64()), ("parent_mask_id", pa.int64())]))
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -80,6 +81,11 @@ EVENTS = _schema(
 )
 
 # One row per image that the mask generator worked on. `dropped` (masks per reason) and `seconds` (per phase) are JSON.
+# `coverage_frac` is the share of the picture in at least one of its masks. `parents` names the smallest mask that
+# contains another, where nesting was sought (`GeneratorConfig.store_nesting`) and there is one; ids are those of masks
+# as generated, which a semi_automatic round shows to people and may not keep. `difference_to_exact` says, with the
+# contract `fast` and on the first image of a worker, how its masks differ from those of `exact` (JSON of
+# `engine.masks.comparison.MaskDifference`); "" elsewhere.
 GENERATION = _schema(
     image_id=pa.int64(),
     shard=pa.string(),
@@ -90,6 +96,9 @@ GENERATION = _schema(
     masks=pa.int32(),
     dropped=pa.string(),
     seconds=pa.string(),
+    coverage_frac=pa.float32(),
+    parents=PARENTS,
+    difference_to_exact=pa.string(),
 )
 
 # One row per (stage, round); `metrics` is JSON.

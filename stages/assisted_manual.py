@@ -13,13 +13,17 @@ from schemas.tables import GROUND_TRUTH
 from stages.annotators import SimulatedAnnotator
 from stages.clicks import PromptablePredictor
 from stages.records import ShardRows, Where, add_annotations, masks_by_image
-from stages.workers import ShardWorker
+from stages.workers import Picture, ShardWorker
 
 
 class AssistedManualWorker(ShardWorker):
     """Annotates shards; the simulated annotator's clock runs on from image to image of a shard."""
 
     stage: Stage = "assisted_manual"
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return Predictor(self.sam)
 
     @cached_property
     def annotator(self) -> SimulatedAnnotator:
@@ -31,13 +35,13 @@ class AssistedManualWorker(ShardWorker):
     def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
         rows, clock_s = ShardRows(), 0.0
         targets = masks_by_image(self.store.read_shard(GROUND_TRUTH, shard))
-        for image_id, image in self.pictures(image_ids):
-            where = Where(image_id, shard, self.stage, self.round, self.record.model_before)
+        for picture in self.pictures(image_ids):
+            where = Where(picture.image_id, shard, self.stage, self.round, self.record.model_before)
             work = self.annotator.annotate(
-                LazyImage(self.predictor, image),
-                targets.get(image_id, []),
-                rng=self._rng(image_id),
-                prefilled=self.prefilled(image, where, rows),
+                LazyImage(self.predictor, picture.pixels),
+                targets.get(picture.image_id, []),
+                rng=self._rng(picture.image_id),
+                prefilled=self.prefilled(picture, where, rows),
                 clock_s=clock_s,
             )
             clock_s = work.clock_s
@@ -50,7 +54,7 @@ class AssistedManualWorker(ShardWorker):
         """Of the settings that make prefilled masks; this stage has none."""
         return ""
 
-    def prefilled(self, image: np.ndarray, where: Where, rows: ShardRows) -> Sequence[GeneratedMask]:
+    def prefilled(self, picture: Picture, where: Where, rows: ShardRows) -> Sequence[GeneratedMask]:
         """Masks that the annotator is shown ready-made; none in this stage."""
         return ()
 

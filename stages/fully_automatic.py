@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-from engine.masks.generator import MaskGenerator
 from schemas.config import Stage
 from schemas.presets import GeneratorConfig
-from stages.records import ShardRows, Where, add_generated_mask, add_generation
-from stages.workers import ShardWorker, generate_named
+from stages.generation import StageGenerator
+from stages.records import ShardRows, Where, add_generated_mask
+from stages.workers import ShardWorker
 
 
 class FullyAutomaticWorker(ShardWorker):
@@ -20,8 +20,8 @@ class FullyAutomaticWorker(ShardWorker):
         return self.config.fully_automatic.generator_config()
 
     @cached_property
-    def generator(self) -> MaskGenerator:
-        return MaskGenerator(self.predictor, self.generator_config)
+    def generator(self) -> StageGenerator:
+        return StageGenerator(self.sam, self.generator_config)
 
     def settings(self, shard: str) -> Sequence[object]:
         return (self.generator_config.config_hash(),)
@@ -29,10 +29,8 @@ class FullyAutomaticWorker(ShardWorker):
     def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
         rows = ShardRows()
         config_hash = self.generator_config.config_hash()
-        for image_id, image in self.pictures(image_ids):
-            where = Where(image_id, shard, self.stage, self.round, self.record.model_before)
-            result = generate_named(self.generator, image, image_id)
-            add_generation(rows, result, where, generator_config=config_hash)
-            for mask in result.masks:
+        for picture in self.pictures(image_ids):
+            where = Where(picture.image_id, shard, self.stage, self.round, self.record.model_before)
+            for mask in self.generator.generate(picture, where, rows).masks:
                 add_generated_mask(rows, mask, where, generator_config=config_hash)
         return rows

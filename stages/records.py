@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from engine.analysis.statistics import GENERATOR
+from engine.masks.comparison import MaskDifference
 from engine.masks.generator import GeneratedMask, GenerationResult
 from engine.rle import Rle
-from engine.rows import mask_row, row_rle
+from engine.rows import mask_id, mask_row, row_rle
 from schemas.config import Stage
 from stages.annotators import ImageWork, MadeMask
 
@@ -62,8 +63,18 @@ def add_annotations(
         )
 
 
-def add_generation(rows: ShardRows, result: GenerationResult, where: Where, *, generator_config: str) -> None:
-    """Add how the generator fared on an image: masks it made, masks it dropped for each reason."""
+def add_generation(
+    rows: ShardRows,
+    result: GenerationResult,
+    where: Where,
+    *,
+    generator_config: str,
+    difference: MaskDifference | None = None,
+) -> None:
+    """Add how the generator fared on an image: masks it made and dropped, what they cover, which lies inside which.
+
+    difference: how a sample of its masks differs from those of the contract `exact`, where that was looked at.
+    """
     rows.generation.append(
         {
             **where.columns(),
@@ -72,6 +83,9 @@ def add_generation(rows: ShardRows, result: GenerationResult, where: Where, *, g
             "masks": len(result.masks),
             "dropped": json.dumps(result.dropped, sort_keys=True),
             "seconds": json.dumps({phase: round(spent, 4) for phase, spent in result.seconds.items()}, sort_keys=True),
+            "coverage_frac": result.coverage_frac,
+            "parents": _parents(result, where),
+            "difference_to_exact": "" if difference is None else json.dumps(asdict(difference), sort_keys=True),
         }
     )
 
@@ -116,6 +130,13 @@ def _annotated_row(made: MadeMask, where: Where, annotator: str, generator_confi
         seconds=made.seconds,
         clicks=made.clicks,
     )
+
+
+def _parents(result: GenerationResult, where: Where) -> list[dict[str, int]]:
+    """Ids of the masks that have a parent, each with its parent's; masks that are equal pixel for pixel have one id."""
+    ids = [mask_id(where.image_id, where.stage, where.round, mask.rle.counts) for mask in result.masks]
+    nested = {ids[child]: ids[parent] for child, parent in enumerate(result.parents or ()) if parent is not None}
+    return [{"mask_id": child, "parent_mask_id": parent} for child, parent in nested.items()]
 
 
 def _event_id(where: Where, number: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
+from engine.analysis.generation import generation_statistics
 from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
 from engine.delta import rows_where
@@ -173,6 +174,7 @@ def _annotate(store: Store, step: Step, map_shards: MapShards, progress: Progres
     skipped = sum(outcome.skipped for outcome in outcomes)
     return (
         f"{metrics['masks']} masks on {metrics['images']} images"
+        + (f", generated at {metrics['generation']['images_per_s']:.3g} img/s" if "generation" in metrics else "")
         + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
         + (" (simulated annotator)" if step.stage in PEOPLE_STAGES else "")
     )
@@ -201,7 +203,9 @@ def _statistics(store: Store, record: Round, shards: Sequence[str]) -> dict[str,
         parts = [store.read_shard(table, shard, round=record.round) for shard in shards]
         return rows_where(pa.concat_tables(parts), stage=record.stage)
 
-    return round_statistics(read(record.stage), read("events"), images=len(record.image_ids))
+    statistics = round_statistics(read(record.stage), read("events"), images=len(record.image_ids))
+    generation = read("generation")
+    return statistics | ({"generation": generation_statistics(generation)} if len(generation) else {})
 
 
 def _no_image_to_start_with(store: Store) -> str:

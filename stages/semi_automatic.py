@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
-
-from engine.masks.generator import GeneratedMask, MaskGenerator
+from engine.masks.generator import GeneratedMask
 from schemas.config import Stage
 from schemas.presets import GeneratorConfig
 from stages.assisted_manual import AssistedManualWorker
-from stages.records import ShardRows, Where, add_generation
-from stages.workers import generate_named
+from stages.generation import StageGenerator
+from stages.records import ShardRows, Where
+from stages.workers import Picture
 
 
 class SemiAutomaticWorker(AssistedManualWorker):
@@ -23,8 +22,8 @@ class SemiAutomaticWorker(AssistedManualWorker):
         return self.config.semi_automatic.generator_config()
 
     @cached_property
-    def generator(self) -> MaskGenerator:
-        return MaskGenerator(self.predictor, self.generator_config)
+    def generator(self) -> StageGenerator:
+        return StageGenerator(self.sam, self.generator_config)
 
     @property
     def generator_config_hash(self) -> str:
@@ -34,8 +33,7 @@ class SemiAutomaticWorker(AssistedManualWorker):
         prefill = (self.generator_config_hash, self.config.semi_automatic.max_prefilled_masks)
         return (*super().settings(shard), *prefill)
 
-    def prefilled(self, image: np.ndarray, where: Where, rows: ShardRows) -> Sequence[GeneratedMask]:
-        result = generate_named(self.generator, image, where.image_id)
-        add_generation(rows, result, where, generator_config=self.generator_config_hash)
+    def prefilled(self, picture: Picture, where: Where, rows: ShardRows) -> Sequence[GeneratedMask]:
+        result = self.generator.generate(picture, where, rows)
         confident = sorted(result.masks, key=lambda mask: mask.predicted_iou, reverse=True)
         return confident[: self.config.semi_automatic.max_prefilled_masks]

@@ -1,22 +1,21 @@
 """The worker that does one shard of a round: the same in this process, in a thread of a flow or on another machine."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
-from engine.masks.generator import GenerationResult, MaskGenerator
 from engine.rows import content_key
 from engine.store import Store
-from model.predictor import Predictor
 from model.registry import load_model, model_roots
+from model.sam import Sam
 from schemas.config import EngineConfig, ModelConfig, Stage, load_config
-from schemas.errors import InputError
 from schemas.tables import Round, table_of
 from stages.progress import Progress, silent
 from stages.records import ShardRows
@@ -33,6 +32,14 @@ class ShardOutcome:
     shard: str
     images: int
     skipped: bool
+
+
+class Picture(NamedTuple):
+    """An image of the workspace. pixels: (H, W, 3) uint8 RGB. decode_s: seconds to read and decode it."""
+
+    image_id: int
+    pixels: np.ndarray
+    decode_s: float
 
 
 def serial(function: Callable[[str], Result], shards: Sequence[str]) -> list[Result]:
@@ -78,8 +85,10 @@ class ShardWorker(ABC):
         return next(record for record in self.store.rounds(self.stage) if record.round == self.round)
 
     @cached_property
-    def predictor(self) -> Predictor:
-        return load_predictor(self.workspace, self.record.model_before, self.config.model)
+    def sam(self) -> Sam:
+        """The model that the round works with. Raises InputError where it is no more."""
+        model, device = self.record.model_before, device_of(self.config.model)
+        return load_model(model, model_roots(self.workspace), device=device)[0]
 
     @cached_property
     def images_by_shard(self) -> dict[str, list[int]]:
@@ -94,10 +103,12 @@ class ShardWorker(ABC):
         self._commit(shard, self.make_rows(shard, image_ids), key)
         return ShardOutcome(shard, len(image_ids), skipped=False)
 
-    def pictures(self, image_ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Load images one by one, (H, W, 3) uint8 RGB; each counts as done when the next is asked for."""
+    def pictures(self, image_ids: Sequence[int]) -> Iterator[Picture]:
+        """Load images one by one; each counts as done when the next is asked for."""
         for image_id in image_ids:
-            yield image_id, self.store.load_image(image_id)
+            started = time.perf_counter()
+            pixels = self.store.load_image(image_id)
+            yield Picture(image_id, pixels, time.perf_counter() - started)
             self._count(1)
 
     def _count(self, images: int) -> None:
@@ -126,26 +137,12 @@ class ShardWorker(ABC):
         self.store.replace_shard(self.stage, shard, masks, round=self.round, key=key)
 
 
-def generate_named(generator: MaskGenerator, image: np.ndarray, image_id: int) -> GenerationResult:
-    """The masks of an image of the workspace; an InputError also says which image it was."""
-    try:
-        return generator.generate(image)
-    except InputError as error:
-        raise InputError(f"image {image_id}: {error}") from error
-
-
 def images_by_shard(store: Store, image_ids: Sequence[int]) -> dict[str, list[int]]:
     """Image ids grouped by shard, both in order."""
     grouped: dict[str, list[int]] = {}
     for image_id in sorted(image_ids):
         grouped.setdefault(store.shard_of(image_id), []).append(image_id)
     return dict(sorted(grouped.items()))
-
-
-def load_predictor(workspace: Path, model: str, config: ModelConfig) -> Predictor:
-    """A predictor for a model by name or id. Raises InputError where there is no such model."""
-    sam, _ = load_model(model, model_roots(workspace), device=device_of(config))
-    return Predictor(sam)
 
 
 def device_of(config: ModelConfig) -> str:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from engine.masks.comparison import MaskDifference
 from engine.store import Store
 from schemas.tables import Round
 
@@ -41,7 +42,8 @@ _TERMINAL_COLUMNS = ("stage", "images", "masks", "/image", "s/mask", "clicks", "
 class RoundReport:
     """One round; None where there is nothing to say (nobody clicks in the fully automatic stage).
 
-    kept, edited, deleted: shares of the masks that annotators were shown ready-made.
+    kept, edited, deleted: shares of the masks that annotators were shown ready-made. generation: what the mask
+    generator took and dropped (`engine.analysis.generation.GenerationSummary`).
     """
 
     stage: str
@@ -60,6 +62,7 @@ class RoundReport:
     model_before: str
     model_after: str
     simulated: bool
+    generation: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -103,6 +106,7 @@ def as_markdown(reports: Sequence[RoundReport]) -> str:
     lines = ["# Rounds", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     lines += [f"| {' | '.join(_cells(report))} |" for report in reports]
     lines += ["", MIOU_NOTE]
+    lines += _generation_lines(reports)
     if any(report.simulated for report in reports):
         lines += ["", SIMULATED_NOTE]
     return "\n".join(lines) + "\n"
@@ -180,8 +184,34 @@ def _round_report(record: Round) -> RoundReport:
         model_before=record.model_before,
         model_after=record.model_after,
         simulated="simulated" in metrics.get("annotators", ()),
+        generation=metrics.get("generation"),
         **{name: metrics.get(name) for name in same_name},
     )
+
+
+def _generation_lines(reports: Sequence[RoundReport]) -> list[str]:
+    """What the mask generator did in each round that used it, as a second table."""
+    used = [(report, report.generation) for report in reports if report.generation is not None]
+    if not used:
+        return []
+    lines = [
+        "",
+        "# Mask generation",
+        "",
+        "| Stage | Round | Images / s | Seconds | Masks dropped |",
+        f"|{' --- |' * 5}",
+    ]
+    for report, generation in used:
+        seconds = ", ".join(f"{phase.replace('_', ' ')} {spent:.1f}" for phase, spent in generation["seconds"].items())
+        reasons = generation["dropped"].items()
+        dropped = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons if count)
+        stage = report.stage.replace("_", " ")
+        lines.append(f"| {stage} | {report.round} | {generation['images_per_s']:.3g} | {seconds} | {dropped or '-'} |")
+    for report, generation in used:
+        for difference in generation.get("difference_to_exact", ()):
+            stage = f"{report.stage.replace('_', ' ')} {report.round}"
+            lines += ["", f"{stage}, `fast` beside `exact` on a sample of points: {MaskDifference(**difference)}."]
+    return lines
 
 
 def _cells(report: RoundReport) -> list[str]:

@@ -22,6 +22,7 @@ REASONS = (
     "duplicate_across_crops",
     "small_region",
     "duplicate_after_cleaning",
+    "duplicate_mask",
 )
 CROP_EDGE_PX = 20.0
 
@@ -51,6 +52,11 @@ def stability_score(mask_logits: Tensor, *, threshold: float = 0.0, offset: floa
         raise ValueError(f"offset must not be negative, found {offset}")
     intersection = (mask_logits > threshold + offset).sum(dim=(1, 2))
     union = (mask_logits > threshold - offset).sum(dim=(1, 2))
+    return stability_of_counts(intersection, union)
+
+
+def stability_of_counts(intersection: Tensor, union: Tensor) -> Tensor:
+    """The stability score (N,) float32 of masks with so many pixels, (N,) int64, at threshold + offset and - offset."""
     return torch.where(union > 0, intersection / union, 0.0)
 
 

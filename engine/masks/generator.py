@@ -1,14 +1,15 @@
 """Masks of everything in an image: prompt a grid of points, keep confident, stable, distinct masks.
 
 Given the same decoder outputs, the preset `library-default` gives the masks of
-`segment_anything.SamAutomaticMaskGenerator`: same masks, same order, same numbers. Unlike it, masks that fail on
-predicted IoU are never brought to full size, the others only a few at a time, and what passes is kept as RLE.
+`segment_anything.SamAutomaticMaskGenerator`: same masks, same order, same numbers. Unlike it, masks are measured and
+filtered at the decoder's resolution (`engine.masks.measuring`), and only what suppression leaves becomes pixels.
 
 Shapes: N prompts a batch, 3 masks each; (h, w) the decoder's resolution; (H, W) the crop in hand.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,33 +18,43 @@ import torch
 from torch import Tensor
 
 from engine import rle
-from engine.geometry import box_area, mask_boxes
+from engine.geometry import box_area
 from engine.masks import filters
 from engine.masks.candidates import Candidates
 from engine.masks.cleaning import clean_candidates
 from engine.masks.crops import Crop, make_crops
 from engine.masks.grid import layer_grids, points_in_crop
+from engine.masks.measuring import cut_windows, measure
+from engine.masks.memory import crops_per_batch, limits
+from engine.masks.nesting import parents
 from engine.masks.nms import box_nms
+from engine.masks.overlaps import coverage_frac, mask_nms
+from engine.masks.pending import MASK_THRESHOLD, Pending
 from engine.masks.tally import Tally
-from model.predictor import LowRes, check_image
+from model.predictor import PromptedMasks, check_image
+from model.upscaling import Upscaling
 from schemas.errors import InputError
 from schemas.presets import GeneratorConfig
 
-MASK_THRESHOLD = 0.0
-# Full-size logits in hand at a time, in pixels: 64 MiB of float32. Each mask also passes through the model's padded
-# input size, so it counts as at least one megapixel.
-CHUNK_PIXELS = 2**24
-_MEGAPIXEL = 2**20
+Image = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
 
 
 class MaskPredictor(Protocol):
     """What the generator needs of `model.predictor.Predictor`."""
 
-    def set_image(self, image: npt.NDArray[np.uint8]) -> None: ...
+    def encode_images(self, images: Sequence[Image], /) -> list[Any]:
+        """Several pictures through the encoder together; `set_embedding` takes what comes back."""
+        ...
 
-    def predict_low_res(self, points: Any, labels: Any) -> LowRes: ...
+    def set_embedding(self, encoded: Any, /) -> None: ...
 
-    def upscale(self, logits: Tensor) -> Tensor: ...
+    def prompt(self, points: Tensor, labels: Tensor, /) -> PromptedMasks:
+        """points: (N, 1, 2); labels: (N, 1). Three masks a prompt."""
+        ...
+
+    @property
+    def upscaling(self) -> Upscaling: ...
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,40 @@ class GeneratedMask:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """masks: what was found. dropped: masks for each reason of `filters.REASONS`. seconds: of each phase."""
+    """What was found on an image.
+
+    dropped: masks for each reason of `filters.REASONS`. seconds: of each phase of `tally.PHASES`.
+    coverage_frac: share of the image in at least one mask. parents: for each mask the index of the smallest mask that
+    contains it, None where none does (`nesting.parents`); None as a whole unless `store_nesting` is set.
+    """
 
     masks: list[GeneratedMask]
     dropped: dict[str, int]
     seconds: dict[str, float]
+    coverage_frac: float
+    parents: list[int | None] | None
+
+
+@dataclass
+class _Job:
+    """An image on its way: its crops, and the masks that are left of each crop that is done."""
+
+    image: Image
+    crops: list[Crop]
+    total_points: int
+    progress: Progress | None
+    tally: Tally = field(default_factory=Tally)
+    parts: list[Candidates[rle.Rle]] = field(default_factory=list)
+    done_points: int = 0
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+    def advance(self, points: int) -> None:
+        self.done_points += points
+        if self.progress is not None:
+            self.progress(self.done_points, self.total_points)
 
 
 class MaskGenerator:
@@ -83,140 +123,161 @@ class MaskGenerator:
         self.config = config
         self._grids = layer_grids(config)
 
-    @torch.no_grad()
-    def generate(
-        self, image: npt.NDArray[np.uint8], *, progress: Callable[[int, int], None] | None = None
-    ) -> GenerationResult:
+    def generate(self, image: Image, *, progress: Progress | None = None) -> GenerationResult:
         """Masks of an image, (H, W, 3) uint8 RGB.
 
         progress: called after each batch with the points prompted so far and their total.
-        Raises InputError if the image is empty, of another shape or type, or too small for the crop layers, and if the
-        model gives numbers that are not finite.
+        Raises InputError if the image is empty, of another shape or type, or too small for the crop layers, if the
+        model gives numbers that are not finite, and if not even one prompt fits into `max_memory_mb`.
         """
-        check_image(image)
-        config, tally = self.config, Tally()
-        image_hw = (image.shape[0], image.shape[1])
-        crops = make_crops(image_hw, n_layers=config.crop_n_layers, overlap_ratio=config.crop_overlap_ratio)
-        total = sum(len(self._grids[crop.layer]) for crop in crops)
-        parts, done = [], 0
-        for crop in crops:
-            batches = []
-            for points, batch in self._prompt_crop(image, crop, tally):
-                batches.append(batch)
-                done += points
-                if progress is not None:
-                    progress(done, total)
-            parts.append(self._distinct_in_crop(Candidates.concatenate(batches), tally))
-        found = Candidates.concatenate(parts)
-        if len(crops) > 1:
-            found = self._distinct_across_crops(found, tally)
-        if config.min_mask_region_area > 0:
-            found = clean_candidates(found, config, tally)
-        return GenerationResult(_finish(found), tally.dropped, tally.seconds)
+        return next(self._generate([image], progress))
 
-    def _prompt_crop(self, image: npt.NDArray[np.uint8], crop: Crop, tally: Tally) -> Iterator[tuple[int, Candidates]]:
-        """Prompt one crop, batch by batch: how many points, and the masks of them that pass the filters."""
-        image_hw = (image.shape[0], image.shape[1])
-        with tally.timed("encode"):
-            self.predictor.set_image(np.ascontiguousarray(image[crop.y0 : crop.y1, crop.x0 : crop.x1]))
-        points = torch.as_tensor(points_in_crop(self._grids[crop.layer], crop))
-        for batch in points.split(self.config.points_per_batch):
-            with tally.timed("decode"):
-                low_res = self.predictor.predict_low_res(batch[:, None, :], torch.ones((len(batch), 1)))
-            yield len(batch), self._filter_batch(low_res, batch, crop, image_hw=image_hw, tally=tally)
+    def generate_many(self, images: Iterable[Image]) -> Iterator[GenerationResult]:
+        """The same for many images, one after the other; crops of neighbours go through the encoder together.
+
+        Images are taken as they are needed. Raises InputError as `generate` does, for the first image it is true of.
+        """
+        return self._generate(images, None)
+
+    def _generate(self, images: Iterable[Image], progress: Progress | None) -> Iterator[GenerationResult]:
+        jobs = (self._job(image, progress) for image in images)
+        views = ((job, crop) for job in jobs for crop in job.crops)
+        while group := list(islice(views, self._crops_per_batch())):
+            for (job, crop), encoded in zip(group, self._encode(group), strict=True):
+                job.parts.append(self._masks_of_crop(encoded, job, crop))
+                if len(job.parts) == len(job.crops):
+                    yield self._finish(job)
+
+    def _job(self, image: Image, progress: Progress | None) -> _Job:
+        check_image(image)
+        config, image_hw = self.config, (image.shape[0], image.shape[1])
+        crops = make_crops(image_hw, n_layers=config.crop_n_layers, overlap_ratio=config.crop_overlap_ratio)
+        return _Job(image, crops, sum(len(self._grids[crop.layer]) for crop in crops), progress)
+
+    def _crops_per_batch(self) -> int:
+        device = getattr(getattr(self.predictor, "sam", None), "device", torch.device("cpu"))
+        return crops_per_batch(self.config, on_cpu=torch.device(device).type == "cpu")
+
+    @torch.no_grad()
+    def _encode(self, group: list[tuple[_Job, Crop]]) -> list[Any]:
+        """Time is shared among the images of the group, crop by crop."""
+        pixels = [np.ascontiguousarray(job.image[crop.y0 : crop.y1, crop.x0 : crop.x1]) for job, crop in group]
+        clock = Tally()
+        with clock.timed("encode"):
+            encoded = self.predictor.encode_images(pixels)
+        for job, _ in group:
+            job.tally.seconds["encode"] += clock.seconds["encode"] / len(group)
+        return encoded
+
+    @torch.no_grad()
+    def _masks_of_crop(self, encoded: Any, job: _Job, crop: Crop) -> Candidates[rle.Rle]:
+        """Prompt one crop batch by batch, and keep the distinct masks that pass the filters."""
+        self.predictor.set_embedding(encoded)
+        upscaling = self.predictor.upscaling
+        limit = limits(self.config, upscaling)
+        pending = Pending(crop, upscaling, image_hw=job.hw, budget_bytes=limit.window_bytes)
+        batches = []
+        for points in torch.as_tensor(points_in_crop(self._grids[crop.layer], crop)).split(limit.prompts):
+            with job.tally.timed("prompt_decode"):
+                prompted = self.predictor.prompt(points[:, None, :], torch.ones((len(points), 1)))
+            batches.append(self._filter_batch(prompted, points, crop, job, pending))
+            job.advance(len(points))
+        found = self._distinct_in_crop(Candidates.concatenate(batches), job.tally)
+        with job.tally.timed("rle"):
+            encoded_masks = found.with_masks([pending.encoded(place) for place in found.masks])
+        if self.config.min_mask_region_area > 0 and self.config.clean_before_crop_nms:
+            return clean_candidates(encoded_masks, self.config, job.tally)
+        return encoded_masks
 
     def _filter_batch(
-        self, low_res: LowRes, points: Tensor, crop: Crop, *, image_hw: tuple[int, int], tally: Tally
-    ) -> Candidates:
-        """The masks of N prompts that pass, at full size for a moment and as RLE from then on."""
-        with tally.timed("filter"):
-            predicted_iou, logits = low_res.predicted_iou.flatten(0, 1), low_res.logits.flatten(0, 1)
-            _check_finite(predicted_iou, "predicted IoUs")
-            confident = tally.kept(filters.by_predicted_iou(predicted_iou, threshold=self.config.pred_iou_thresh))
-            _check_finite(logits[confident], "mask logits")
-        points = points.repeat_interleave(low_res.logits.shape[1], dim=0)
-        chunk = max(1, CHUNK_PIXELS // max(crop.width * crop.height, _MEGAPIXEL))
-        parts = []
-        for index in confident.split(chunk) if len(confident) else ():
-            with tally.timed("filter"):
-                stable, score, masks, boxes = self._filter_masks(logits[index], crop, image_hw=image_hw, tally=tally)
-                rows = index[stable].cpu()
-            with tally.timed("rle"):
-                rles = _encode(masks, boxes, crop, image_hw=image_hw)
-            offset = torch.tensor([crop.x0, crop.y0])
-            parts.append(
-                Candidates(
-                    rles,
-                    boxes.cpu() + offset.repeat(2),
-                    predicted_iou[index[stable]].float().cpu(),
-                    score.cpu(),
-                    points[rows] + offset,
-                    torch.tensor(crop.box_xyxy).expand(len(rles), 4),
+        self, prompted: PromptedMasks, points: Tensor, crop: Crop, job: _Job, pending: Pending
+    ) -> Candidates[int]:
+        """The masks of N prompts (N, 2) that pass; their masks are places in `pending`."""
+        with job.tally.timed("filter"):
+            predicted_iou = prompted.predicted_iou.flatten(0, 1)
+            if not torch.isfinite(predicted_iou).all():
+                raise InputError(
+                    "the model gave predicted IoUs that are not finite; its weights are broken, or too large for its "
+                    "type"
                 )
-            )
-        return Candidates.concatenate(parts)
+            confident = job.tally.kept(filters.by_predicted_iou(predicted_iou, threshold=self.config.pred_iou_thresh))
+        if len(confident) == 0:
+            return Candidates.empty()
+        with job.tally.timed("prompt_decode"):
+            logits = prompted.logits(confident)
+        with job.tally.timed("filter"):
+            rows, score, boxes = self._filter_masks(logits, crop, job)
+            windows = cut_windows(logits, rows, boxes, self.predictor.upscaling)
+        with job.tally.timed("rle"):
+            places = pending.add(windows)
+        index, offset = confident.cpu()[rows], torch.tensor([crop.x0, crop.y0])
+        return Candidates(
+            places,
+            boxes + offset.repeat(2),
+            predicted_iou.float().cpu()[index],
+            score,
+            points[index // prompted.predicted_iou.shape[1]] + offset,
+            torch.tensor(crop.box_xyxy).expand(len(places), 4),
+        )
 
-    def _filter_masks(
-        self, logits: Tensor, crop: Crop, *, image_hw: tuple[int, int], tally: Tally
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Bring logits (n, h, w) to full size and filter them.
+    def _filter_masks(self, logits: Tensor, crop: Crop, job: _Job) -> tuple[Tensor, Tensor, Tensor]:
+        """Measure logits (n, h, w) and filter them.
 
-        Returns, for the m that stay: their index (m,), stability (m,), masks (m, H, W) bool, inclusive boxes (m, 4) in
-        pixels of the crop.
+        Returns, for the m that stay: their index (m,), stability (m,), inclusive boxes (m, 4) in pixels of the crop.
         """
-        config = self.config
-        full = self.predictor.upscale(logits[None])[0]
-        score = filters.stability_score(full, threshold=MASK_THRESHOLD, offset=config.stability_score_offset)
-        rows = tally.kept(filters.by_stability(score, threshold=config.stability_score_thresh))
-        masks = full[rows] > MASK_THRESHOLD
-        area = masks.sum(dim=(1, 2))
-        index = tally.kept(filters.by_emptiness(area))
-        rows, masks, area = rows[index], masks[index], area[index]
-        image_area = image_hw[0] * image_hw[1]
+        config, kept = self.config, job.tally.kept
+        offset = config.stability_score_offset
+        measures = measure(logits.float(), self.predictor.upscaling, threshold=MASK_THRESHOLD, offset=offset)
+        score = filters.stability_of_counts(measures.intersection, measures.union)
+        rows = kept(filters.by_stability(score, threshold=config.stability_score_thresh))
+        rows = rows[kept(filters.by_emptiness(measures.area[rows]))]
+        area, image_area = measures.area[rows], job.hw[0] * job.hw[1]
         max_area_frac = config.max_mask_area_frac
-        index = tally.kept(filters.by_area_frac(area, image_area=image_area, max_area_frac=max_area_frac))
-        rows, masks = rows[index], masks[index]
-        boxes = mask_boxes(masks)
-        offset = torch.tensor([crop.x0, crop.y0] * 2, device=boxes.device)
-        index = tally.kept(filters.by_crop_edge(boxes + offset, crop, image_hw=image_hw))
-        return rows[index], score[rows[index]], masks[index], boxes[index]
+        rows = rows[kept(filters.by_area_frac(area, image_area=image_area, max_area_frac=max_area_frac))]
+        boxes = measures.boxes[rows] + torch.tensor([crop.x0, crop.y0] * 2)
+        rows = rows[kept(filters.by_crop_edge(boxes, crop, image_hw=job.hw))]
+        return rows, score[rows], measures.boxes[rows]
 
-    def _distinct_in_crop(self, found: Candidates, tally: Tally) -> Candidates:
+    def _distinct_in_crop(self, found: Candidates[int], tally: Tally) -> Candidates[int]:
         with tally.timed("nms"):
             keep = box_nms(found.boxes, found.predicted_iou, iou_threshold=self.config.box_nms_thresh)
             tally.dropped["duplicate_within_crop"] += len(found) - len(keep)
             return found.select(keep)
 
-    def _distinct_across_crops(self, found: Candidates, tally: Tally) -> Candidates:
+    def _finish(self, job: _Job) -> GenerationResult:
+        found: Candidates[rle.Rle] = Candidates.concatenate(job.parts)
+        if len(job.crops) > 1:
+            found = self._distinct_across_crops(found, job.tally)
+        if self.config.min_mask_region_area > 0 and not self.config.clean_before_crop_nms:
+            found = clean_candidates(found, self.config, job.tally)
+        if self.config.mask_nms_thresh < 1:
+            found = self._distinct_by_mask(found, job.tally)
+        with job.tally.timed("rle"):
+            covered = coverage_frac(found.masks)
+            nested = parents(found.masks, found.boxes) if self.config.store_nesting else None
+        return GenerationResult(_as_generated(found), job.tally.dropped, job.tally.seconds, covered, nested)
+
+    def _distinct_across_crops(self, found: Candidates[rle.Rle], tally: Tally) -> Candidates[rle.Rle]:
         """Of masks that overlap keep those of the smallest crop: they were seen most zoomed in."""
         with tally.timed("nms"):
             keep = box_nms(found.boxes, 1 / box_area(found.crop_boxes), iou_threshold=self.config.crop_nms_thresh)
             tally.dropped["duplicate_across_crops"] += len(found) - len(keep)
             return found.select(keep)
 
-
-def _encode(masks: Tensor, boxes: Tensor, crop: Crop, *, image_hw: tuple[int, int]) -> list[rle.Rle]:
-    """RLEs, in the frame of the image, of masks (m, H, W) of a crop; only what lies inside their boxes is read."""
-    height, width = image_hw
-    rles = []
-    for mask, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True):
-        inside = mask[y0 : y1 + 1, x0 : x1 + 1].cpu().numpy()
-        rles.append(rle.encode_at(inside, x0=crop.x0 + x0, y0=crop.y0 + y0, height=height, width=width))
-    return rles
+    def _distinct_by_mask(self, found: Candidates[rle.Rle], tally: Tally) -> Candidates[rle.Rle]:
+        """Of masks that overlap keep the first: they lie best first, and so they stay."""
+        with tally.timed("nms"):
+            same = torch.zeros(len(found))
+            keep = mask_nms(found.masks, found.boxes, same, iou_threshold=self.config.mask_nms_thresh)
+            tally.dropped["duplicate_mask"] += len(found) - len(keep)
+            return found.select(keep)
 
 
-def _check_finite(numbers: Tensor, what: str) -> None:
-    if not torch.isfinite(numbers).all():
-        raise InputError(
-            f"the model gave {what} that are not finite; its weights are broken, or too large for its type"
-        )
-
-
-def _finish(found: Candidates) -> list[GeneratedMask]:
+def _as_generated(found: Candidates[rle.Rle]) -> list[GeneratedMask]:
     return [
         GeneratedMask(one, tuple(box), rle.area(one), iou, stability, tuple(crop_box), tuple(point))
         for one, box, iou, stability, crop_box, point in zip(
-            found.rles,
+            found.masks,
             found.boxes.tolist(),
             found.predicted_iou.tolist(),
             found.stability_score.tolist(),

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from engine.masks.filters import REASONS, Verdict
 
-PHASES = ("encode", "decode", "filter", "nms", "rle")
+# Whoever reads the file fills in `decode_image`; it is 0 where the picture was given.
+PHASES = ("decode_image", "encode", "prompt_decode", "filter", "nms", "rle")
 
 
 class Tally:

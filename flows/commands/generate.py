@@ -1,5 +1,8 @@
 """`sam-engine generate`: masks of everything in pictures, without a workspace."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +13,9 @@ from flows.rejects import check_something_was_good, report_rejected
 from flows.settings import parse_settings, setting_error
 
 if TYPE_CHECKING:
+    from engine.masks.comparison import MaskDifference
     from engine.masks.generator import MaskGenerator
+    from model.predictor import Predictor
     from model.sam import Sam
     from schemas.presets import GeneratorConfig
     from stages.progress import Progress
@@ -30,6 +35,12 @@ def generate(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the preset; may be repeated.")
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Half precision where that pays; says on a sample how masks then differ.")
+    ] = False,
+    max_memory_mb: Annotated[
+        int | None, typer.Option(help="Working memory in MiB, beside model, picture and result (default: no limit).")
+    ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture with the masks drawn in.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonFlag = False,
@@ -38,27 +49,48 @@ def generate(
 
     Pictures that cannot be read are named, and the others are done.
     """
+    from engine.analysis.generation import summarise
     from engine.masks.generator import MaskGenerator
     from engine.sources import gather
     from model.predictor import Predictor
 
     sam, model_name = _load(model, weights, device)
-    config = _config(preset or _default_preset(sam), settings or [])
+    options: dict[str, Any] = {"contract": "fast"} if fast else {}
+    options |= {} if max_memory_mb is None else {"max_memory_mb": max_memory_mb}
+    config = _config(preset or _default_preset(sam), settings or [], options)
     gathered = gather(images)
     rejected = [problem._asdict() for problem in gathered.problems]
-    generator = MaskGenerator(Predictor(sam), config)
+    predictor = Predictor(sam, contract=config.contract)
+    generator = MaskGenerator(predictor, config)
     files = _output_files([candidate.path for candidate in gathered.candidates], output)
     with progress_bars() as progress:
         written = _generate_all(generator, files, overlay, rejected, progress)
     report_rejected(rejected, listed_in="the same command with --json")
-    masks = sum(record["masks"] for record in written)
-    text = f"{masks} masks on {len(written)} pictures, with {model_name}: {output}"
-    emit(
-        {"model": model_name, "settings": config.model_dump(), "pictures": written, "rejected": rejected},
-        as_json=as_json,
-        text=text + (f", {len(rejected)} rejected" if rejected else ""),
-    )
+    summary = summarise((record["masks"], record["seconds"], record["dropped"]) for record in written)
+    difference = _difference(predictor, config, [Path(record["image"]) for record in written])
+    text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
+    text += f", {len(rejected)} rejected" if rejected else ""
+    text += f"\n{summary}" if written else ""
+    text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
+    result: dict[str, Any] = {
+        "model": model_name,
+        "settings": config.model_dump(),
+        "pictures": written,
+        "rejected": rejected,
+    }
+    result |= {"summary": summary.to_dict(), "difference_to_exact": difference and asdict(difference)}
+    emit(result, as_json=as_json, text=text)
     check_something_was_good(len(written), rejected)
+
+
+def _difference(predictor: "Predictor", config: "GeneratorConfig", pictures: Sequence[Path]) -> "MaskDifference | None":
+    """How the masks of `fast` differ on the first picture; None for `exact`, or without a picture."""
+    from engine.images import decode_image
+    from engine.masks.comparison import difference_to_exact
+
+    if config.contract == "exact" or not pictures:
+        return None
+    return difference_to_exact(predictor, config, decode_image(pictures[0]))
 
 
 def _default_preset(sam: "Sam") -> str:
@@ -68,11 +100,11 @@ def _default_preset(sam: "Sam") -> str:
     return "nano" if isinstance(sam.config.encoder, EfficientNetConfig) else "library-default"
 
 
-def _config(preset: str, settings: list[str]) -> "GeneratorConfig":
+def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "GeneratorConfig":
     from schemas.presets import GeneratorConfig, generator_preset
 
     try:
-        return generator_preset(preset, **parse_settings(settings))
+        return generator_preset(preset, **(parse_settings(settings) | options))
     except ValueError as error:
         raise setting_error(error, GeneratorConfig) from error
 
@@ -133,13 +165,23 @@ def _generate_one(generator: "MaskGenerator", picture: Path, target: Path, overl
     from engine.masks.records import sa1b_record
 
     data = read_bytes(picture)
+    started = time.perf_counter()
     image = decode_image(data, name=str(picture))
+    decoded_s = time.perf_counter() - started
     result = generator.generate(image)
     height, width = image.shape[:2]
-    record = sa1b_record(result.masks, image_id=content_id(data), file_name=picture.name, height=height, width=width)
+    record = sa1b_record(
+        result.masks,
+        image_id=content_id(data),
+        file_name=picture.name,
+        height=height,
+        width=width,
+        parents=result.parents,
+    )
     write_atomic(target, record.to_json())
-    outcome: dict[str, Any] = {"image": picture, "json": target}
-    outcome |= {"masks": len(record.annotations), "dropped": result.dropped}
+    seconds = {phase: round(spent, 4) for phase, spent in (result.seconds | {"decode_image": decoded_s}).items()}
+    outcome: dict[str, Any] = {"image": picture, "json": target, "masks": len(record.annotations)}
+    outcome |= {"coverage_frac": round(result.coverage_frac, 4), "dropped": result.dropped, "seconds": seconds}
     if overlay:
         drawn = outcome["overlay"] = target.with_name(f"{target.stem}_masks.png")
         save_png(draw_masks(image, [mask.rle for mask in result.masks]), drawn)

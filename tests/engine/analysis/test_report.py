@@ -1,10 +1,12 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from engine.analysis.report import SIMULATED_NOTE, as_markdown, as_table, draw_curves, round_reports, write_report
+from engine.masks.comparison import MaskDifference
 from engine.store import Store
 from schemas.tables import Round
 
@@ -94,3 +96,17 @@ def test_the_files_are_replaced_whole(store: Store) -> None:
 
 def test_a_workspace_without_rounds_has_an_empty_report(tmp_path: Path) -> None:
     assert write_report(Store.create(tmp_path / "empty")).curves.is_file()
+
+
+def test_what_the_generator_took_and_dropped_is_a_table_of_its_own(store: Store) -> None:
+    assert "Mask generation" not in as_markdown(round_reports(store))
+    generation = {
+        "images_per_s": 0.4567,
+        "seconds": {"encode": 1.26, "nms": 0.5},
+        "dropped": {"empty": 0, "stability": 7},
+        "difference_to_exact": [vars(MaskDifference(3, 2, 1, 0, 0.99, 0.97))],
+    }
+    store.put_round(replace(SECOND, metrics=SECOND.metrics | {"generation": generation}))
+    markdown = as_markdown(round_reports(store))
+    assert "| semi automatic | 1 | 0.457 | encode 1.3, nms 0.5 | stability 7 |" in markdown.splitlines()
+    assert "3 masks matched (2 identical, mean IoU 0.9900, least 0.9700), 1 lost, 0 extra." in markdown

@@ -31,6 +31,7 @@ PHOTOGRAPHS = {
     "odd": lambda: skimage.data.rocket()[:423, 7:],  # 423 x 633
     "grey": lambda: np.repeat(skimage.data.camera()[11:, :333, None], 3, axis=2),  # 501 x 333
     "large": lambda: skimage.data.retina()[61:1350, 250:1121],  # 1289 x 871, larger than the model's input
+    "thumbnail": lambda: skimage.data.coffee()[::8, ::10],  # 50 x 60: torch interpolates so small a picture another way
     "larger": lambda: skimage.data.retina()[:1300],  # 1300 x 1411
 }
 
@@ -75,7 +76,7 @@ def assert_same_masks(image: Image, **settings: Any) -> dict[int, GenerationResu
 
 
 @pytest.mark.parametrize("layers", [0, 1])
-@pytest.mark.parametrize("name", ["small", "square", "portrait", "odd", "grey", "large"])
+@pytest.mark.parametrize("name", ["small", "square", "portrait", "odd", "grey", "large", "thumbnail"])
 def test_same_masks_as_the_published_generator(name: str, layers: int) -> None:
     points_per_side = {("large", 0): 4, ("large", 1): 2}.get((name, layers), 3 if layers else 5)
     results = assert_same_masks(photograph(name), crop_n_layers=layers, points_per_side=points_per_side)

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from engine import rle
-from engine.masks import generator as generator_module
+from engine.masks import memory
 from engine.masks.filters import REASONS
 from engine.masks.generator import GenerationResult, MaskGenerator
-from model.predictor import LowRes, Predictor
+from model.predictor import DecodedMasks, Predictor
+from model.upscaling import Upscaling
 from schemas.errors import InputError
 from schemas.presets import GeneratorConfig, generator_preset, paper_sa1b
-from tests.peers.decoder_outputs import StandInSam
+from tests.peers.decoder_outputs import RegionMaps, StandInSam
 
 Image = npt.NDArray[np.uint8]
 Answer = tuple[npt.NDArray[np.bool_], float]  # a mask of the image, and its predicted IoU
@@ -36,14 +37,23 @@ class Scripted:
         self.image_hw = image.shape[:2]
         self.script = script
         self.prompts: list[tuple[float, float]] = []
-        self.upscaled: list[int] = []
+        self.encoded: list[int] = []  # crops that came together
+        self.asked: list[int] = []  # masks whose logits were asked for
         self.gain = 1.0
 
-    def set_image(self, image: Image) -> None:
-        self.hw = image.shape[:2]
-        self.x0, self.y0 = int(image[0, 0, 0]), int(image[0, 0, 1])
+    def encode_images(self, images: Sequence[Image]) -> list[Image]:
+        self.encoded.append(len(images))
+        return list(images)
 
-    def predict_low_res(self, points: Tensor, labels: Tensor) -> LowRes:
+    def set_embedding(self, encoded: Image) -> None:
+        self.hw = encoded.shape[:2]
+        self.x0, self.y0 = int(encoded[0, 0, 0]), int(encoded[0, 0, 1])
+
+    @property
+    def upscaling(self) -> Upscaling:
+        return Upscaling(self.hw, self.hw, self.hw)
+
+    def prompt(self, points: Tensor, labels: Tensor) -> "CountedMasks":
         assert points.shape == (len(labels), 1, 2)
         logits, ious = [], []
         for x, y in (points[:, 0] + torch.tensor([self.x0, self.y0])).tolist():
@@ -52,11 +62,31 @@ class Scripted:
             window = np.s_[self.y0 : self.y0 + self.hw[0], self.x0 : self.x0 + self.hw[1]]
             logits.append(np.stack([np.where(mask[window], STEEP, -STEEP) for mask, _ in answers]))
             ious.append([iou for _, iou in answers])
-        return LowRes(torch.tensor(np.stack(logits), dtype=torch.float32) * self.gain, torch.tensor(ious))
+        all_logits = torch.tensor(np.stack(logits), dtype=torch.float32) * self.gain
+        return CountedMasks(torch.tensor(ious), all_logits, self.asked)
 
-    def upscale(self, logits: Tensor) -> Tensor:
-        self.upscaled.append(logits.shape[0] * logits.shape[1])
-        return logits
+
+class CountedMasks(DecodedMasks):
+    def __init__(self, predicted_iou: Tensor, all_logits: Tensor, asked: list[int]) -> None:
+        super().__init__(predicted_iou, all_logits)
+        self.__dict__["asked"] = asked
+
+    def logits(self, index: Tensor, /) -> Tensor:
+        self.__dict__["asked"].append(len(index))
+        return super().logits(index)
+
+
+class BatchedMaps(list[RegionMaps]):
+    def split(self) -> "BatchedMaps":
+        return self
+
+
+class BatchedStandIn(StandInSam):
+    """The stand-in for several pictures at once."""
+
+    def encode(self, pixels: Tensor, /) -> Any:
+        maps = [super(BatchedStandIn, self).encode(one[None]) for one in pixels]
+        return maps[0] if len(maps) == 1 else BatchedMaps(maps)
 
 
 def box_mask(hw: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.bool_]:
@@ -86,8 +116,9 @@ def test_every_mask_is_kept_or_dropped_for_one_reason(astronaut: GenerationResul
     assert list(astronaut.dropped) == list(REASONS)
     assert len(astronaut.masks) + sum(astronaut.dropped.values()) == prompted
     assert len(astronaut.masks) > 5
-    assert list(astronaut.seconds) == ["encode", "decode", "filter", "nms", "rle"]
-    assert all(seconds > 0 for seconds in astronaut.seconds.values())
+    assert list(astronaut.seconds) == ["decode_image", "encode", "prompt_decode", "filter", "nms", "rle"]
+    assert astronaut.seconds["decode_image"] == 0
+    assert all(seconds > 0 for phase, seconds in astronaut.seconds.items() if phase != "decode_image")
 
 
 def test_what_a_mask_says_of_itself_agrees_with_its_pixels(astronaut: GenerationResult) -> None:
@@ -229,22 +260,93 @@ def test_no_confident_mask_is_an_empty_result() -> None:
     assert result.dropped["predicted_iou"] == 3 * 5
 
 
-def test_batches_and_chunks_do_not_change_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_do_not_change_masks() -> None:
     image = skimage.data.chelsea()
     expected = real(image, points_per_side=4).masks
     assert len(expected) > 3
     assert real(image, points_per_side=4, points_per_batch=3).masks == expected
-    monkeypatch.setattr(generator_module, "CHUNK_PIXELS", 1)
-    assert real(image, points_per_side=4).masks == expected
 
 
-def test_only_confident_masks_come_to_full_size_and_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator_module, "CHUNK_PIXELS", 2 * 2**20)
+def test_masks_that_are_spilled_early_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = skimage.data.chelsea()
+    settings = {"points_per_side": 4, "box_nms_thresh": 0.8}
+    expected = real(image, **settings).masks
+    assert len(expected) > 3
+    for budget in (1, 60_000):
+        monkeypatch.setattr(memory, "WINDOW_MIB", budget / 2**20)
+        assert real(image, **settings).masks == expected
+
+
+def test_logits_are_asked_for_confident_masks_only() -> None:
     image = coordinates(30, 30)
     things = [box_mask((30, 30), 0, 0, 9, 9), box_mask((30, 30), 20, 20, 29, 29)]
     predictor = Scripted(image, lambda x, y, whole: [(things[0], 0.9), (things[1], 0.95), (things[1], 0.3)])
-    MaskGenerator(predictor, GeneratorConfig(points_per_side=3, points_per_batch=9)).generate(image)
-    assert predictor.upscaled == [2] * 9
+    MaskGenerator(predictor, GeneratorConfig(points_per_side=3, points_per_batch=6)).generate(image)
+    assert predictor.asked == [12, 6]
+
+
+def test_no_logits_are_asked_for_where_no_mask_is_confident() -> None:
+    thing = box_mask((9, 9), 1, 1, 5, 5)
+    predictor = Scripted(coordinates(9, 9), lambda x, y, whole: [(thing, 0.5)] * 3)
+    MaskGenerator(predictor, GeneratorConfig(points_per_side=2)).generate(coordinates(9, 9))
+    assert predictor.asked == []
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_many_images_give_what_each_gives_alone(together: int) -> None:
+    images = [skimage.data.chelsea()[:200, :240], skimage.data.astronaut()[:300, :200], skimage.data.coffee()[:90]]
+    settings = {"points_per_side": 2, "crop_n_layers": 1, "min_mask_region_area": 100}
+    expected = [real(image, **settings) for image in images]
+    generator = MaskGenerator(
+        Predictor(BatchedStandIn()), generator_preset("library-default", crops_per_batch=together, **settings)
+    )
+    found = list(generator.generate_many(iter(images)))
+    assert [one.masks for one in found] == [one.masks for one in expected]
+    assert [one.dropped for one in found] == [one.dropped for one in expected]
+    assert sum(len(one.masks) for one in found) > 10
+
+
+def test_crops_are_encoded_together_across_images() -> None:
+    image = coordinates(40, 40)
+    predictor = Scripted(image, lambda x, y, whole: [(np.zeros((40, 40), dtype=bool), 0.0)] * 3)
+    config = GeneratorConfig(points_per_side=2, crop_n_layers=1, crops_per_batch=4)
+    assert len(list(MaskGenerator(predictor, config).generate_many([image, image, image]))) == 3
+    assert predictor.encoded == [4, 4, 4, 3]
+
+
+def test_images_are_taken_as_they_are_needed() -> None:
+    taken = []
+
+    def images() -> Iterator[Image]:
+        for number in range(3):
+            taken.append(number)
+            yield coordinates(20, 20)
+
+    predictor = Scripted(coordinates(20, 20), lambda x, y, whole: [(np.zeros((20, 20), dtype=bool), 0.0)] * 3)
+    results = MaskGenerator(predictor, GeneratorConfig(points_per_side=1)).generate_many(images())
+    next(results)
+    assert taken == [0]
+    assert len(list(results)) == 2
+    assert list(MaskGenerator(predictor, GeneratorConfig()).generate_many([])) == []
+
+
+def test_a_limit_on_memory_changes_batches_and_no_masks() -> None:
+    image = skimage.data.chelsea()[:200, :240]
+    settings = {"points_per_side": 4, "box_nms_thresh": 0.8}
+    expected = real(image, **settings).masks
+    assert len(expected) > 3
+    assert real(image, max_memory_mb=64, **settings).masks == expected
+    calls: list[tuple[int, int]] = []
+    config = generator_preset("library-default", max_memory_mb=64, points_per_side=3)
+    generator = MaskGenerator(Predictor(StandInSam()), config)
+    generator.generate(image, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(4, 9), (8, 9), (9, 9)]  # three quarters of 64 MiB, 12 MiB a prompt
+
+
+def test_a_limit_too_small_for_one_prompt_is_an_error() -> None:
+    config = GeneratorConfig(max_memory_mb=64)
+    with pytest.raises(InputError, match=r"max_memory_mb is 64, and a single prompt of .* 4096x4096 px needs 257"):
+        memory.limits(config, Upscaling((4096, 4096), (4096, 4096), (10, 10)))
 
 
 def test_progress_counts_points() -> None:
@@ -292,3 +394,69 @@ def test_a_broken_model_is_an_error_and_no_empty_result(where: str, value: float
     predictor.gain = value if where == "mask logits" else 1.0
     with pytest.raises(InputError, match=f"{where} that are not finite"):
         MaskGenerator(predictor, paper_sa1b().model_copy(update={"crop_n_layers": 0})).generate(image)
+
+
+def test_mask_nms_drops_near_duplicates_that_box_nms_does_not_see() -> None:
+    """An island far away makes the boxes differ; the masks are the same but for 4 of 400 pixels."""
+    image = coordinates(60, 80)
+    body = box_mask((60, 80), 5, 5, 25, 25)
+    with_island = body | box_mask((60, 80), 70, 50, 72, 52)
+    answers = [(with_island, 0.95), (body, 0.97), (box_mask((60, 80), 40, 10, 60, 30), 0.92)]
+    off = run(image, answers)
+    on = run(image, answers, mask_nms_thresh=0.9)
+    assert [mask.predicted_iou for mask in off.masks] == pytest.approx([0.97, 0.95, 0.92])
+    assert on.masks == [off.masks[0], off.masks[2]]
+    assert (off.dropped["duplicate_mask"], on.dropped["duplicate_mask"]) == (0, 1)
+
+
+def test_no_two_masks_of_a_result_overlap_by_more_than_the_threshold(astronaut: GenerationResult) -> None:
+    image = skimage.data.astronaut()
+    settings = {"points_per_side": 4, "crop_n_layers": 1}
+    off = real(image, "paper-sa1b", box_nms_thresh=1.0, crop_nms_thresh=1.0, **settings)
+    on = real(image, "paper-sa1b", box_nms_thresh=1.0, crop_nms_thresh=1.0, mask_nms_thresh=0.8, **settings)
+    rles = [mask.rle for mask in on.masks]
+    overlaps = rle.iou_matrix(rles, rles)
+    np.fill_diagonal(overlaps, 0)
+    assert overlaps.max() <= 0.8
+    assert 1 < len(on.masks) == len(off.masks) - on.dropped["duplicate_mask"] < len(off.masks)
+    assert [mask for mask in off.masks if mask in on.masks] == on.masks, "their order stays"
+
+
+def test_cleaning_before_crops_are_compared_changes_nothing_without_crops() -> None:
+    image = skimage.data.astronaut()
+    settings = {"points_per_side": 4, "min_mask_region_area": 100}
+    assert real(image, **settings).masks == real(image, clean_before_crop_nms=True, **settings).masks
+
+
+def test_cleaned_before_crops_are_compared_a_mask_with_an_island_is_found_to_be_a_duplicate() -> None:
+    """The full image sees an island that the crop does not: the boxes differ until it is gone."""
+    image = coordinates(120, 160)
+    body, island = box_mask(image.shape[:2], 25, 25, 55, 45), box_mask(image.shape[:2], 150, 110, 152, 112)
+
+    def script(x: float, y: float, whole: bool) -> list[Answer]:
+        return [((body | island) if whole else body, 0.95)]
+
+    def found(**settings: Any) -> GenerationResult:
+        config = GeneratorConfig(
+            points_per_side=1, crop_n_layers=1, min_mask_region_area=10, box_nms_thresh=0.99, **settings
+        )
+        return MaskGenerator(Scripted(image, script), config).generate(image)
+
+    after, before = found(), found(clean_before_crop_nms=True)
+    assert after.dropped["duplicate_after_cleaning"] + after.dropped["duplicate_across_crops"] >= 1
+    assert before.dropped["duplicate_across_crops"] >= 1
+    assert before.dropped["duplicate_after_cleaning"] == 0
+    assert {mask.rle for mask in before.masks} == {rle.encode(body)}
+    assert all(mask.crop_box_xyxy != (0, 0, 160, 120) for mask in before.masks), "the most zoomed one stays"
+
+
+def test_coverage_and_nesting_of_a_result() -> None:
+    image = coordinates(60, 80)
+    outer, inner = box_mask((60, 80), 0, 0, 40, 60), box_mask((60, 80), 10, 10, 20, 20)
+    answers = [(inner, 0.95), (outer, 0.9)]
+    assert run(image, answers).parents is None
+    result = run(image, answers, store_nesting=True)
+    assert result.parents == [1, None]
+    assert result.coverage_frac == run(image, answers).coverage_frac == 0.5
+    nothing = run(image, [(inner, 0.1)], store_nesting=True)
+    assert (nothing.masks, nothing.parents, nothing.coverage_frac) == ([], [], 0.0)

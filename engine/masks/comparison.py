@@ -1,0 +1,69 @@
+"""How the masks of one run differ from those of another: what the contract `fast` costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from engine import rle
+from engine.masks.generator import MaskGenerator
+from model.predictor import Predictor
+from schemas.presets import GeneratorConfig
+
+SAME_MASK_IOU = 0.5  # two masks are one and the same thing from here on
+SAMPLE_POINTS_PER_SIDE = 8
+
+
+@dataclass(frozen=True)
+class MaskDifference:
+    """Masks found beside masks expected, paired one to one by the highest IoU, at least SAME_MASK_IOU.
+
+    matched: pairs; identical: those of equal pixels. lost: expected without a partner. extra: found without one.
+    mean_iou, least_iou: of the pairs, 1 where there are none.
+    """
+
+    matched: int
+    identical: int
+    lost: int
+    extra: int
+    mean_iou: float
+    least_iou: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.matched} masks matched ({self.identical} identical, mean IoU {self.mean_iou:.4f}, least "
+            f"{self.least_iou:.4f}), {self.lost} lost, {self.extra} extra"
+        )
+
+
+def compare_masks(found: Sequence[rle.Rle], expected: Sequence[rle.Rle]) -> MaskDifference:
+    """How the masks found on a picture differ from those expected. Raises InputError if sizes differ."""
+    overlaps = rle.iou_matrix(found, expected)
+    pairs = linear_sum_assignment(overlaps, maximize=True)
+    matched: npt.NDArray[np.float64] = overlaps[pairs]
+    matched = matched[matched >= SAME_MASK_IOU]
+    return MaskDifference(
+        matched=len(matched),
+        identical=int((matched == 1).sum()),
+        lost=len(expected) - len(matched),
+        extra=len(found) - len(matched),
+        mean_iou=float(matched.mean()) if len(matched) else 1.0,
+        least_iou=float(matched.min(initial=1.0)),
+    )
+
+
+def difference_to_exact(predictor: Predictor, config: GeneratorConfig, image: npt.NDArray[np.uint8]) -> MaskDifference:
+    """What a predictor's contract changes on a picture, (H, W, 3) uint8 RGB: the same settings by `exact` beside it.
+
+    A sample: a grid of SAMPLE_POINTS_PER_SIDE points on the full image, no crops.
+    Raises InputError if the picture is none.
+    """
+    side = min(config.points_per_side, SAMPLE_POINTS_PER_SIDE)
+    sample = config.model_copy(update={"points_per_side": side, "crop_n_layers": 0})
+    found, expected = (
+        [mask.rle for mask in MaskGenerator(each, sample).generate(image).masks]
+        for each in (predictor, Predictor(predictor.sam))
+    )
+    return compare_masks(found, expected)

@@ -1,0 +1,233 @@
+"""Areas, stability counts and boxes of masks straight from low-resolution logits, and the pixels of single masks.
+
+The result is that of bringing every mask to the size of the picture, as torch would for three masks a prompt
+(`model.upscaling.Upscaling`), pixel for pixel; on a CPU no such mask is ever made. Torch's rounding depends on the
+processor, on the size and on the number of threads; it is found out by trying, once for each case.
+
+Shapes: n masks, (h, w) low-resolution logits, (H, W) the picture.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.geometry import mask_boxes
+from engine.masks.tables import Axis, linear_weights, make_axis, make_workspace
+from model.upscaling import Upscaling
+from schemas.errors import InputError
+
+# Full-size logits in hand at a time where there is no kernel, in pixels: 64 MiB of float32. Each mask also passes
+# through the model's padded input size.
+CHUNK_PIXELS = 2**24
+_MASKS_A_PROMPT = 3  # on a CPU torch rounds otherwise with another number of channels
+_SMALL_SIDES = 128  # up to this height + width of the result torch takes another way
+_NOT_FINITE = "the model gave mask logits that are not finite; its weights are broken, or too large for its type"
+_logger = logging.getLogger(__name__)
+
+
+class Measures(NamedTuple):
+    """On the CPU. intersection, union (n,) int64: pixels above threshold + offset, above threshold - offset.
+    area (n,) int64: above threshold. boxes: (n, 4) int64 XYXY, inclusive, zeros for an empty mask."""
+
+    intersection: Tensor
+    union: Tensor
+    area: Tensor
+    boxes: Tensor
+
+
+class Window(NamedTuple):
+    """What the pixels of one mask inside its box depend on.
+
+    logits: (h', w') float32 on the CPU, cut from (h, w) low_hw at row y0, column x0. box: XYXY, inclusive. device:
+    where the mask was measured.
+    """
+
+    logits: npt.NDArray[np.float32]
+    y0: int
+    x0: int
+    low_hw: tuple[int, int]
+    box: tuple[int, int, int, int]
+    device: torch.device
+
+
+def measure(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
+    """What n masks (n, h, w) float32 count at the size of the picture; see `Measures`.
+
+    Raises InputError if a logit is not finite, ValueError if offset < 0.
+    """
+    if offset < 0:
+        raise ValueError(f"offset must not be negative, found {offset}")
+    if len(logits) == 0:
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Measures(nothing, nothing, nothing, nothing.reshape(0, 4))
+    plan = _plan(logits, upscaling)
+    if plan is None:
+        return measure_at_full_size(logits, upscaling, threshold=threshold, offset=offset)
+    return _measure_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset))
+
+
+def measure_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
+    """The same by torch alone, on any device, a few masks at full size at a time."""
+    if not torch.isfinite(logits).all():
+        raise InputError(_NOT_FINITE)
+    pixels = max(height * width for height, width in (upscaling.padded_hw, upscaling.image_hw))
+    together = _masks_together(logits)
+    parts = []
+    for chunk in logits.split(together * max(1, CHUNK_PIXELS // pixels // together)):
+        full = _upscale(chunk, upscaling)
+        masks = full > threshold
+        intersection, union = ((full > threshold + sign * offset).sum(dim=(1, 2)) for sign in (1, -1))
+        parts.append(Measures(intersection, union, masks.sum(dim=(1, 2)), mask_boxes(masks)))
+    return Measures(*(torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True)))
+
+
+def cut_windows(logits: Tensor, index: Tensor, boxes: Tensor, upscaling: Upscaling) -> list[Window]:
+    """For the masks `index` (m,) of n (n, h, w), with boxes (m, 4): copies of what the pixels in the boxes need."""
+    low_hw = (logits.shape[1], logits.shape[2])
+    rows, columns = _axes(upscaling, low_hw, fused=True)
+    on_cpu = logits.numpy() if logits.device.type == "cpu" else None  # numpy: torch would start threads for each copy
+    windows = []
+    for place, box in zip(index.tolist(), boxes.tolist(), strict=True):
+        y0, y1 = _low_res_range(rows, box[1], box[3])
+        x0, x1 = _low_res_range(columns, box[0], box[2])
+        where = np.s_[place, y0:y1, x0:x1]
+        part = np.array(logits[where].cpu() if on_cpu is None else on_cpu[where], order="C")
+        windows.append(Window(part, y0, x0, low_hw, tuple(box), logits.device))
+    return windows
+
+
+def rasterise(window: Window, upscaling: Upscaling, *, threshold: float) -> npt.NDArray[np.bool_]:
+    """The mask inside its box, (box height, box width)."""
+    x0, y0, x1, y1 = window.box
+    plan = _plan(torch.empty((0, *window.low_hw), device=window.device), upscaling)
+    if plan is None:
+        low = torch.zeros(window.low_hw, device=window.device)
+        height, width = window.logits.shape
+        low[window.y0 : window.y0 + height, window.x0 : window.x0 + width] = torch.from_numpy(window.logits)
+        full = _upscale(low[None], upscaling)[0, y0 : y1 + 1, x0 : x1 + 1]
+        return (full > threshold).cpu().numpy()
+    from engine.masks import kernel
+
+    out: npt.NDArray[np.bool_] = np.empty((y1 + 1 - y0, x1 + 1 - x0), dtype=bool)
+    work = make_workspace(plan.rows, plan.columns, low_hw=window.low_hw)
+    origin = (window.y0, window.x0)
+    kernel.rasterise(
+        window.logits, *origin, plan.rows, plan.columns, window.box, np.float32(threshold), plan.orders, work, out
+    )
+    return out
+
+
+class _Plan(NamedTuple):
+    """Tables of both axes and torch's order of operations in both steps. same: the second step changes nothing."""
+
+    rows: Axis
+    columns: Axis
+    orders: tuple[int, int]
+    same: bool
+
+
+def _plan(logits: Tensor, upscaling: Upscaling) -> _Plan | None:
+    """How the kernel gets torch's numbers; None if it cannot: not on a CPU, or torch rounds in a way we do not know."""
+    if logits.device.type != "cpu":
+        return None
+    steps = (upscaling.padded_hw, upscaling.image_hw)
+    orders = [_order_of_operations(torch.get_num_threads(), sum(hw) <= _SMALL_SIDES) for hw in steps]
+    if orders[0] is None or orders[1] is None:
+        return None
+    from engine.masks import kernel
+
+    fused = orders[0] in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
+    rows, columns = _axes(upscaling, (logits.shape[1], logits.shape[2]), fused=fused)
+    return _Plan(rows, columns, (orders[0], orders[1]), upscaling.input_hw == upscaling.image_hw)
+
+
+@lru_cache(maxsize=64)
+def _axes(upscaling: Upscaling, low_hw: tuple[int, int], *, fused: bool) -> tuple[Axis, Axis]:
+    sizes = zip(low_hw, upscaling.padded_hw, upscaling.input_hw, upscaling.image_hw, strict=True)
+    rows, columns = (make_axis(*axis, fused=fused) for axis in sizes)
+    return rows, columns
+
+
+@lru_cache(maxsize=64)
+def _order_of_operations(threads: int, small: bool) -> int | None:
+    """The order of operations of torch's bilinear upscaling, found by comparing each with what torch gives."""
+    from engine.masks import kernel
+
+    rng = np.random.default_rng(0)
+    low = rng.standard_normal((3, 31, 37)).astype(np.float32)
+    height, width = (47, 61) if small else (97, 113)
+    full = F.interpolate(torch.from_numpy(low)[None], (height, width), mode="bilinear", align_corners=False)[0].numpy()
+    for order in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED, kernel.SEPARABLE, kernel.FOUR):
+        fused = order in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
+        if np.array_equal(full, np.stack([_interpolate(one, height, width, order, fused=fused) for one in low])):
+            return order
+    _logger.warning("this build of torch rounds in an unknown way: masks are measured at full size, which is slow")
+    return None
+
+
+def _interpolate(
+    low: npt.NDArray[np.float32], height: int, width: int, order: int, *, fused: bool
+) -> npt.NDArray[np.float32]:
+    from engine.masks import kernel
+
+    y0, y1, h0, h1 = linear_weights(low.shape[0], height, fused=fused)
+    x0, x1, w0, w1 = linear_weights(low.shape[1], width, fused=fused)
+    left, right = low[:, x0].reshape(-1), low[:, x1].reshape(-1)
+    out = np.empty(height * width, dtype=np.float32)
+    kernel.blend(out, left, right, y0, y1, 0, w0, w1, h0, h1, order)
+    return out.reshape(height, width)
+
+
+def _measure_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, float]) -> Measures:
+    from engine.masks import kernel
+
+    low = logits.contiguous().numpy()
+    bits = low.view(np.int32)
+    counts = np.zeros((len(low), 3), dtype=np.int64)
+    boxes = np.zeros((len(low), 4), dtype=np.int64)
+    thresholds = tuple(np.float32(bound) for bound in bounds)
+
+    def part(rows: slice) -> bool:
+        work = make_workspace(plan.rows, plan.columns, low_hw=low.shape[1:])
+        tables = (plan.rows, plan.columns, thresholds, plan.orders, plan.same, work)
+        n_good: int = kernel.measure(low[rows], bits[rows], *tables, counts[rows], boxes[rows])
+        return n_good == len(low[rows])
+
+    n_threads = min(torch.get_num_threads(), len(low))
+    step = -(-len(low) // (4 * n_threads))  # several parts a thread: some masks take longer than others
+    parts = [slice(start, start + step) for start in range(0, len(low), step)]
+    if n_threads == 1:
+        finite = [part(rows) for rows in parts]
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            finite = list(pool.map(part, parts))
+    if not all(finite):
+        raise InputError(_NOT_FINITE)
+    union, area, intersection = torch.from_numpy(counts).unbind(1)
+    return Measures(intersection, union, area, torch.from_numpy(boxes))
+
+
+def _low_res_range(axis: Axis, first: int, last: int) -> tuple[int, int]:
+    """First low-res row (or column) that the picture's rows first..last are made of, and the one after the last.
+
+    One more on either side: a device that rounds otherwise may begin at another row.
+    """
+    return max(0, int(axis.low0[axis.input0[first]]) - 1), int(axis.low1[axis.input1[last]]) + 2
+
+
+def _upscale(logits: Tensor, upscaling: Upscaling) -> Tensor:
+    """(n, h, w) to (n, H, W), as the masks of prompts."""
+    together = _masks_together(logits)
+    padded = F.pad(logits, (0, 0, 0, 0, 0, -len(logits) % together)).unflatten(0, (-1, together))
+    return upscaling.apply(padded).flatten(0, 1)[: len(logits)]
+
+
+def _masks_together(logits: Tensor) -> int:
+    return _MASKS_A_PROMPT if logits.device.type == "cpu" else 1

@@ -1,0 +1,124 @@
+"""Which low-resolution logits a pixel is made of, and with which weights: torch's bilinear upscaling, twice, as tables.
+
+Low-resolution logits go to the padded input, of which the padding is cut off, and that to the picture
+(`model.upscaling.Upscaling`). Each axis has its own tables. Numbers are those of torch's CPU code, bit for bit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+
+class Axis(NamedTuple):
+    """One axis: L low-res rows, Y rows of the input without padding, H rows of the picture (or columns).
+
+    low0, low1 (Y,): the two low-res rows of an input row; low_w0, low_w1 (Y,): their weights. input0, input1, input_w0,
+    input_w1 (H,): the same for a row of the picture. starts (L + 1,): first row of the picture that begins at this
+    low-res row or later; sizes (L,): how many begin there, a band. last (L,): last low-res row that a band is made of.
+    span: low-res rows a band is made of, at most.
+    """
+
+    low0: Ints
+    low1: Ints
+    low_w0: Floats
+    low_w1: Floats
+    input0: Ints
+    input1: Ints
+    input_w0: Floats
+    input_w1: Floats
+    starts: Ints
+    sizes: Ints
+    last: Ints
+    span: int
+
+    @property
+    def band_rows(self) -> tuple[int, int]:
+        """The most low-res rows, and the most input rows, that the rows of one band are made of."""
+        filled = self.sizes > 0
+        first, last = self.input0[self.starts[:-1][filled]], self.input1[self.starts[1:][filled] - 1]
+        return int((self.low1[last] - self.low0[first]).max()) + 1, int((last - first).max()) + 1
+
+
+class Workspace(NamedTuple):
+    """Room for one thread: flat buffers for one band. Mostly only their beginning is used: it stays cached."""
+
+    left: Floats
+    right: Floats
+    input: Floats
+    left2: Floats
+    right2: Floats
+    pixels: Floats
+    row_least: Floats
+    row_largest: Floats
+    least: Floats
+    largest: Floats
+    states: npt.NDArray[np.uint8]
+    first: Ints
+    last: Ints
+
+
+def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> Axis:
+    """Tables from `low` to `padded` pixels, of which the first `shown` are kept, to `image` pixels.
+
+    fused: whether torch's code was compiled to fused multiply-adds.
+    """
+    low0, low1, low_w0, low_w1 = linear_weights(low, padded, fused=fused)
+    low0, low1, low_w0, low_w1 = low0[:shown], low1[:shown], low_w0[:shown], low_w1[:shown]
+    input0, input1, input_w0, input_w1 = linear_weights(shown, image, fused=fused)
+    base, ends = low0[input0], low1[input1]
+    bands = np.arange(low + 1)
+    starts = np.searchsorted(base, bands).astype(np.int32)
+    sizes = np.diff(starts).astype(np.int32)
+    last = np.where(sizes > 0, ends[starts[1:] - 1], bands[:-1]).astype(np.int32)
+    span = int((last - bands[:-1]).max()) + 1
+    return Axis(low0, low1, low_w0, low_w1, input0, input1, input_w0, input_w1, starts, sizes, last, span)
+
+
+def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Workspace:
+    low_rows, input_rows = rows.band_rows
+    shown, width = len(columns.low0), len(columns.input0)
+
+    def floats(size: int) -> Floats:
+        return np.empty(size, dtype=np.float32)
+
+    padded_width = low_hw[1] + columns.span
+    return Workspace(
+        left=floats(low_rows * shown),
+        right=floats(low_rows * shown),
+        input=floats(input_rows * shown),
+        left2=floats(input_rows * width),
+        right2=floats(input_rows * width),
+        pixels=floats(int(rows.sizes.max()) * width),
+        row_least=floats(padded_width),
+        row_largest=floats(padded_width),
+        least=floats(padded_width),
+        largest=floats(padded_width),
+        states=np.empty(low_hw[1], dtype=np.uint8),
+        first=np.empty(low_hw[0], dtype=np.int32),
+        last=np.empty(low_hw[0], dtype=np.int32),
+    )
+
+
+def linear_weights(size: int, out: int, *, fused: bool) -> tuple[Ints, Ints, Floats, Floats]:
+    """Both neighbours (out,) of every pixel when `size` pixels become `out`, and their weights (out,).
+
+    In float32 with pixel centres at halves and clamped at the first; a fused multiply-add is exact in double precision.
+    """
+    one = np.float32(1)
+    pixels = np.arange(out, dtype=np.int32)
+    if size == out:
+        return pixels, pixels, np.ones(out, dtype=np.float32), np.zeros(out, dtype=np.float32)
+    scale, centres = np.float32(size) / np.float32(out), pixels.astype(np.float32) + np.float32(0.5)
+    if fused:
+        source = (centres.astype(np.float64) * np.float64(scale) - 0.5).astype(np.float32)
+    else:
+        source = centres * scale - np.float32(0.5)
+    source = np.maximum(source, np.float32(0))
+    first = np.minimum(np.floor(source).astype(np.int32), size - 1)
+    second = np.minimum(first + 1, size - 1).astype(np.int32)
+    weight = np.clip(source - first.astype(np.float32), np.float32(0), one)
+    return first, second, one - weight, weight

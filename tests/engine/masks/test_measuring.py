@@ -1,0 +1,269 @@
+"""What the kernel counts, beside what torch gives at full size, bit for bit."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.geometry import mask_boxes
+from engine.masks import kernel, measuring
+from engine.masks.measuring import Measures, cut_windows, measure, measure_at_full_size, rasterise
+from engine.masks.tables import make_axis
+from model.upscaling import Upscaling
+from schemas.errors import InputError
+
+SAM = ((256, 256), (1024, 1024))
+SIZES = {
+    "as large as the input": (*SAM, (683, 1024), (683, 1024)),
+    "larger": (*SAM, (683, 1024), (1100, 1651)),
+    "smaller": (*SAM, (768, 1024), (375, 500)),
+    "portrait": (*SAM, (1024, 600), (701, 411)),
+    "square": (*SAM, (1024, 1024), (1024, 1024)),
+    "thumbnail": (*SAM, (1024, 819), (50, 40)),
+    "64 + 64": (*SAM, (1024, 1024), (64, 64)),
+    "64 + 65": (*SAM, (1008, 1024), (64, 65)),
+    "one pixel": (*SAM, (1024, 1024), (1, 1)),
+    "one row": (*SAM, (1, 1024), (1, 3000)),
+    "one column": (*SAM, (1024, 2), (1500, 1)),
+    "nano": ((128, 128), (512, 512), (341, 512), (1000, 1501)),
+    "small model": ((64, 64), (256, 256), (173, 256), (300, 451)),
+    "identity": ((20, 31), (20, 31), (20, 31), (20, 31)),
+    "downscaled twice": ((64, 48), (32, 32), (30, 20), (9, 7)),
+    "down, then up": ((64, 64), (16, 16), (16, 10), (200, 123)),
+    "one logit": ((1, 1), (4, 4), (4, 3), (90, 70)),
+}
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> None:
+    """Torch takes another way with one thread; `one_thread` puts the number back."""
+    torch.set_num_threads(request.param)
+
+
+def at_full_size(logits: Tensor, upscaling: Upscaling) -> Tensor:
+    """(n, h, w) to (n, H, W), in the shape that the published code uses: three masks a prompt."""
+    padded = F.interpolate(logits.unflatten(0, (-1, 3)), upscaling.padded_hw, mode="bilinear", align_corners=False)
+    cut = padded[..., : upscaling.input_hw[0], : upscaling.input_hw[1]]
+    return F.interpolate(cut, upscaling.image_hw, mode="bilinear", align_corners=False).flatten(0, 1)
+
+
+def random_logits(low_hw: tuple[int, int], *, seed: int = 0) -> Tensor:
+    """Six masks: noise, noise of whole numbers, and four that are smooth."""
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randn((2, *low_hw), generator=rng) * 2
+    coarse = torch.randn((1, 4, 5, 5), generator=rng) * 6
+    smooth = F.interpolate(coarse, low_hw, mode="bicubic")[0]
+    return torch.cat([noise[:1], noise[1:].round(), smooth])
+
+
+def assert_as_at_full_size(
+    logits: Tensor, upscaling: Upscaling, *, threshold: float = 0.0, offset: float = 1.0
+) -> None:
+    full = at_full_size(logits, upscaling)
+    expected = Measures(
+        (full > threshold + offset).sum(dim=(1, 2)),
+        (full > threshold - offset).sum(dim=(1, 2)),
+        (full > threshold).sum(dim=(1, 2)),
+        mask_boxes(full > threshold),
+    )
+    found = measure(logits, upscaling, threshold=threshold, offset=offset)
+    for name, mine, theirs in zip(Measures._fields, found, expected, strict=True):
+        assert mine.dtype == torch.int64
+        assert mine.tolist() == theirs.tolist(), name
+    windows = cut_windows(logits, torch.arange(len(logits)), found.boxes, upscaling)
+    for window, one in zip(windows, full, strict=True):
+        x0, y0, x1, y1 = window.box
+        inside = one[y0 : y1 + 1, x0 : x1 + 1] > threshold
+        np.testing.assert_array_equal(rasterise(window, upscaling, threshold=threshold), inside.numpy())
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("size", SIZES)
+def test_same_counts_boxes_and_pixels_as_upscaling_twice(size: str) -> None:
+    low_hw, *hws = SIZES[size]
+    assert_as_at_full_size(random_logits(low_hw), Upscaling(*hws))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("size", ["larger", "smaller", "portrait", "nano", "thumbnail", "down, then up"])
+def test_same_bits(size: str) -> None:
+    """A threshold that is a value of the result itself: one bit more or less would change the count."""
+    low_hw, *hws = SIZES[size]
+    logits, upscaling = random_logits(low_hw, seed=1), Upscaling(*hws)
+    values = at_full_size(logits, upscaling).flatten()
+    for value in values[:: len(values) // 4].tolist():
+        assert_as_at_full_size(logits, upscaling, threshold=value, offset=0.0)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("offset", [0.0, 0.3, 5.0, 1e9])
+def test_offsets(offset: float) -> None:
+    low_hw, *hws = SIZES["small model"]
+    assert_as_at_full_size(random_logits(low_hw), Upscaling(*hws), offset=offset)
+    assert_as_at_full_size(random_logits(low_hw), Upscaling(*hws), threshold=0.25, offset=offset)
+
+
+def _single(value: float, y: int, x: int) -> Tensor:
+    low = torch.full((32, 32), -value)
+    low[y, x] = value
+    return low
+
+
+GRID = torch.arange(32)
+CHECKERBOARD = ((GRID[:, None] + GRID) % 2 * 2 - 1).float()
+ADVERSARIAL = {
+    "checkerboard": CHECKERBOARD,
+    "checkerboard of the thresholds": CHECKERBOARD * 1.0000001,
+    "huge checkerboard": CHECKERBOARD * 1e30,
+    "tiny checkerboard": CHECKERBOARD * 1e-38,
+    "close to the threshold": CHECKERBOARD * 1e-6,
+    "close to threshold and offset": 1 + CHECKERBOARD * 1e-6,
+    "close to the offset below": -1 + CHECKERBOARD * 1e-7,
+    "stripes": (GRID % 2 * 6.0 - 3).expand(32, 32),
+    "on the threshold": torch.zeros(32, 32),
+    "on threshold and offset": torch.ones(32, 32),
+    "on the offset below": -torch.ones(32, 32),
+    "all in": torch.full((32, 32), 8.0),
+    "all out": torch.full((32, 32), -8.0),
+    "all in, huge": torch.full((32, 32), 1e30),
+    "one cell": _single(3, 16, 11),
+    "one corner": _single(3, 0, 0),
+    "other corner": _single(3, 31, 31),
+    "huge cell": _single(1e30, 5, 31),
+    "one hole": -_single(3, 9, 9),
+    "top edge": torch.where(GRID[:, None] < 3, 4.0, -4.0).expand(32, 32),
+    "right edge": torch.where(GRID > 28, 4.0, -4.0).expand(32, 32),
+    "from left to right": torch.where((GRID[:, None] - 15).abs() < 3, 4.0, -4.0).expand(32, 32),
+    "all but the bottom": torch.where(GRID[:, None] < 31, 4.0, -4.0).expand(32, 32),
+}
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(
+    "hws", [((128, 128), (85, 128), (141, 212)), ((128, 128), (128, 97), (60, 45)), ((32, 32),) * 3]
+)
+def test_adversarial_logits(hws: tuple[tuple[int, int], ...]) -> None:
+    logits = torch.stack([one.contiguous() for one in ADVERSARIAL.values()] + [torch.zeros(32, 32)])
+    assert len(logits) % 3 == 0
+    for offset in (0.0, 1.0):
+        assert_as_at_full_size(logits, Upscaling(*hws), offset=offset)
+
+
+@settings(deadline=None)
+@given(
+    low=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    padded=st.integers(1, 60),
+    shown=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    image=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    scale=st.sampled_from([0.1, 3.0, 1e20]),
+    seed=st.integers(0, 99),
+)
+def test_any_size(
+    low: tuple[int, int], padded: int, shown: tuple[int, int], image: tuple[int, int], scale: float, seed: int
+) -> None:
+    input_hw = (min(padded, shown[0]), min(padded, shown[1]))
+    logits = torch.randn((3, *low), generator=torch.Generator().manual_seed(seed)) * scale
+    assert_as_at_full_size(logits, Upscaling((padded, padded), input_hw, image), offset=0.5)
+
+
+@pytest.mark.usefixtures("threads")
+def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    low_hw, *hws = SIZES["small model"]
+    logits, upscaling = random_logits(low_hw)[:5], Upscaling(*hws)  # not a multiple of three
+    expected = measure(logits, upscaling, threshold=0.0, offset=1.0)
+    monkeypatch.setattr(measuring, "CHUNK_PIXELS", 1)  # three masks at a time
+    found = measure_at_full_size(logits, upscaling, threshold=0.0, offset=1.0)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+    windows = cut_windows(logits, torch.arange(5), found.boxes, upscaling)
+    by_kernel = [rasterise(window, upscaling, threshold=0.0) for window in windows]
+    monkeypatch.setattr(measuring, "_order_of_operations", lambda threads, small: None)  # as for an unknown torch
+    assert measure(logits, upscaling, threshold=0.0, offset=1.0).area.tolist() == expected.area.tolist()
+    for window, mine in zip(windows, by_kernel, strict=True):
+        np.testing.assert_array_equal(rasterise(window, upscaling, threshold=0.0), mine)
+
+
+def test_logits_of_any_memory_layout() -> None:
+    low_hw, *hws = SIZES["small model"]
+    logits = random_logits(low_hw)
+    turned = logits.transpose(1, 2).contiguous().transpose(1, 2)
+    assert_as_at_full_size(turned, Upscaling(*hws))
+
+
+def test_no_masks() -> None:
+    found = measure(torch.zeros((0, 4, 4)), Upscaling((16, 16), (16, 9), (30, 20)), threshold=0.0, offset=1.0)
+    assert [tuple(each.shape) for each in found] == [(0,), (0,), (0,), (0, 4)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("function", [measure, measure_at_full_size])
+def test_logits_that_are_not_finite(value: float, function: object) -> None:
+    logits = torch.zeros((5, 16, 16))
+    logits[3, 2, 15] = value
+    with pytest.raises(InputError, match="mask logits that are not finite"):
+        function(logits, Upscaling((64, 64), (64, 64), (10, 10)), threshold=0.0, offset=1.0)  # type: ignore[operator]
+
+
+def test_a_negative_offset() -> None:
+    with pytest.raises(ValueError, match="offset"):
+        measure(torch.zeros((1, 4, 4)), Upscaling((16, 16), (16, 16), (9, 9)), threshold=0.0, offset=-1.0)
+
+
+def test_windows_are_small_and_their_own() -> None:
+    low_hw, *hws = SIZES["square"]
+    low = torch.full((1, *low_hw), -4.0)
+    low[0, 100:104, 50:60] = 4.0
+    upscaling = Upscaling(*hws)
+    (window,) = cut_windows(low, torch.tensor([0]), measure(low, upscaling, threshold=0.0, offset=1.0).boxes, upscaling)
+    assert window.logits.size < 200
+    assert window.logits.base is None or window.logits.base.nbytes == window.logits.nbytes
+
+
+def test_tables_by_hand() -> None:
+    # Four low-res rows to eight padded rows, of which six are shown, to six: rows begin at 0, 0, 0, 1, 1, 2.
+    axis = make_axis(4, 8, 6, 6, fused=True)
+    assert axis.low0.tolist() == [0, 0, 0, 1, 1, 2]
+    assert axis.low_w1.tolist() == [0, 0.25, 0.75, 0.25, 0.75, 0.25]
+    assert axis.starts.tolist() == [0, 3, 5, 6, 6]
+    assert axis.sizes.tolist() == [3, 2, 1, 0]
+    assert axis.last.tolist() == [1, 2, 3, 3]
+    assert axis.span == 2
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("order", [kernel.SEPARABLE, kernel.FOUR, kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED])
+def test_every_order_of_operations_interpolates(order: int, fused: bool) -> None:
+    low = np.random.default_rng(0).standard_normal((9, 11)).astype(np.float32)
+    expected = F.interpolate(torch.from_numpy(low)[None, None], (40, 31), mode="bilinear")[0, 0].numpy()
+    np.testing.assert_allclose(measuring._interpolate(low, 40, 31, order, fused=fused), expected, atol=1e-5)
+
+
+def test_numba_is_imported_only_when_it_is_used() -> None:
+    code = "import sys, engine.masks.generator; assert 'numba' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_folder_for_its_cache_the_kernel_is_compiled_all_the_same() -> None:
+    names: dict[str, object] = {"_compiled": kernel._compiled}
+    exec("@_compiled()\ndef double(x): return 2 * x", names)  # no file, hence no folder beside it
+    assert names["double"](4) == 8  # type: ignore[operator]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_as_there_at_full_size() -> None:
+    low_hw, *hws = SIZES["small model"]
+    logits, upscaling = random_logits(low_hw).cuda(), Upscaling(*hws)
+    full = upscaling.apply(logits[None])[0].cpu()
+    found = measure(logits, upscaling, threshold=0.0, offset=1.0)
+    assert found.area.tolist() == (full > 0).sum(dim=(1, 2)).tolist()
+    assert found.boxes.tolist() == mask_boxes(full > 0).tolist()
+    for window, one in zip(cut_windows(logits, torch.arange(6), found.boxes, upscaling), full, strict=True):
+        x0, y0, x1, y1 = window.box
+        np.testing.assert_array_equal(
+            rasterise(window, upscaling, threshold=0.0), (one[y0 : y1 + 1, x0 : x1 + 1] > 0).numpy()
+        )

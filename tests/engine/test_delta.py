@@ -1,0 +1,129 @@
+"""Tables that were made before a column was thought of."""
+
+import math
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from engine.delta import ShardedTable
+from schemas.tables import PARENTS
+
+BEFORE = [("image_id", pa.int64()), ("shard", pa.string()), ("round", pa.int32())]
+ADDED = [
+    ("share", pa.float32()),
+    ("parents", PARENTS),
+    ("name", pa.string()),
+    ("count", pa.int64()),
+    ("sure", pa.bool_()),
+    ("rle", pa.binary()),
+]
+UNKNOWN = {"parents": [], "name": "", "count": 0, "sure": False, "rle": b""}
+KNOWN = {
+    "share": 0.5,
+    "parents": [{"mask_id": 1, "parent_mask_id": 2}],
+    "name": "a",
+    "count": 3,
+    "sure": True,
+    "rle": b"x",
+}
+
+
+def schema_of(columns: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
+
+
+def rows(round: int, *ids: int, shard: str = "000000", **more: object) -> pa.Table:
+    made = [{"image_id": one, "shard": shard, "round": round, **more} for one in ids]
+    return pa.Table.from_pylist(made, schema=schema_of(BEFORE + (ADDED if more else [])))
+
+
+def put(table: ShardedTable, new: pa.Table, round: int, number: int, shard: str = "000000") -> bool:
+    predicate = f"shard = '{shard}' AND round = {round}"
+    return table.replace(predicate, new, app_id=f"{shard}/{round}", number=number)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[ShardedTable, ShardedTable]:
+    """The table as it was made, with rows of rounds 1 and 2 in one shard and of round 1 in another; as it is now."""
+    old = ShardedTable(tmp_path / "t", schema_of(BEFORE))
+    old.create()
+    put(old, rows(1, 1, 2), 1, number=1)
+    put(old, rows(2, 3), 2, number=1)
+    put(old, rows(1, 9, shard="000001"), 1, number=1, shard="000001")
+    return old, ShardedTable(tmp_path / "t", schema_of(BEFORE + ADDED))
+
+
+def by_id(table: pa.Table) -> dict[int, dict[str, object]]:
+    return {row["image_id"]: row for row in table.to_pylist()}
+
+
+def check_unknown(row: dict[str, object]) -> None:
+    assert math.isnan(row["share"])  # type: ignore[arg-type]
+    assert {name: row[name] for name in UNKNOWN} == UNKNOWN
+
+
+def test_rows_from_before_a_column_have_it_unknown(tables: tuple[ShardedTable, ShardedTable]) -> None:
+    old, new = tables
+    read = new.read()
+    assert read.schema == schema_of(BEFORE + ADDED)
+    assert sorted(by_id(read)) == [1, 2, 3, 9]
+    for row in read.to_pylist():
+        check_unknown(row)
+    assert new.read("000000", columns=["name"]).to_pylist() == [{"name": ""}] * 3
+    assert new.read("000001", columns=["name", "shard"]).to_pylist() == [{"name": "", "shard": "000001"}]
+    assert new.read("000000", columns=["shard"]).to_pylist() == [{"shard": "000000"}] * 3
+    assert new.query("image_id = 9").schema == schema_of(BEFORE + ADDED)
+    check_unknown(new.query("image_id = 9").to_pylist()[0])
+    assert new.version() == old.version(), "reading writes nothing"
+
+
+def test_a_table_takes_a_new_column_in_with_the_first_rows_that_have_it(
+    tables: tuple[ShardedTable, ShardedTable],
+) -> None:
+    """Round 1 lies in the shard that is written: its rows stay, with the column unknown."""
+    _, new = tables
+    before = new.version()
+    assert put(new, rows(2, 3, 4, **KNOWN), 2, number=2)
+    assert new.version() == before + 1, "one commit, column and rows together"
+    assert not put(new, rows(2, 3, 4, **KNOWN), 2, number=2)
+    read = by_id(new.read())
+    assert sorted(read) == [1, 2, 3, 4, 9]
+    for one in (1, 2, 9):
+        check_unknown(read[one])
+    for one in (3, 4):
+        assert {name: read[one][name] for name in KNOWN} == KNOWN
+    check_unknown(new.query("image_id = 1").to_pylist()[0])
+    assert new.query("image_id = 4").to_pylist()[0]["name"] == "a"
+    assert by_id(new.read(version=before))[3]["name"] == ""
+    assert put(new, rows(1, 9, shard="000001", **KNOWN), 1, number=2, shard="000001"), "and further rows go in"
+    assert by_id(new.read())[9]["share"] == 0.5
+    assert new.count() == 5
+
+
+def test_the_column_may_be_null_in_delta_so_that_other_readers_agree(
+    tables: tuple[ShardedTable, ShardedTable],
+) -> None:
+    _, new = tables
+    put(new, rows(2, 3, **KNOWN), 2, number=2)
+    fields = {field.name: field.nullable for field in DeltaTable(str(new.folder)).schema().fields}
+    assert fields == dict.fromkeys(dict(BEFORE), False) | dict.fromkeys(dict(ADDED), True)
+
+
+def test_two_writers_may_bring_the_column_at_once(tables: tuple[ShardedTable, ShardedTable]) -> None:
+    _, new = tables
+    writers = [ShardedTable(new.folder, new.schema) for _ in range(2)]
+    for writer in writers:
+        writer.version()  # both have looked before either writes
+    jobs = []
+    for place, writer in enumerate(writers):
+        shard = f"00000{place}"
+        jobs.append(threading.Thread(target=put, args=(writer, rows(1, 10 + place, shard=shard, **KNOWN), 1, 5, shard)))
+        jobs[-1].start()
+    for job in jobs:
+        job.join()
+    read = by_id(new.read())
+    assert sorted(read) == [3, 10, 11]
+    assert read[10]["name"] == read[11]["name"] == "a"
