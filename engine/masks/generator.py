@@ -24,7 +24,7 @@ from engine.masks.candidates import Candidates
 from engine.masks.cleaning import clean_candidates
 from engine.masks.crops import Crop, make_crops
 from engine.masks.grid import layer_grids, points_in_crop
-from engine.masks.measuring import cut_windows, measure
+from engine.masks.measuring import measure
 from engine.masks.memory import crops_per_batch, limits
 from engine.masks.nesting import parents
 from engine.masks.nms import box_nms
@@ -122,6 +122,7 @@ class MaskGenerator:
         self.predictor = predictor
         self.config = config
         self._grids = layer_grids(config)
+        self._room: npt.NDArray[np.float32] | None = None  # for the logits of masks that wait (`Pending`)
 
     def generate(self, image: Image, *, progress: Progress | None = None) -> GenerationResult:
         """Masks of an image, (H, W, 3) uint8 RGB.
@@ -175,7 +176,9 @@ class MaskGenerator:
         self.predictor.set_embedding(encoded)
         upscaling = self.predictor.upscaling
         limit = limits(self.config, upscaling)
-        pending = Pending(crop, upscaling, image_hw=job.hw, budget_bytes=limit.window_bytes)
+        if self._room is None or len(self._room) != limit.waiting_logits:
+            self._room = np.empty(limit.waiting_logits, dtype=np.float32)
+        pending = Pending(crop, upscaling, image_hw=job.hw, room=self._room)
         batches = []
         for points in torch.as_tensor(points_in_crop(self._grids[crop.layer], crop)).split(limit.prompts):
             with job.tally.timed("prompt_decode"):
@@ -207,9 +210,7 @@ class MaskGenerator:
             logits = prompted.logits(confident)
         with job.tally.timed("filter"):
             rows, score, boxes = self._filter_masks(logits, crop, job)
-            windows = cut_windows(logits, rows, boxes, self.predictor.upscaling)
-        with job.tally.timed("rle"):
-            places = pending.add(windows)
+            places = pending.add(logits, rows, boxes)
         index, offset = confident.cpu()[rows], torch.tensor([crop.x0, crop.y0])
         return Candidates(
             places,

@@ -19,7 +19,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 SEPARABLE_FUSED, FOUR_FUSED, SEPARABLE, FOUR = range(4)
 MARGIN = np.float32(1e-5)  # of the largest magnitude of a mask: several times what rounding can do in two steps
 TINY = np.float32(1e-36)
-OUTSIDE, INSIDE, OPEN = np.uint8(0), np.uint8(1), np.uint8(2)  # what is known of a cell
+# Of a cell: thresholds it is above, lowest first, as bits. SURE: for certain; MAYBE: what rounding could make of it.
+SURE, MAYBE, MIDDLE, OPEN = np.uint8(0x07), np.uint8(0x70), np.uint8(0x02), np.uint8(0x80)
+_EIGHT_TIMES = np.uint64(0x0101010101010101)
 _INFINITY_BITS = 0x7F800000
 _NO_BOX = 2**31 - 1
 _U = np.uint64  # of indices: one that might be negative is checked each time, and such a loop stays scalar
@@ -30,9 +32,9 @@ def _compiled(**options: Any) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         try:
-            compiled: Function = numba.njit(cache=True, nogil=True, **options)(function)
+            compiled: Function = numba.njit(cache=True, nogil=True, _nrt=False, **options)(function)
         except RuntimeError:  # no folder for the cache can be written
-            compiled = numba.njit(nogil=True, **options)(function)
+            compiled = numba.njit(nogil=True, _nrt=False, **options)(function)
         return compiled
 
     return decorate
@@ -48,7 +50,7 @@ def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), codegen
 
 
-@_compiled()
+@_compiled(forceinline=True)
 def blend(out, left, right, tops, feet, base, w0, w1, h0, h1, order):  # type: ignore[no-untyped-def]
     """Bilinear interpolation of r rows of n pixels.
 
@@ -106,6 +108,7 @@ def _spread_input(source, stride, n_rows, first_columns, second_columns, left, r
 def _pixels(low, low_y0, low_x0, rows, columns, span, orders, same, work):  # type: ignore[no-untyped-def]
     """Upscaled logits of rows span[0]..span[1] and columns span[2]..span[3] (exclusive) of the picture, flat.
 
+    They are left in work.pixels, or in work.input if `same`.
     low: logits from low-res row low_y0, column low_x0 on. The rows lie in one band. same: the picture is the input.
     """
     y0, y1, x0, x1 = span
@@ -141,7 +144,7 @@ def _pixels(low, low_y0, low_x0, rows, columns, span, orders, same, work):  # ty
         orders[0],
     )
     if same:
-        return work.input
+        return
     _spread_input(
         work.input,
         end_x - first_x,
@@ -164,7 +167,6 @@ def _pixels(low, low_y0, low_x0, rows, columns, span, orders, same, work):  # ty
         rows.input_w1[y0:y1],
         orders[1],
     )
-    return work.pixels
 
 
 @_compiled()
@@ -177,7 +179,8 @@ def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, 
         band += 1
         if start == end:
             continue
-        pixels = _pixels(low, low_y0, low_x0, rows, columns, (start, end, x0, x1), orders, False, work)
+        _pixels(low, low_y0, low_x0, rows, columns, (start, end, x0, x1), orders, False, work)
+        pixels = work.pixels
         for y in range(start, end):
             offset = (y - start) * (x1 - x0)
             for i in range(x1 - x0):
@@ -186,88 +189,79 @@ def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, 
 
 
 @_compiled()
-def _survey(bits, low, lowest, first, last):  # type: ignore[no-untyped-def]
-    """Largest magnitude as bits, and in first, last (h,) where each row's logits above `lowest` begin and end.
-
-    In a row without any the first column lies behind the last. `lowest` less the margin, which the magnitude gives.
-    """
+def _peak(bits):  # type: ignore[no-untyped-def]
+    """The largest magnitude of a mask, as bits; bits: its logits as int32."""
     peak = np.int32(0)
-    height, width = low.shape
-    for row in range(height):
-        for i in range(width):
+    for row in range(bits.shape[0]):
+        for i in range(bits.shape[1]):
             peak = max(peak, bits[row, i] & np.int32(0x7FFFFFFF))
-    if peak >= _INFINITY_BITS:
-        return peak
-    magnitude = np.empty(1, np.int32)
-    magnitude[0] = peak
-    bound = lowest - (magnitude.view(np.float32)[0] * MARGIN + TINY)
-    for row in range(height):
-        above = 0
-        for i in range(width):
-            above |= low[row, i] > bound
-        first[row], last[row] = width, -1
-        if above:
-            i = 0
-            while not low[row, i] > bound:
-                i += 1
-            first[row] = i
-            i = width - 1
-            while not low[row, i] > bound:
-                i -= 1
-            last[row] = i
     return peak
 
 
+@_compiled()
+def _classify(low, thresholds, margin, codes, first, last):  # type: ignore[no-untyped-def]
+    """codes (h, w): for each logit the thresholds it is surely above, as bits of SURE, and may be above, of MAYBE.
+
+    first, last (h,): columns between which a row has logits that may be above the lowest threshold; last is -1 in a row
+    without any.
+    """
+    lowest, middle, highest = thresholds
+    sure0, sure1, sure2 = lowest + margin, middle + margin, highest + margin
+    maybe0, maybe1, maybe2 = lowest - margin, middle - margin, highest - margin
+    height, width = low.shape
+    for row in range(height):
+        above = np.uint8(0)
+        for i in range(width):
+            x = low[row, i]
+            code = np.uint8(x > sure0) | (np.uint8(x > sure1) << np.uint8(1)) | (np.uint8(x > sure2) << np.uint8(2))
+            code |= np.uint8(x > maybe0) << np.uint8(4)
+            code |= np.uint8(x > maybe1) << np.uint8(5)
+            code |= np.uint8(x > maybe2) << np.uint8(6)
+            codes[row, i] = code
+            above |= code
+        first[row], last[row] = width, -1
+        if above:
+            i = 0
+            while codes[row, i] == 0:
+                i += 1
+            first[row] = i
+            i = width - 1
+            while codes[row, i] == 0:
+                i -= 1
+            last[row] = i
+
+
 @_compiled(forceinline=True)
-def _window_bounds(low, top, foot, begin, end, span, least, largest, row_least, row_largest):  # type: ignore[no-untyped-def]
-    """Least and largest of rows top..foot and of `span` columns, from each column of begin..end (exclusive) on."""
-    width = low.shape[1]
-    start, stop, end = _U(begin), _U(min(width, end + span - 1)), _U(end)
+def _decide(codes, top, foot, begin, end, span, every, some, states):  # type: ignore[no-untyped-def]
+    """states: of cells begin..end (exclusive): the thresholds that they are above, as bits of SURE, or OPEN.
+
+    A cell is made of rows top..foot and of `span` columns from its own on. It is decided where every logit is surely
+    above the thresholds that any may be above.
+    """
+    width = _U(codes.shape[1])
+    start, end = _U(begin), _U(end)
+    stop = min(width, end + _U(span - 1))
     for i in range(start, stop):
-        row_least[i] = low[top, i]
-        row_largest[i] = low[top, i]
+        every[i] = codes[top, i]
+        some[i] = codes[top, i]
     for row in range(top + 1, foot + 1):
         for i in range(start, stop):
-            value = low[row, i]
-            row_least[i] = value if value < row_least[i] else row_least[i]
-            row_largest[i] = value if value > row_largest[i] else row_largest[i]
+            every[i] &= codes[row, i]
+            some[i] |= codes[row, i]
     for i in range(stop, end + _U(span - 1)):
-        row_least[i] = row_least[stop - _U(1)]
-        row_largest[i] = row_largest[stop - _U(1)]
+        every[i], some[i] = every[stop - _U(1)], some[stop - _U(1)]
     for i in range(start, end):
-        least[i] = row_least[i]
-        largest[i] = row_largest[i]
+        states[i] = every[i]
     for step in range(1, span):
         for i in range(start, end):
-            low_value, high_value = row_least[i + _U(step)], row_largest[i + _U(step)]
-            least[i] = low_value if low_value < least[i] else least[i]
-            largest[i] = high_value if high_value > largest[i] else largest[i]
-
-
-@_compiled(forceinline=True)
-def _decide(least, largest, sizes, begin, end, thresholds, margin, states, sums):  # type: ignore[no-untyped-def]
-    """states: of cells begin..end (exclusive): OUTSIDE or INSIDE the mask for sure, or OPEN: they have to be computed.
-
-    sums: columns of the picture surely above each of the thresholds in the cells that are not open, and the number of
-    cells that are.
-    """
-    sure = (thresholds[0] + margin, thresholds[1] + margin, thresholds[2] + margin)
-    maybe = (thresholds[0] - margin, thresholds[1] - margin, thresholds[2] - margin)
-    for cell in range(_U(begin), _U(end)):
-        low, high = least[cell], largest[cell]
-        in_lowest, in_middle, in_highest = low > sure[0], low > sure[1], low > sure[2]
-        unsure = (in_lowest ^ (high > maybe[0])) | (in_middle ^ (high > maybe[1])) | (in_highest ^ (high > maybe[2]))
-        levels = np.uint8(in_lowest) + np.uint8(in_middle) + np.uint8(in_highest)
-        states[cell] = np.uint8(8) if unsure else np.uint8(levels)
-    n_lowest = n_middle = n_highest = n_open = 0
-    for cell in range(_U(begin), _U(end)):
-        levels, size = states[cell], sizes[cell]
-        n_lowest += size if (levels >= 1) & (levels < 8) else 0
-        n_middle += size if (levels >= 2) & (levels < 8) else 0
-        n_highest += size if levels == 3 else 0
-        n_open += levels == 8
-        states[cell] = OPEN if levels == 8 else (INSIDE if levels >= 2 else OUTSIDE)
-    sums[0], sums[1], sums[2], sums[3] = n_lowest, n_middle, n_highest, n_open
+            states[i] &= every[i + _U(step)]
+    # From left to right, so that what is still to be read is not yet overwritten.
+    for step in range(1, span):
+        for i in range(start, end + _U(span - 1 - step)):
+            some[i] |= some[i + _U(1)]
+    for i in range(start, end):
+        sure, maybe = states[i] & SURE, (some[i] & MAYBE) >> np.uint8(4)
+        states[i] = sure if sure == maybe else OPEN
 
 
 @_compiled(forceinline=True)
@@ -299,25 +293,44 @@ def _extend(pixels, span, threshold, box):  # type: ignore[no-untyped-def]
 
 
 @_compiled(forceinline=True)
+def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
+    """The first cell after `cell` and before `stop` whose state is another, else `stop`; words: states by eights."""
+    state, one, eight = states[cell], _U(1), _U(8)
+    word = _U(state) * _EIGHT_TIMES
+    while cell < stop and cell & _U(7) and states[cell] == state:
+        cell += one
+    if not cell & _U(7):
+        while cell + eight <= stop and words[cell >> _U(3)] == word:
+            cell += eight
+    while cell < stop and states[cell] == state:
+        cell += one
+    return cell
+
+
+@_compiled(forceinline=True)
 def _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts, box):  # type: ignore[no-untyped-def]
-    """Pixels of the cells of a band that have to be computed, run by run, and the box of those that need not."""
+    """Count the pixels of a band run by run of cells, and make the box hold them; open cells have to be computed."""
     start, end = rows.starts[band], rows.starts[band + 1]
-    cell = cells[0]
-    while cell < cells[1]:
+    cell, stop = _U(cells[0]), _U(cells[1])
+    while cell < stop:
         state, x0 = work.states[cell], columns.starts[cell]
-        while cell < cells[1] and work.states[cell] == state:
-            cell += 1
+        cell = _end_of_run(work.states, work.state_words, cell, stop)
         x1 = columns.starts[cell]
-        if state == OUTSIDE or x0 == x1:
+        if state == 0 or x0 == x1:
             continue
-        if state == INSIDE:
-            box[0], box[1] = min(box[0], x0), min(box[1], start)
-            box[2], box[3] = max(box[2], x1 - 1), max(box[3], end - 1)
-        else:
+        if state == OPEN:
             span = (start, end, x0, x1)
-            pixels = _pixels(low, 0, 0, rows, columns, span, orders, same, work)
+            _pixels(low, 0, 0, rows, columns, span, orders, same, work)
+            pixels = work.input if same else work.pixels
             if _count(pixels, (end - start) * (x1 - x0), thresholds, counts):
                 _extend(pixels, span, thresholds[1], box)
+            continue
+        size = (end - start) * (x1 - x0)
+        for level in range(3):
+            counts[level] += size if state >> np.uint8(level) & np.uint8(1) else 0
+        if state & MIDDLE:
+            box[0], box[1] = min(box[0], x0), min(box[1], start)
+            box[2], box[3] = max(box[2], x1 - 1), max(box[3], end - 1)
 
 
 @_compiled()
@@ -326,13 +339,14 @@ def measure(logits, bits, rows, columns, thresholds, orders, same, work, counts,
 
     logits (n, h, w), and the same memory as int32. Returns the index of the first mask that is not finite, or n.
     """
-    magnitude, sums = np.empty(1, np.int32), np.zeros(4, np.int64)
+    magnitude = work.magnitude
     for index in range(len(logits)):
         low, box = logits[index], boxes[index]
-        magnitude[0] = _survey(bits[index], low, thresholds[0], work.first, work.last)
+        magnitude[0] = _peak(bits[index])
         if magnitude[0] >= _INFINITY_BITS:
             return index
         margin = magnitude.view(np.float32)[0] * MARGIN + TINY
+        _classify(low, thresholds, margin, work.codes, work.first, work.last)
         box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
         for band in range(len(rows.sizes)):
             first, last = work.first[band], work.last[band]
@@ -341,13 +355,8 @@ def measure(logits, bits, rows, columns, thresholds, orders, same, work, counts,
             cells = (max(0, first - columns.span + 1), min(len(columns.sizes), last + 1))
             if rows.sizes[band] == 0 or cells[0] >= cells[1]:
                 continue
-            bounds = (work.least, work.largest)
-            _window_bounds(low, band, rows.last[band], *cells, columns.span, *bounds, work.row_least, work.row_largest)
-            _decide(*bounds, columns.sizes, *cells, thresholds, margin, work.states, sums)
-            for i in range(3):
-                counts[index, i] += sums[i] * rows.sizes[band]
-            if sums[1] > 0 or sums[3] > 0:
-                _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts[index], box)
+            _decide(work.codes, band, rows.last[band], *cells, columns.span, work.every, work.some, work.states)
+            _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts[index], box)
         if box[2] < 0:
             box[:] = 0
     return len(logits)

@@ -8,8 +8,9 @@ Shapes: n masks, (h, w) low-resolution logits, (H, W) the picture.
 """
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +20,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
-from engine.masks.tables import Axis, linear_weights, make_axis, make_workspace
+from engine.masks.tables import Axis, Workspace, linear_weights, make_axis, make_workspace
+from model.lanes import lane_count, side_by_side
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 
 # Full-size logits in hand at a time where there is no kernel, in pixels: 64 MiB of float32. Each mask also passes
 # through the model's padded input size.
 CHUNK_PIXELS = 2**24
+MASKS_A_PART = 8  # few, because some masks take many times as long as others
 _MASKS_A_PROMPT = 3  # on a CPU torch rounds otherwise with another number of channels
 _SMALL_SIDES = 128  # up to this height + width of the result torch takes another way
 _NOT_FINITE = "the model gave mask logits that are not finite; its weights are broken, or too large for its type"
@@ -88,19 +91,31 @@ def measure_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: flo
     return Measures(*(torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True)))
 
 
-def cut_windows(logits: Tensor, index: Tensor, boxes: Tensor, upscaling: Upscaling) -> list[Window]:
-    """For the masks `index` (m,) of n (n, h, w), with boxes (m, 4): copies of what the pixels in the boxes need."""
+def cut_windows(
+    logits: Tensor,
+    index: Tensor,
+    boxes: Tensor,
+    upscaling: Upscaling,
+    *,
+    room: Callable[[int], npt.NDArray[np.float32]] | None = None,
+) -> Iterator[Window]:
+    """For the masks `index` (m,) of n (n, h, w), with boxes (m, 4): copies of what the pixels in the boxes depend on.
+
+    room: gives memory (k,) for k logits of the next window; None makes new memory.
+    """
     low_hw = (logits.shape[1], logits.shape[2])
     rows, columns = _axes(upscaling, low_hw, fused=True)
-    on_cpu = logits.numpy() if logits.device.type == "cpu" else None  # numpy: torch would start threads for each copy
-    windows = []
-    for place, box in zip(index.tolist(), boxes.tolist(), strict=True):
-        y0, y1 = _low_res_range(rows, box[1], box[3])
-        x0, x1 = _low_res_range(columns, box[0], box[2])
-        where = np.s_[place, y0:y1, x0:x1]
-        part = np.array(logits[where].cpu() if on_cpu is None else on_cpu[where], order="C")
-        windows.append(Window(part, y0, x0, low_hw, tuple(box), logits.device))
-    return windows
+    corners = boxes.numpy()
+    y0, y1 = _low_res_range(rows, corners[:, 1], corners[:, 3])
+    x0, x1 = _low_res_range(columns, corners[:, 0], corners[:, 2])
+    low = logits.numpy() if logits.device.type == "cpu" else None
+    where = zip(index.tolist(), y0.tolist(), y1.tolist(), x0.tolist(), x1.tolist(), corners.tolist(), strict=True)
+    for place, top, foot, left, right, box in where:
+        part = logits[place, top:foot, left:right].cpu().numpy() if low is None else low[place, top:foot, left:right]
+        copy = np.empty(part.size, dtype=np.float32) if room is None else room(part.size)
+        copy = copy.reshape(part.shape)
+        np.copyto(copy, part)
+        yield Window(copy, top, left, low_hw, tuple(box), logits.device)
 
 
 def rasterise(window: Window, upscaling: Upscaling, *, threshold: float) -> npt.NDArray[np.bool_]:
@@ -138,7 +153,7 @@ def _plan(logits: Tensor, upscaling: Upscaling) -> _Plan | None:
     if logits.device.type != "cpu":
         return None
     steps = (upscaling.padded_hw, upscaling.image_hw)
-    orders = [_order_of_operations(torch.get_num_threads(), sum(hw) <= _SMALL_SIDES) for hw in steps]
+    orders = [_order_of_operations(lane_count(), sum(hw) <= _SMALL_SIDES) for hw in steps]
     if orders[0] is None or orders[1] is None:
         return None
     from engine.masks import kernel
@@ -194,32 +209,34 @@ def _measure_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, 
     boxes = np.zeros((len(low), 4), dtype=np.int64)
     thresholds = tuple(np.float32(bound) for bound in bounds)
 
+    rooms: SimpleQueue[Workspace] = SimpleQueue()
+    for _ in range(lane_count()):
+        rooms.put(make_workspace(plan.rows, plan.columns, low_hw=low.shape[1:]))
+
     def part(rows: slice) -> bool:
-        work = make_workspace(plan.rows, plan.columns, low_hw=low.shape[1:])
+        work = rooms.get()
         tables = (plan.rows, plan.columns, thresholds, plan.orders, plan.same, work)
         n_good: int = kernel.measure(low[rows], bits[rows], *tables, counts[rows], boxes[rows])
+        rooms.put(work)
         return n_good == len(low[rows])
 
-    n_threads = min(torch.get_num_threads(), len(low))
-    step = -(-len(low) // (4 * n_threads))  # several parts a thread: some masks take longer than others
-    parts = [slice(start, start + step) for start in range(0, len(low), step)]
-    if n_threads == 1:
-        finite = [part(rows) for rows in parts]
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            finite = list(pool.map(part, parts))
+    starts = range(0, len(low), MASKS_A_PART)
+    finite = side_by_side(part, [slice(start, start + MASKS_A_PART) for start in starts])
     if not all(finite):
         raise InputError(_NOT_FINITE)
     union, area, intersection = torch.from_numpy(counts).unbind(1)
     return Measures(intersection, union, area, torch.from_numpy(boxes))
 
 
-def _low_res_range(axis: Axis, first: int, last: int) -> tuple[int, int]:
-    """First low-res row (or column) that the picture's rows first..last are made of, and the one after the last.
+def _low_res_range(
+    axis: Axis, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """First low-res row (or column) that the picture's rows first..last (m,) are made of, and the one after the last.
 
-    One more on either side: a device that rounds otherwise may begin at another row.
+    One more on either side: a device that rounds otherwise may begin at another row. The second may lie one beyond the
+    last row, which a slice does not mind.
     """
-    return max(0, int(axis.low0[axis.input0[first]]) - 1), int(axis.low1[axis.input1[last]]) + 2
+    return np.maximum(0, axis.low0[axis.input0[first]] - 1), axis.low1[axis.input1[last]] + 2
 
 
 def _upscale(logits: Tensor, upscaling: Upscaling) -> Tensor:

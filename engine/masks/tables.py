@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
 
 class Axis(NamedTuple):
@@ -44,7 +45,10 @@ class Axis(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Room for one thread: flat buffers for one band. Mostly only their beginning is used: it stays cached."""
+    """Room for one thread: what is known of the logits of a mask, and flat buffers for one band.
+
+    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights.
+    """
 
     left: Floats
     right: Floats
@@ -52,11 +56,12 @@ class Workspace(NamedTuple):
     left2: Floats
     right2: Floats
     pixels: Floats
-    row_least: Floats
-    row_largest: Floats
-    least: Floats
-    largest: Floats
-    states: npt.NDArray[np.uint8]
+    magnitude: Ints
+    codes: Bytes
+    every: Bytes
+    some: Bytes
+    states: Bytes
+    state_words: npt.NDArray[np.uint64]
     first: Ints
     last: Ints
 
@@ -86,6 +91,7 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         return np.empty(size, dtype=np.float32)
 
     padded_width = low_hw[1] + columns.span
+    state_words = np.empty(-(-padded_width // 8), dtype=np.uint64)
     return Workspace(
         left=floats(low_rows * shown),
         right=floats(low_rows * shown),
@@ -93,11 +99,12 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         left2=floats(input_rows * width),
         right2=floats(input_rows * width),
         pixels=floats(int(rows.sizes.max()) * width),
-        row_least=floats(padded_width),
-        row_largest=floats(padded_width),
-        least=floats(padded_width),
-        largest=floats(padded_width),
-        states=np.empty(low_hw[1], dtype=np.uint8),
+        magnitude=np.empty(1, dtype=np.int32),
+        codes=np.empty(low_hw, dtype=np.uint8),
+        every=np.empty(padded_width, dtype=np.uint8),
+        some=np.empty(padded_width, dtype=np.uint8),
+        states=state_words.view(np.uint8),
+        state_words=state_words,
         first=np.empty(low_hw[0], dtype=np.int32),
         last=np.empty(low_hw[0], dtype=np.int32),
     )

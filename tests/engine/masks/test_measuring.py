@@ -76,7 +76,7 @@ def assert_as_at_full_size(
     for name, mine, theirs in zip(Measures._fields, found, expected, strict=True):
         assert mine.dtype == torch.int64
         assert mine.tolist() == theirs.tolist(), name
-    windows = cut_windows(logits, torch.arange(len(logits)), found.boxes, upscaling)
+    windows = list(cut_windows(logits, torch.arange(len(logits)), found.boxes, upscaling))
     for window, one in zip(windows, full, strict=True):
         x0, y0, x1, y1 = window.box
         inside = one[y0 : y1 + 1, x0 : x1 + 1] > threshold
@@ -180,7 +180,7 @@ def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "CHUNK_PIXELS", 1)  # three masks at a time
     found = measure_at_full_size(logits, upscaling, threshold=0.0, offset=1.0)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-    windows = cut_windows(logits, torch.arange(5), found.boxes, upscaling)
+    windows = list(cut_windows(logits, torch.arange(5), found.boxes, upscaling))
     by_kernel = [rasterise(window, upscaling, threshold=0.0) for window in windows]
     monkeypatch.setattr(measuring, "_order_of_operations", lambda threads, small: None)  # as for an unknown torch
     assert measure(logits, upscaling, threshold=0.0, offset=1.0).area.tolist() == expected.area.tolist()
