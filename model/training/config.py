@@ -61,8 +61,8 @@ class TrainingConfig(BaseModel):
     images_at_once: int | None = Field(
         None,
         ge=1,
-        description="pictures in one pass of the encoder; None: one on the CPU, all of the step with a GPU or where "
-        "batch norm sees them together",
+        description="pictures in one pass of the encoder; None: one of 512 px or more small ones on the CPU, all of "
+        "the step with a GPU or where batch norm sees them together",
     )
     masks_at_once: int = Field(64, ge=1, description="masks in one pass of the decoder")
     masks_multiple: int = Field(

@@ -12,6 +12,7 @@ from model.sam import ImageEmbedding, Sam
 from model.training.config import Phase, TrainingConfig
 from model.training.losses import interaction_loss
 
+PIXELS_AT_ONCE = 512 * 512  # on a CPU
 _MIB = 2**20
 _META = torch.device("meta")
 
@@ -48,14 +49,14 @@ def plan_memory(sam: Sam, config: TrainingConfig, *, processes: int = 1) -> Memo
     processes: over how many the pictures of a step are divided. Reckoned in fp32 and with plain attention: autocast and
     fused attention keep less.
     """
-    config = config.model_copy(update={"images_at_once": images_at_once(sam, config)})
     with _META:
         shadow = Sam(sam.config)
     shadow.train()
     shadow.image_encoder.requires_grad_(not config.freeze_encoder)
     shadow.image_encoder.checkpoint_activations = config.checkpoint_activations
     sides = [phase.input_size_px or sam.image_size for phase in config.phases]
-    phases = [_phase(shadow, config, *each, processes) for each in zip(config.phases, sides, strict=True)]
+    device = sam.device.type
+    phases = [_phase(shadow, config, *each, processes, device) for each in zip(config.phases, sides, strict=True)]
     weights = _bytes(shadow.state_dict().values())
     gradients = _bytes(parameter for parameter in shadow.parameters() if parameter.requires_grad)
     batch, encoder, decoder = (max(sizes) for sizes in zip(*phases, strict=True))
@@ -63,25 +64,28 @@ def plan_memory(sam: Sam, config: TrainingConfig, *, processes: int = 1) -> Memo
     return MemoryPlan(weights, gradients, 2 * gradients, average, batch, encoder, decoder)
 
 
-def images_at_once(sam: Sam, config: TrainingConfig) -> int | None:
-    """How many pictures of a step go through the encoder in one pass; None for all of them.
+def images_at_once(sam: Sam, config: TrainingConfig, *, side_px: int, device: str) -> int | None:
+    """How many pictures of a step, side_px a side, go through the encoder in one pass; None for all of them.
 
-    Where `config` leaves it open it is one on the CPU, which is no faster with several: a step of `retrain` with `nano`
-    took 5.8 s of processor time in a process of 1,425 MiB, and 5.7 s in one of 3,915 MiB with its four at once.
+    Where `config` leaves it open it is as many as have PIXELS_AT_ONCE on the CPU, which is no faster with several large
+    ones: a step of `retrain` with `nano` took 5.8 s of processor time in a process of 1,425 MiB, and 5.7 s in one of
+    3,915 MiB with its four at once.
     """
     norms = [module for module in sam.modules() if isinstance(module, nn.BatchNorm2d)]
     mixes_pictures = any(not isinstance(norm, FrozenBatchNorm2d) for norm in norms)
-    if config.images_at_once is None and sam.device.type == "cpu" and not mixes_pictures:
-        return 1
+    if config.images_at_once is None and device == "cpu" and not mixes_pictures:
+        return max(1, PIXELS_AT_ONCE // side_px**2)
     return config.images_at_once
 
 
-def _phase(shadow: Sam, config: TrainingConfig, phase: Phase, side: int, processes: int) -> tuple[int, int, int]:
-    """Bytes of batch, encoder and decoder."""
+def _phase(
+    shadow: Sam, config: TrainingConfig, phase: Phase, side: int, processes: int, device: str
+) -> tuple[int, int, int]:
+    """Bytes of batch, encoder and decoder; device: where the real model trains."""
     if side != shadow.image_size:
         shadow.set_input_size(side)
     own = -(-phase.batch_size // processes)
-    images = min(config.images_at_once or own, own)
+    images = min(images_at_once(shadow, config, side_px=side, device=device) or own, own)
     masks = min(config.masks_at_once, images * phase.masks_per_image)
     with torch.device(_META):
         with torch.set_grad_enabled(not config.freeze_encoder), _kept(shadow) as encoder:

@@ -109,7 +109,6 @@ class _Run:
         self.config = config
         self.processes = processes
         self.native_size = sam.image_size
-        self.images_at_once = images_at_once(sam, config)
         _set_dropout(sam, config.dropout)
         _set_drop_path(sam, config.drop_path)
         sam.image_encoder.requires_grad_(not config.freeze_encoder)
@@ -148,7 +147,8 @@ class _Run:
         )
         masks = int(self.processes.sum(torch.tensor(len(batch.masks), device=self.sam.device)))
         sums = torch.zeros(_SUMS + len(rounds), device=self.sam.device)
-        for part in batch.parts(self.images_at_once):
+        at_once = images_at_once(self.sam, self.config, side_px=side_px, device=self.sam.device.type)
+        for part in batch.parts(at_once):
             draws = Draws.joined([self._draws(step, part, row, phase) for row in range(len(part.images))])
             sums += self._learn(part.to(self.sam.device), draws, rounds, masks=masks)
         sums = self.processes.sum(sums)

@@ -66,15 +66,19 @@ def test_what_saves_memory_shows_in_the_plan() -> None:
     assert frozen.gradients < plain.gradients
 
 
-def test_a_cpu_takes_one_picture_at_once_where_that_changes_nothing() -> None:
+def test_a_cpu_takes_large_pictures_one_by_one_where_that_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sam, mixing = build_sam(TINY), build_sam(SamConfig(TinyViTConfig(img_size=64, depths=(1, 1, 2, 1))))
-    choice = _config(images_at_once=None)
-    assert images_at_once(sam, choice) == 1
+    choice, three = _config(images_at_once=None), _config(images_at_once=3)
+    sides = {"side_px": 512, "device": "cpu"}
+    assert images_at_once(sam, choice, **sides) == images_at_once(sam, choice, side_px=1024, device="cpu") == 1
+    assert images_at_once(sam, choice, side_px=256, device="cpu") == 4
+    assert images_at_once(mixing, choice, **sides) is None  # its batch norm sees all pictures together
+    assert images_at_once(sam, choice, side_px=512, device="cuda") is None
+    assert images_at_once(sam, three, **sides) == images_at_once(mixing, three, **sides) == 3
+    assert plan_memory(sam, choice) == plan_memory(sam, _config())  # of 64 px there is room for many
+    monkeypatch.setattr("model.training.memory.PIXELS_AT_ONCE", 64 * 64)
     assert plan_memory(sam, choice) == plan_memory(sam, _config(images_at_once=1))
-    assert images_at_once(mixing, choice) is None  # its batch norm sees all pictures together
     assert plan_memory(mixing, choice) == plan_memory(mixing, _config())
-    assert images_at_once(sam.to("meta"), choice) is None
-    assert images_at_once(sam, _config(images_at_once=3)) == images_at_once(mixing, _config(images_at_once=3)) == 3
 
 
 def test_the_largest_phase_counts_wherever_it_comes() -> None:
