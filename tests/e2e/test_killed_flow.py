@@ -48,16 +48,24 @@ def copy_of(workspace: Path, folder: Path) -> Store:
 
 
 def contents(store: Store) -> dict[str, Any]:
-    """All rows, sorted, as text because unknown scores are NaN; the times in `generation` differ from run to run."""
+    """All rows, sorted, as text because unknown scores are NaN; the generator's times differ from run to run."""
     tables: dict[str, Any] = {}
     for name in store.counts():
         rows = store.read_table(name).to_pylist()
         for row in rows:
             if name == "generation":
                 row["seconds"] = sorted(json.loads(row["seconds"]))
+            if name == "rounds":
+                row["metrics"] = without_times(json.loads(row["metrics"]))
         tables[name] = sorted(repr(row) for row in rows)
     tables["models"] = sorted(model.model_id for model in list_models([store.workspace / "models"]))
     return tables
+
+
+def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
+    if "generation" in metrics:
+        metrics["generation"] |= {"images_per_s": None, "seconds": sorted(metrics["generation"]["seconds"])}
+    return metrics
 
 
 def environment() -> dict[str, str]:
