@@ -183,9 +183,9 @@ def test_boxes_with_and_without_points(real: Predictor) -> None:
     boxes = [[0, 0, 50, 40], [10, 10, 90, 45], [5, 5, 6, 6]]
     together = real.predict_low_res([[], [[30, 20]], []], [[], [1], []], boxes=boxes, multimask_output=False)
     box_alone = real.predict_low_res(None, None, boxes=boxes[2:], multimask_output=False)
-    torch.testing.assert_close(together.logits[2], box_alone.logits[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(together.logits[2], box_alone.logits[0], rtol=0, atol=1e-5)
     both = real.predict_low_res([[[30, 20]]], [[1]], boxes=boxes[1:2], multimask_output=False)
-    torch.testing.assert_close(together.logits[1], both.logits[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(together.logits[1], both.logits[0], rtol=0, atol=1e-5)
 
 
 def test_prediction_leaves_no_gradients(real: Predictor) -> None:
