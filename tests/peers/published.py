@@ -53,6 +53,8 @@ def draw_weights(module: nn.Module, *, seed: int) -> None:
     for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             nn.init.normal_(buffer, 0.0, 0.2, generator=generator)
+        elif name.endswith("gaussian_matrix"):
+            nn.init.normal_(buffer, generator=generator)
         elif name.endswith("running_var"):
             nn.init.uniform_(buffer, 0.5, 1.5, generator=generator)
 
