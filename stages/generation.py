@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from engine.masks.comparison import MaskDifference, difference_to_exact
+from engine.masks.comparison import difference_to_exact
+from engine.masks.difference import MaskDifference
 from engine.masks.generator import GenerationResult, MaskGenerator
 from model.predictor import Predictor
 from model.sam import Sam

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.analysis.statistics import GENERATOR
-from engine.masks.comparison import MaskDifference
+from engine.masks.difference import MaskDifference
 from engine.masks.generator import GeneratedMask, GenerationResult
 from engine.rle import Rle
 from engine.rows import mask_id, mask_row, row_rle

@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmarks.peers import published
 from benchmarks.peers.outputs import Substitute
 from benchmarks.peers.setting import TRANSFORMERS, Hw, Setting
 from engine import rle
@@ -215,35 +216,20 @@ class VisionEncoder(nn.Module):
         return found
 
 
-class PromptEncoder(nn.Module):
-    """Remembers the points, and lets the real one encode them if there is one."""
-
-    def __init__(self, real: nn.Module | None, substitute: Substitute) -> None:
-        super().__init__()
-        self.real, self.substitute = real, substitute
-        self.points = torch.empty(0, 2)
+class PromptEncoder(published.PromptEncoder):
+    """The same for the names of transformers."""
 
     def forward(self, input_points: Tensor, **others: Any) -> Any:
-        self.points = input_points.reshape(-1, 2)
-        if self.real is None:
-            return None, None
-        with self.substitute.decoding():
-            return self.real(input_points=input_points, **others)
+        return self.encoded(input_points, input_points=input_points, **others)
 
 
-class MaskDecoder(nn.Module):
-    """Lets the real one decode if there is one, and gives the known outputs."""
-
-    def __init__(self, real: nn.Module | None, prompts: PromptEncoder, substitute: Substitute) -> None:
-        super().__init__()
-        self.real, self.substitute = real, substitute
-        self._prompts = [prompts]  # in a list: it is no module of this one
+class MaskDecoder(published.MaskDecoder):
+    """The same with one more axis, of images."""
 
     def forward(self, **inputs: Any) -> tuple[Tensor, Tensor]:
-        real = None
-        if self.real is not None:
-            with self.substitute.decoding():
-                logits, iou = self.real(**inputs)
-            real = logits[0], iou[0]
-        logits, iou = self.substitute.replace(self._prompts[0].points, real)
+        logits, iou = super().forward(**inputs)
         return logits[None], iou[None]
+
+    def decoded(self, **inputs: Any) -> tuple[Tensor, Tensor]:
+        logits, iou = super().decoded(**inputs)
+        return logits[0], iou[0]

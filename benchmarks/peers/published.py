@@ -107,11 +107,14 @@ class PromptEncoder(nn.Module):
         self.points = torch.empty(0, 2)
 
     def forward(self, points: tuple[Tensor, Tensor], boxes: None, masks: None) -> Any:
-        self.points = points[0].reshape(-1, 2)
+        return self.encoded(points[0], points=points, boxes=boxes, masks=masks)
+
+    def encoded(self, coordinates: Tensor, **inputs: Any) -> Any:
+        self.points = coordinates.reshape(-1, 2)
         if self.real is None:
             return None, None
         with self.substitute.decoding():
-            return self.real(points=points, boxes=boxes, masks=masks)
+            return self.real(**inputs)
 
     def get_dense_pe(self) -> Any:
         if self.real is None:
@@ -129,8 +132,11 @@ class MaskDecoder(nn.Module):
         self._prompts = [prompts]  # in a list: it is no module of this one
 
     def forward(self, **inputs: Any) -> tuple[Tensor, Tensor]:
-        real = None
-        if self.real is not None:
-            with self.substitute.decoding():
-                real = self.real(**inputs)
+        real = None if self.real is None else self.decoded(**inputs)
         return self.substitute.replace(self._prompts[0].points, real)
+
+    def decoded(self, **inputs: Any) -> tuple[Tensor, Tensor]:
+        """What the real one says: logits (M, 3, h, w) and IoUs (M, 3)."""
+        with self.substitute.decoding():
+            found: tuple[Tensor, Tensor] = self.real(**inputs)  # type: ignore[misc]
+        return found

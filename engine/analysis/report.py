@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from engine.masks.comparison import MaskDifference
+from engine.masks.difference import MaskDifference
 from engine.store import Store
 from schemas.tables import Round
 

@@ -1,41 +1,18 @@
 """How the masks of one run differ from those of another: what the contract `fast` costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from engine import rle
+from engine.masks.difference import SAME_MASK_IOU, MaskDifference
 from engine.masks.generator import MaskGenerator
 from model.predictor import Predictor
 from schemas.presets import GeneratorConfig
 
-SAME_MASK_IOU = 0.5  # two masks are one and the same thing from here on
 SAMPLE_POINTS_PER_SIDE = 8
-
-
-@dataclass(frozen=True)
-class MaskDifference:
-    """Masks found beside masks expected, paired one to one by the highest IoU, at least SAME_MASK_IOU.
-
-    matched: pairs; identical: those of equal pixels. lost: expected without a partner. extra: found without one.
-    mean_iou, least_iou: of the pairs, 1 where there are none.
-    """
-
-    matched: int
-    identical: int
-    lost: int
-    extra: int
-    mean_iou: float
-    least_iou: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.matched} masks matched ({self.identical} identical, mean IoU {self.mean_iou:.4f}, least "
-            f"{self.least_iou:.4f}), {self.lost} lost, {self.extra} extra"
-        )
 
 
 def compare_masks(found: Sequence[rle.Rle], expected: Sequence[rle.Rle]) -> MaskDifference:

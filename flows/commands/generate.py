@@ -13,7 +13,7 @@ from flows.rejects import check_something_was_good, report_rejected
 from flows.settings import parse_settings, setting_error
 
 if TYPE_CHECKING:
-    from engine.masks.comparison import MaskDifference
+    from engine.masks.difference import MaskDifference
     from engine.masks.generator import MaskGenerator
     from model.predictor import Predictor
     from model.sam import Sam

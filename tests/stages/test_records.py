@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine import rle
-from engine.masks.comparison import MaskDifference
+from engine.masks.difference import MaskDifference
 from engine.masks.generator import GeneratedMask, GenerationResult
 from schemas.config import Stage
 from schemas.tables import table_of

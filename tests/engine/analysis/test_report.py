@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from engine.analysis.report import SIMULATED_NOTE, as_markdown, as_table, draw_curves, round_reports, write_report
-from engine.masks.comparison import MaskDifference
+from engine.masks.difference import MaskDifference
 from engine.store import Store
 from schemas.tables import Round
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import rle
-from engine.masks.comparison import MaskDifference, compare_masks, difference_to_exact
+from engine.masks.comparison import compare_masks, difference_to_exact
+from engine.masks.difference import MaskDifference
 from model.image_encoder import ViTConfig
 from model.predictor import Predictor
 from model.sam import SamConfig, build_sam
