@@ -7,9 +7,10 @@ operations a prompt, that waiting costs more than the operations where anything 
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import torch
@@ -56,17 +57,31 @@ def lane_count() -> int:
 
 
 def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """[function(part) for part in parts], without gradients, on as many cores as torch has threads."""
+    """[function(part) for part in parts], without gradients, on as many cores as torch has threads, this one too."""
     lanes = min(lane_count(), len(parts))
+    waiting: SimpleQueue[int] = SimpleQueue()
+    for number in range(len(parts)):
+        waiting.put(number)
+    results: dict[int, Result] = {}
 
-    def without_gradients(part: Part) -> Result:
-        with torch.no_grad():  # which is each thread's own
-            return function(part)
+    def lane() -> None:
+        with torch.no_grad(), suppress(Empty):  # gradients are each thread's own
+            while True:
+                number = waiting.get_nowait()
+                results[number] = function(parts[number])
 
     if lanes < 2:
-        return [without_gradients(part) for part in parts]
-    with _threads.one_each():
-        return list(_pool(lanes).map(without_gradients, parts))
+        lane()
+    else:
+        with _threads.one_each():
+            others = [_pool(lanes - 1).submit(lane) for _ in range(lanes - 1)]
+            try:
+                lane()
+            finally:  # nobody goes on with these parts once this returns, be it with an error
+                wait(others)
+            for other in others:
+                other.result()
+    return [results[number] for number in range(len(parts))]
 
 
 @lru_cache(maxsize=4)

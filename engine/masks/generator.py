@@ -122,7 +122,6 @@ class MaskGenerator:
         self.predictor = predictor
         self.config = config
         self._grids = layer_grids(config)
-        self._room: npt.NDArray[np.float32] | None = None  # for the logits of masks that wait (`Pending`)
 
     def generate(self, image: Image, *, progress: Progress | None = None) -> GenerationResult:
         """Masks of an image, (H, W, 3) uint8 RGB.
@@ -176,9 +175,7 @@ class MaskGenerator:
         self.predictor.set_embedding(encoded)
         upscaling = self.predictor.upscaling
         limit = limits(self.config, upscaling)
-        if self._room is None or len(self._room) != limit.waiting_logits:
-            self._room = np.empty(limit.waiting_logits, dtype=np.float32)
-        pending = Pending(crop, upscaling, image_hw=job.hw, room=self._room)
+        pending = Pending(crop, upscaling, image_hw=job.hw, max_bytes=limit.waiting_bytes)
         batches = []
         for points in torch.as_tensor(points_in_crop(self._grids[crop.layer], crop)).split(limit.prompts):
             with job.tally.timed("prompt_decode"):

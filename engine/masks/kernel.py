@@ -27,7 +27,7 @@ _NO_BOX = 2**31 - 1
 _U = np.uint64  # of indices: one that might be negative is checked each time, and such a loop stays scalar
 
 
-def _compiled(**options: Any) -> Callable[[Function], Function]:
+def compiled(**options: Any) -> Callable[[Function], Function]:
     """numba.njit, kept on disk where a folder can be written: the second process starts fast."""
 
     def decorate(function: Function) -> Function:
@@ -50,7 +50,7 @@ def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), codegen
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def blend(out, left, right, tops, feet, base, w0, w1, h0, h1, order):  # type: ignore[no-untyped-def]
     """Bilinear interpolation of r rows of n pixels.
 
@@ -82,7 +82,50 @@ def blend(out, left, right, tops, feet, base, w0, w1, h0, h1, order):  # type: i
                 out[to + i] = (total + (y1 * w0[i]) * left[foot + i]) + (y1 * w1[i]) * right[foot + i]
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
+def _across_low(low, first, last, base, first_columns, second_columns, w0, w1, order, out):  # type: ignore[no-untyped-def]
+    """Rows first..last of low (h, w) blended to n columns, whose neighbours count from `base`: out, rows of n."""
+    n = _U(len(w0))
+    for row in range(first, last + 1):
+        to = _U(row - first) * n
+        for i in range(n):
+            left, right = low[row, _U(first_columns[i] - base)], low[row, _U(second_columns[i] - base)]
+            if order == SEPARABLE_FUSED:
+                out[to + i] = _fma(left, w0[i], right * w1[i])
+            else:
+                out[to + i] = left * w0[i] + right * w1[i]
+
+
+@compiled(forceinline=True)
+def _across_input(source, stride, n_rows, first_columns, second_columns, w0, w1, order, out):  # type: ignore[no-untyped-def]
+    """The same for n_rows flat rows of the input, `stride` apart, that begin at the first of the columns."""
+    n, base = _U(len(w0)), first_columns[0]
+    for row in range(n_rows):
+        start, to = _U(row * stride), _U(row) * n
+        for i in range(n):
+            left, right = source[start + _U(first_columns[i] - base)], source[start + _U(second_columns[i] - base)]
+            if order == SEPARABLE_FUSED:
+                out[to + i] = _fma(left, w0[i], right * w1[i])
+            else:
+                out[to + i] = left * w0[i] + right * w1[i]
+
+
+@compiled(forceinline=True)
+def _down(rows, n, tops, feet, base, h0, h1, order, out):  # type: ignore[no-untyped-def]
+    """out, flat rows of n: rows `tops` and `feet` (r,) of `rows`, counted from `base`, weighted by h0 and h1 (r,)."""
+    n = _U(n)
+    for row in range(len(tops)):
+        top, foot, to = _U(tops[row] - base) * n, _U(feet[row] - base) * n, _U(row) * n
+        y0, y1 = h0[row], h1[row]
+        if order == SEPARABLE_FUSED:
+            for i in range(n):
+                out[to + i] = _fma(rows[top + i], y0, rows[foot + i] * y1)
+        else:
+            for i in range(n):
+                out[to + i] = rows[top + i] * y0 + rows[foot + i] * y1
+
+
+@compiled(forceinline=True)
 def _spread_low(low, first, last, base, first_columns, second_columns, left, right):  # type: ignore[no-untyped-def]
     """Rows first..last of low (h, w), spread to both neighbours of n columns, whose numbers count from `base`."""
     n = _U(len(first_columns))
@@ -93,7 +136,7 @@ def _spread_low(low, first, last, base, first_columns, second_columns, left, rig
             right[to + i] = low[row, _U(second_columns[i] - base)]
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _spread_input(source, stride, n_rows, first_columns, second_columns, left, right):  # type: ignore[no-untyped-def]
     """The same for n_rows flat rows of the input, `stride` apart, that begin at the first of the columns."""
     n, base = _U(len(first_columns)), first_columns[0]
@@ -104,7 +147,7 @@ def _spread_input(source, stride, n_rows, first_columns, second_columns, left, r
             right[to + i] = source[start + _U(second_columns[i] - base)]
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _pixels(low, low_y0, low_x0, rows, columns, span, orders, same, work):  # type: ignore[no-untyped-def]
     """Upscaled logits of rows span[0]..span[1] and columns span[2]..span[3] (exclusive) of the picture, flat.
 
@@ -120,56 +163,33 @@ def _pixels(low, low_y0, low_x0, rows, columns, span, orders, same, work):  # ty
     )
     base = rows.low0[first_y]
     last = rows.low1[end_y - 1]
-    _spread_low(
-        low,
-        base - low_y0,
-        last - low_y0,
-        low_x0,
-        columns.low0[first_x:end_x],
-        columns.low1[first_x:end_x],
-        work.left,
-        work.right,
-    )
-    blend(
-        work.input,
-        work.left,
-        work.right,
-        rows.low0[first_y:end_y],
-        rows.low1[first_y:end_y],
-        base,
-        columns.low_w0[first_x:end_x],
-        columns.low_w1[first_x:end_x],
-        rows.low_w0[first_y:end_y],
-        rows.low_w1[first_y:end_y],
-        orders[0],
-    )
+    tops, feet = rows.low0[first_y:end_y], rows.low1[first_y:end_y]
+    h0, h1 = rows.low_w0[first_y:end_y], rows.low_w1[first_y:end_y]
+    left, right = columns.low0[first_x:end_x], columns.low1[first_x:end_x]
+    w0, w1 = columns.low_w0[first_x:end_x], columns.low_w1[first_x:end_x]
+    n, order = end_x - first_x, orders[0]
+    if order in (SEPARABLE_FUSED, SEPARABLE):
+        _across_low(low, base - low_y0, last - low_y0, low_x0, left, right, w0, w1, order, work.left)
+        _down(work.left, n, tops, feet, base, h0, h1, order, work.input)
+    else:
+        _spread_low(low, base - low_y0, last - low_y0, low_x0, left, right, work.left, work.right)
+        blend(work.input, work.left, work.right, tops, feet, base, w0, w1, h0, h1, order)
     if same:
         return
-    _spread_input(
-        work.input,
-        end_x - first_x,
-        end_y - first_y,
-        columns.input0[x0:x1],
-        columns.input1[x0:x1],
-        work.left2,
-        work.right2,
-    )
-    blend(
-        work.pixels,
-        work.left2,
-        work.right2,
-        rows.input0[y0:y1],
-        rows.input1[y0:y1],
-        first_y,
-        columns.input_w0[x0:x1],
-        columns.input_w1[x0:x1],
-        rows.input_w0[y0:y1],
-        rows.input_w1[y0:y1],
-        orders[1],
-    )
+    tops, feet = rows.input0[y0:y1], rows.input1[y0:y1]
+    h0, h1 = rows.input_w0[y0:y1], rows.input_w1[y0:y1]
+    left, right = columns.input0[x0:x1], columns.input1[x0:x1]
+    w0, w1 = columns.input_w0[x0:x1], columns.input_w1[x0:x1]
+    order = orders[1]
+    if order in (SEPARABLE_FUSED, SEPARABLE):
+        _across_input(work.input, n, end_y - first_y, left, right, w0, w1, order, work.left2)
+        _down(work.left2, x1 - x0, tops, feet, first_y, h0, h1, order, work.pixels)
+    else:
+        _spread_input(work.input, n, end_y - first_y, left, right, work.left2, work.right2)
+        blend(work.pixels, work.left2, work.right2, tops, feet, first_y, w0, w1, h0, h1, order)
 
 
-@_compiled()
+@compiled()
 def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, out):  # type: ignore[no-untyped-def]
     """out (box height, box width) bool: pixels of the box (XYXY inclusive) above the threshold."""
     x0, y0, x1, y1 = box[0], box[1], box[2] + 1, box[3] + 1
@@ -188,7 +208,7 @@ def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, 
         start = end
 
 
-@_compiled()
+@compiled()
 def _peak(bits):  # type: ignore[no-untyped-def]
     """The largest magnitude of a mask, as bits; bits: its logits as int32."""
     peak = np.int32(0)
@@ -198,18 +218,19 @@ def _peak(bits):  # type: ignore[no-untyped-def]
     return peak
 
 
-@_compiled()
-def _classify(low, thresholds, margin, codes, first, last):  # type: ignore[no-untyped-def]
+@compiled()
+def _classify(low, n_rows, thresholds, margin, codes, first, last):  # type: ignore[no-untyped-def]
     """codes (h, w): for each logit the thresholds it is surely above, as bits of SURE, and may be above, of MAYBE.
 
+    Only the first n_rows are looked at.
     first, last (h,): columns between which a row has logits that may be above the lowest threshold; last is -1 in a row
     without any.
     """
     lowest, middle, highest = thresholds
     sure0, sure1, sure2 = lowest + margin, middle + margin, highest + margin
     maybe0, maybe1, maybe2 = lowest - margin, middle - margin, highest - margin
-    height, width = low.shape
-    for row in range(height):
+    width = low.shape[1]
+    for row in range(n_rows):
         above = np.uint8(0)
         for i in range(width):
             x = low[row, i]
@@ -231,7 +252,7 @@ def _classify(low, thresholds, margin, codes, first, last):  # type: ignore[no-u
             last[row] = i
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _decide(codes, top, foot, begin, end, span, every, some, states):  # type: ignore[no-untyped-def]
     """states: of cells begin..end (exclusive): the thresholds that they are above, as bits of SURE, or OPEN.
 
@@ -264,7 +285,7 @@ def _decide(codes, top, foot, begin, end, span, every, some, states):  # type: i
         states[i] = sure if sure == maybe else OPEN
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _count(pixels, size, thresholds, counts):  # type: ignore[no-untyped-def]
     lowest, middle, highest = thresholds
     in_lowest = in_middle = in_highest = 0
@@ -278,7 +299,7 @@ def _count(pixels, size, thresholds, counts):  # type: ignore[no-untyped-def]
     return in_middle
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _extend(pixels, span, threshold, box):  # type: ignore[no-untyped-def]
     """Make the box hold the pixels above the threshold of the flat patch `span`; only what lies outside is read."""
     y0, y1, x0, x1 = span
@@ -292,7 +313,7 @@ def _extend(pixels, span, threshold, box):  # type: ignore[no-untyped-def]
                 box[2], box[3] = max(box[2], x), max(box[3], y)
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
     """The first cell after `cell` and before `stop` whose state is another, else `stop`; words: states by eights."""
     state, one, eight = states[cell], _U(1), _U(8)
@@ -307,7 +328,7 @@ def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
     return cell
 
 
-@_compiled(forceinline=True)
+@compiled(forceinline=True)
 def _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts, box):  # type: ignore[no-untyped-def]
     """Count the pixels of a band run by run of cells, and make the box hold them; open cells have to be computed."""
     start, end = rows.starts[band], rows.starts[band + 1]
@@ -333,7 +354,7 @@ def _count_band(low, rows, columns, band, cells, thresholds, orders, same, work,
             box[2], box[3] = max(box[2], x1 - 1), max(box[3], end - 1)
 
 
-@_compiled()
+@compiled()
 def measure(logits, bits, rows, columns, thresholds, orders, same, work, counts, boxes):  # type: ignore[no-untyped-def]
     """counts (n, 3): pixels above each of the thresholds, lowest first; boxes (n, 4) of the middle one.
 
@@ -346,7 +367,7 @@ def measure(logits, bits, rows, columns, thresholds, orders, same, work, counts,
         if magnitude[0] >= _INFINITY_BITS:
             return index
         margin = magnitude.view(np.float32)[0] * MARGIN + TINY
-        _classify(low, thresholds, margin, work.codes, work.first, work.last)
+        _classify(low, rows.used, thresholds, margin, work.codes, work.first, work.last)
         box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
         for band in range(len(rows.sizes)):
             first, last = work.first[band], work.last[band]

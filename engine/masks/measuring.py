@@ -8,7 +8,6 @@ Shapes: n masks, (h, w) low-resolution logits, (H, W) the picture.
 """
 
 import logging
-from collections.abc import Callable, Iterator
 from functools import lru_cache
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -20,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
-from engine.masks.tables import Axis, Workspace, linear_weights, make_axis, make_workspace
+from engine.masks.tables import Axis, Workspace, linear_weights, make_workspace, upscaling_axes
+from engine.masks.windows import Window
 from model.lanes import lane_count, side_by_side
 from model.upscaling import Upscaling
 from schemas.errors import InputError
@@ -43,21 +43,6 @@ class Measures(NamedTuple):
     union: Tensor
     area: Tensor
     boxes: Tensor
-
-
-class Window(NamedTuple):
-    """What the pixels of one mask inside its box depend on.
-
-    logits: (h', w') float32 on the CPU, cut from (h, w) low_hw at row y0, column x0. box: XYXY, inclusive. device:
-    where the mask was measured.
-    """
-
-    logits: npt.NDArray[np.float32]
-    y0: int
-    x0: int
-    low_hw: tuple[int, int]
-    box: tuple[int, int, int, int]
-    device: torch.device
 
 
 def measure(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
@@ -91,41 +76,15 @@ def measure_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: flo
     return Measures(*(torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True)))
 
 
-def cut_windows(
-    logits: Tensor,
-    index: Tensor,
-    boxes: Tensor,
-    upscaling: Upscaling,
-    *,
-    room: Callable[[int], npt.NDArray[np.float32]] | None = None,
-) -> Iterator[Window]:
-    """For the masks `index` (m,) of n (n, h, w), with boxes (m, 4): copies of what the pixels in the boxes depend on.
-
-    room: gives memory (k,) for k logits of the next window; None makes new memory.
-    """
-    low_hw = (logits.shape[1], logits.shape[2])
-    rows, columns = _axes(upscaling, low_hw, fused=True)
-    corners = boxes.numpy()
-    y0, y1 = _low_res_range(rows, corners[:, 1], corners[:, 3])
-    x0, x1 = _low_res_range(columns, corners[:, 0], corners[:, 2])
-    low = logits.numpy() if logits.device.type == "cpu" else None
-    where = zip(index.tolist(), y0.tolist(), y1.tolist(), x0.tolist(), x1.tolist(), corners.tolist(), strict=True)
-    for place, top, foot, left, right, box in where:
-        part = logits[place, top:foot, left:right].cpu().numpy() if low is None else low[place, top:foot, left:right]
-        copy = np.empty(part.size, dtype=np.float32) if room is None else room(part.size)
-        copy = copy.reshape(part.shape)
-        np.copyto(copy, part)
-        yield Window(copy, top, left, low_hw, tuple(box), logits.device)
-
-
-def rasterise(window: Window, upscaling: Upscaling, *, threshold: float) -> npt.NDArray[np.bool_]:
+def rasterise(window: Window, upscaling: Upscaling) -> npt.NDArray[np.bool_]:
     """The mask inside its box, (box height, box width)."""
     x0, y0, x1, y1 = window.box
+    logits, threshold = window.logits(), window.threshold
     plan = _plan(torch.empty((0, *window.low_hw), device=window.device), upscaling)
     if plan is None:
         low = torch.zeros(window.low_hw, device=window.device)
-        height, width = window.logits.shape
-        low[window.y0 : window.y0 + height, window.x0 : window.x0 + width] = torch.from_numpy(window.logits)
+        height, width = logits.shape
+        low[window.y0 : window.y0 + height, window.x0 : window.x0 + width] = torch.from_numpy(logits)
         full = _upscale(low[None], upscaling)[0, y0 : y1 + 1, x0 : x1 + 1]
         return (full > threshold).cpu().numpy()
     from engine.masks import kernel
@@ -134,7 +93,7 @@ def rasterise(window: Window, upscaling: Upscaling, *, threshold: float) -> npt.
     work = make_workspace(plan.rows, plan.columns, low_hw=window.low_hw)
     origin = (window.y0, window.x0)
     kernel.rasterise(
-        window.logits, *origin, plan.rows, plan.columns, window.box, np.float32(threshold), plan.orders, work, out
+        logits, *origin, plan.rows, plan.columns, window.box, np.float32(threshold), plan.orders, work, out
     )
     return out
 
@@ -159,15 +118,8 @@ def _plan(logits: Tensor, upscaling: Upscaling) -> _Plan | None:
     from engine.masks import kernel
 
     fused = orders[0] in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
-    rows, columns = _axes(upscaling, (logits.shape[1], logits.shape[2]), fused=fused)
+    rows, columns = upscaling_axes(upscaling, (logits.shape[1], logits.shape[2]), fused=fused)
     return _Plan(rows, columns, (orders[0], orders[1]), upscaling.input_hw == upscaling.image_hw)
-
-
-@lru_cache(maxsize=64)
-def _axes(upscaling: Upscaling, low_hw: tuple[int, int], *, fused: bool) -> tuple[Axis, Axis]:
-    sizes = zip(low_hw, upscaling.padded_hw, upscaling.input_hw, upscaling.image_hw, strict=True)
-    rows, columns = (make_axis(*axis, fused=fused) for axis in sizes)
-    return rows, columns
 
 
 @lru_cache(maxsize=64)
@@ -226,17 +178,6 @@ def _measure_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, 
         raise InputError(_NOT_FINITE)
     union, area, intersection = torch.from_numpy(counts).unbind(1)
     return Measures(intersection, union, area, torch.from_numpy(boxes))
-
-
-def _low_res_range(
-    axis: Axis, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """First low-res row (or column) that the picture's rows first..last (m,) are made of, and the one after the last.
-
-    One more on either side: a device that rounds otherwise may begin at another row. The second may lie one beyond the
-    last row, which a slice does not mind.
-    """
-    return np.maximum(0, axis.low0[axis.input0[first]] - 1), axis.low1[axis.input1[last]] + 2
 
 
 def _upscale(logits: Tensor, upscaling: Upscaling) -> Tensor:

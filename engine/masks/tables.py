@@ -4,10 +4,13 @@ Low-resolution logits go to the padded input, of which the padding is cut off, a
 (`model.upscaling.Upscaling`). Each axis has its own tables. Numbers are those of torch's CPU code, bit for bit.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from model.upscaling import Upscaling
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -20,7 +23,7 @@ class Axis(NamedTuple):
     low0, low1 (Y,): the two low-res rows of an input row; low_w0, low_w1 (Y,): their weights. input0, input1, input_w0,
     input_w1 (H,): the same for a row of the picture. starts (L + 1,): first row of the picture that begins at this
     low-res row or later; sizes (L,): how many begin there, a band. last (L,): last low-res row that a band is made of.
-    span: low-res rows a band is made of, at most.
+    span: low-res rows a band is made of, at most. used: low-res rows that bands are made of; the rest is padding.
     """
 
     low0: Ints
@@ -35,6 +38,7 @@ class Axis(NamedTuple):
     sizes: Ints
     last: Ints
     span: int
+    used: int
 
     @property
     def band_rows(self) -> tuple[int, int]:
@@ -80,7 +84,17 @@ def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> 
     sizes = np.diff(starts).astype(np.int32)
     last = np.where(sizes > 0, ends[starts[1:] - 1], bands[:-1]).astype(np.int32)
     span = int((last - bands[:-1]).max()) + 1
-    return Axis(low0, low1, low_w0, low_w1, input0, input1, input_w0, input_w1, starts, sizes, last, span)
+    return Axis(
+        low0, low1, low_w0, low_w1, input0, input1, input_w0, input_w1, starts, sizes, last, span, int(ends[-1]) + 1
+    )
+
+
+@lru_cache(maxsize=64)
+def upscaling_axes(upscaling: Upscaling, low_hw: tuple[int, int], *, fused: bool) -> tuple[Axis, Axis]:
+    """Tables of the rows and of the columns, from (h, w) logits to the picture."""
+    sizes = zip(low_hw, upscaling.padded_hw, upscaling.input_hw, upscaling.image_hw, strict=True)
+    rows, columns = (make_axis(*axis, fused=fused) for axis in sizes)
+    return rows, columns
 
 
 def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Workspace:

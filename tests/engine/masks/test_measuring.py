@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
 from engine.masks import kernel, measuring
-from engine.masks.measuring import Measures, cut_windows, measure, measure_at_full_size, rasterise
+from engine.masks.measuring import Measures, measure, measure_at_full_size, rasterise
 from engine.masks.tables import make_axis
+from engine.masks.windows import cut_windows
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 
@@ -76,11 +77,11 @@ def assert_as_at_full_size(
     for name, mine, theirs in zip(Measures._fields, found, expected, strict=True):
         assert mine.dtype == torch.int64
         assert mine.tolist() == theirs.tolist(), name
-    windows = list(cut_windows(logits, torch.arange(len(logits)), found.boxes, upscaling))
+    windows = cut_windows(logits, torch.arange(len(logits)), found.boxes, upscaling, threshold=threshold)
     for window, one in zip(windows, full, strict=True):
         x0, y0, x1, y1 = window.box
         inside = one[y0 : y1 + 1, x0 : x1 + 1] > threshold
-        np.testing.assert_array_equal(rasterise(window, upscaling, threshold=threshold), inside.numpy())
+        np.testing.assert_array_equal(rasterise(window, upscaling), inside.numpy())
 
 
 @pytest.mark.usefixtures("threads")
@@ -180,12 +181,12 @@ def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "CHUNK_PIXELS", 1)  # three masks at a time
     found = measure_at_full_size(logits, upscaling, threshold=0.0, offset=1.0)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-    windows = list(cut_windows(logits, torch.arange(5), found.boxes, upscaling))
-    by_kernel = [rasterise(window, upscaling, threshold=0.0) for window in windows]
+    windows = cut_windows(logits, torch.arange(5), found.boxes, upscaling, threshold=0.0)
+    by_kernel = [rasterise(window, upscaling) for window in windows]
     monkeypatch.setattr(measuring, "_order_of_operations", lambda threads, small: None)  # as for an unknown torch
     assert measure(logits, upscaling, threshold=0.0, offset=1.0).area.tolist() == expected.area.tolist()
     for window, mine in zip(windows, by_kernel, strict=True):
-        np.testing.assert_array_equal(rasterise(window, upscaling, threshold=0.0), mine)
+        np.testing.assert_array_equal(rasterise(window, upscaling), mine)
 
 
 def test_logits_of_any_memory_layout() -> None:
@@ -214,16 +215,6 @@ def test_a_negative_offset() -> None:
         measure(torch.zeros((1, 4, 4)), Upscaling((16, 16), (16, 16), (9, 9)), threshold=0.0, offset=-1.0)
 
 
-def test_windows_are_small_and_their_own() -> None:
-    low_hw, *hws = SIZES["square"]
-    low = torch.full((1, *low_hw), -4.0)
-    low[0, 100:104, 50:60] = 4.0
-    upscaling = Upscaling(*hws)
-    (window,) = cut_windows(low, torch.tensor([0]), measure(low, upscaling, threshold=0.0, offset=1.0).boxes, upscaling)
-    assert window.logits.size < 200
-    assert window.logits.base is None or window.logits.base.nbytes == window.logits.nbytes
-
-
 def test_tables_by_hand() -> None:
     # Four low-res rows to eight padded rows, of which six are shown, to six: rows begin at 0, 0, 0, 1, 1, 2.
     axis = make_axis(4, 8, 6, 6, fused=True)
@@ -249,8 +240,8 @@ def test_numba_is_imported_only_when_it_is_used() -> None:
 
 
 def test_without_a_folder_for_its_cache_the_kernel_is_compiled_all_the_same() -> None:
-    names: dict[str, object] = {"_compiled": kernel._compiled}
-    exec("@_compiled()\ndef double(x): return 2 * x", names)  # no file, hence no folder beside it
+    names: dict[str, object] = {"compiled": kernel.compiled}
+    exec("@compiled()\ndef double(x): return 2 * x", names)  # no file, hence no folder beside it
     assert names["double"](4) == 8  # type: ignore[operator]
 
 
@@ -262,8 +253,7 @@ def test_on_a_gpu_as_there_at_full_size() -> None:
     found = measure(logits, upscaling, threshold=0.0, offset=1.0)
     assert found.area.tolist() == (full > 0).sum(dim=(1, 2)).tolist()
     assert found.boxes.tolist() == mask_boxes(full > 0).tolist()
-    for window, one in zip(cut_windows(logits, torch.arange(6), found.boxes, upscaling), full, strict=True):
+    windows = cut_windows(logits, torch.arange(6), found.boxes, upscaling, threshold=0.0)
+    for window, one in zip(windows, full, strict=True):
         x0, y0, x1, y1 = window.box
-        np.testing.assert_array_equal(
-            rasterise(window, upscaling, threshold=0.0), (one[y0 : y1 + 1, x0 : x1 + 1] > 0).numpy()
-        )
+        np.testing.assert_array_equal(rasterise(window, upscaling), (one[y0 : y1 + 1, x0 : x1 + 1] > 0).numpy())
