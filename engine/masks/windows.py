@@ -83,10 +83,7 @@ def cut_windows(
     else:
         low, places = logits[index.to(logits.device)].cpu().numpy(), np.arange(len(index))
     parts = np.stack([y0, y1, x0, x1], axis=1)
-    radius = (
-        rows.span,
-        columns.span,
-    )  # one more than needed: where rounding is otherwise, a pixel may begin at another
+    radius = (rows.span, columns.span)  # one more than needed: other rounding may begin at another row
     fixed = (np.float32(threshold), (kernel.MARGIN, kernel.TINY), radius)
     rooms: SimpleQueue[_Room] = SimpleQueue()
     for _ in range(lane_count()):
