@@ -35,7 +35,7 @@ OPEN_FILTERS = {
     "box_nms_thresh": 1.0,
     "crop_nms_thresh": 1.0,
 }
-FAST_POINTS_PER_SIDE = 16
+FAST_POINTS_PER_SIDE = 8  # every mask is compared with every other, and untrained ones are noise with very long RLEs
 
 
 @dataclass
