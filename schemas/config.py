@@ -31,9 +31,10 @@ class ModelConfig(_Section):
 
 
 class AnnotatorConfig(_Section):
-    """The simulated annotator: clicks from ground truth, keeps a simulated clock (all times in simulated seconds)."""
+    """kind: people in Label Studio, or the simulated annotator, which clicks from ground truth and keeps a simulated
+    clock; all other settings are its own, times in simulated seconds."""
 
-    kind: Literal["simulated"] = "simulated"
+    kind: Literal["simulated", "label_studio"] = "simulated"
     max_clicks: int = Field(6, ge=1)
     accept_iou: float = Field(0.85, ge=0, le=1)
     seconds_to_find: float = Field(3.0, ge=0)
@@ -41,6 +42,23 @@ class AnnotatorConfig(_Section):
     seconds_to_review: float = Field(1.5, ge=0)
     seconds_to_draw: float = Field(15.0, ge=0)
     seconds_per_mask_limit: float = Field(30.0, gt=0)
+
+
+class LabelingConfig(_Section):
+    """Label Studio and the model backend beside it; used where `annotator.kind` is label_studio.
+
+    done_frac: share of a round's images that must be annotated or skipped before it is closed.
+    """
+
+    url: str = "http://127.0.0.1:8080"
+    backend_url: str = "http://127.0.0.1:9090"
+    longest_side_px: int = Field(1024, ge=16)
+    images_per_chunk: int = Field(25, ge=1, le=100)
+    done_frac: float = Field(1.0, gt=0, le=1)
+    embeddings_in_memory: int = Field(16, ge=1)
+    embeddings_on_disk_mb: int = Field(4096, ge=0)
+    verify_frac: float = Field(0.05, ge=0, le=1)
+    audit_images: int = Field(50, ge=1)
 
 
 class AssistedManualConfig(_Section):
@@ -52,6 +70,8 @@ class SemiAutomaticConfig(_Section):
     rounds: int = Field(5, ge=1)
     images_per_round: int = Field(36_000, ge=1)
     max_prefilled_masks: int = Field(40, ge=0)
+    prefill: Literal["detector", "generator"] = "generator"
+    prefill_precision: float = Field(0.8, gt=0, lt=1)
     generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
 
@@ -95,6 +115,7 @@ class EngineConfig(_Section):
     images: ImagesConfig = Field(default_factory=ImagesConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     annotator: AnnotatorConfig = Field(default_factory=AnnotatorConfig)
+    labeling: LabelingConfig = Field(default_factory=LabelingConfig)
     assisted_manual: AssistedManualConfig = Field(default_factory=AssistedManualConfig)
     semi_automatic: SemiAutomaticConfig = Field(default_factory=SemiAutomaticConfig)
     fully_automatic: FullyAutomaticConfig = Field(default_factory=FullyAutomaticConfig)
@@ -120,6 +141,7 @@ model:
 
 annotator:
   kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"
+                              # label_studio: people; see the section `labeling`. What follows is of the simulated one
   max_clicks: 6               # then the mask is finished by hand, with the brush
   accept_iou: 0.85            # a mask at least this close to ground truth is accepted
   seconds_to_find: 3.0        # simulated seconds to find the next object ...
@@ -127,6 +149,17 @@ annotator:
   seconds_to_review: 1.5      # ... to look at a finished or prefilled mask ...
   seconds_to_draw: 15.0       # ... and to finish one with the brush
   seconds_per_mask_limit: 30.0  # once a mask took longer, the annotator goes to the next image (SAM paper, section 4)
+
+labeling:                     # Label Studio, where annotator.kind is label_studio
+  url: http://127.0.0.1:8080  # sam-engine labeling server starts one here
+  backend_url: http://127.0.0.1:9090  # where sam-engine labeling serve listens, as Label Studio sees it
+  longest_side_px: 1024       # pictures are scaled down to this for the browser, masks scaled back
+  images_per_chunk: 25        # pictures in one import
+  done_frac: 1.0              # share of a round's images that must be annotated or skipped before the round is closed
+  embeddings_in_memory: 16    # images whose embedding is kept in memory, so that a click costs the decoder only ...
+  embeddings_on_disk_mb: 4096 # ... and on disk
+  verify_frac: 0.05           # share of a round's masks that the verification gate looks at
+  audit_images: 50            # images of an audit (SAM paper, section 5: 500)
 
 assisted_manual:
   rounds: 6                   # the paper's number; each ends with a retraining
@@ -136,6 +169,8 @@ semi_automatic:
   rounds: 5
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
+  prefill: generator          # or detector: boxes of a one-class detector trained on the masks so far prompt the model
+  prefill_precision: 0.8      # of the detector's masks on held-out images, which sets its threshold
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings
   generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}
 

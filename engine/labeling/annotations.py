@@ -1,0 +1,208 @@
+"""What people did on an image, read from the annotations of its task in Label Studio.
+
+Untouched, edited and deleted prefilled masks are told apart by the ids of their regions and by their pixels; what the
+model backend put into the `meta` of a region (`prompting`) says what a mask cost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from engine.labeling.published import Prefilled, PublishedImage
+from engine.labeling.regions import region_mask, scale_down, scale_up, with_edits
+from engine.rle import Rle, area
+from schemas.errors import InputError
+from schemas.labeling import META, SECONDS_PER_MASK_LIMIT
+from schemas.tables import Origin
+
+_PROMPTS = ("keypointlabels", "rectanglelabels")
+_BRUSH = "brushlabels"
+
+
+@dataclass(frozen=True)
+class CollectedMask:
+    """A mask that a person submitted, of the full picture.
+
+    prefilled: the mask that it was at first, None for one that was not there before. untouched: it still is that one.
+    first_prompt_s, last_prompt_s:
+    Unix time, NaN for a mask that no prompt made. points: (x, y, label), pixels of the full picture; box: XYXY.
+    """
+
+    rle: Rle
+    origin: Origin
+    prefilled: Prefilled | None = None
+    untouched: bool = False
+    points: tuple[tuple[float, float, int], ...] = ()
+    box: tuple[float, ...] = ()
+    first_prompt_s: float = float("nan")
+    last_prompt_s: float = float("nan")
+    predicted_iou: float = float("nan")
+    model_id: str = ""
+    seconds: float = 0.0
+
+    @property
+    def clicks(self) -> int:
+        return len(self.points) + (1 if self.box else 0)
+
+    @property
+    def made_by_prompts(self) -> bool:
+        return self.clicks > 0
+
+    @property
+    def over_limit(self) -> bool:
+        return self.seconds > SECONDS_PER_MASK_LIMIT
+
+
+@dataclass(frozen=True)
+class CollectedImage:
+    """What the valid annotation of an image holds.
+
+    done: submitted or skipped, without a problem. deleted: prefilled masks that are gone. unaccepted_prompts: prompts
+    whose mask was never accepted. lead_time_s: that the annotation was open. problems: one line each, for people.
+    """
+
+    image_id: int
+    annotator: str = ""
+    done: bool = False
+    skipped: bool = False
+    masks: tuple[CollectedMask, ...] = ()
+    deleted: tuple[Prefilled, ...] = ()
+    unaccepted_prompts: int = 0
+    superseded: int = 0
+    lead_time_s: float = 0.0
+    submitted_s: float = 0.0
+    problems: tuple[str, ...] = field(default=())
+
+
+def read_task(task: dict[str, Any], published: PublishedImage) -> CollectedImage:
+    """What people made of an image; task: with its annotations, as the API gives it.
+
+    Of several annotations the one that was changed last is valid; one that was submitted goes before a skipped one.
+    """
+    nothing = CollectedImage(published.image_id)
+    annotations = sorted(task.get("annotations") or (), key=_changed_at)
+    submitted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
+    if not annotations:
+        return nothing
+    valid = (submitted or annotations)[-1]
+    found = replace(
+        nothing,
+        annotator=f"label_studio:{_account(valid)}",
+        superseded=len(annotations) - 1,
+        lead_time_s=float(valid.get("lead_time") or 0.0),
+        submitted_s=_unix_time(_changed_at(valid)),
+    )
+    if valid.get("was_cancelled"):
+        return replace(found, done=True, skipped=True, deleted=())
+    return _read_result(found, valid, published)
+
+
+def _read_result(found: CollectedImage, annotation: dict[str, Any], published: PublishedImage) -> CollectedImage:
+    where = f"task {published.task} (image {published.image_id}), annotation {annotation.get('id')}"
+    masks: list[CollectedMask] = []
+    problems: list[str] = []
+    seen: set[str] = set()
+    prompts = 0
+    for region in annotation.get("result") or ():
+        kind = region.get("type")
+        if kind in _PROMPTS:
+            prompts += 1
+        elif kind == _BRUSH:
+            try:
+                masks += _read_mask(region, published, seen)
+            except InputError as error:
+                problems.append(f"{where}: region {region.get('id')}: {error}")
+        elif kind is not None:  # relations have no type
+            problems.append(
+                f"{where}: region {region.get('id')} is of type {kind}, and only brush masks are read; it was made "
+                "with another labelling config: put back the project's with sam-engine labeling setup and draw it anew"
+            )
+    deleted = tuple(one for one in published.prefilled if one.region_id not in seen)
+    return replace(
+        found,
+        done=not problems,
+        masks=_with_seconds(masks, found),
+        deleted=() if problems else deleted,
+        unaccepted_prompts=prompts,
+        problems=tuple(problems),
+    )
+
+
+def _read_mask(region: dict[str, Any], published: PublishedImage, seen: set[str]) -> list[CollectedMask]:
+    """The mask of a brush region; none where people rubbed it out to nothing, or where it is there twice."""
+    size = (region.get("original_height"), region.get("original_width"))
+    if size != published.shown_hw:
+        raise InputError(
+            f"made on a picture of {size[1]}x{size[0]} px, and the one that was published has "
+            f"{published.shown_hw[1]}x{published.shown_hw[0]}; delete the task and publish the image again"
+        )
+    shown = region_mask(region, shown_hw=published.shown_hw)
+    region_id = str(region.get("id"))
+    if area(shown) == 0 or region_id in seen:
+        return []
+    seen.add(region_id)
+    prefilled = next((one for one in published.prefilled if one.region_id == region_id), None)
+    made = _read_prompts(region, published)
+    if prefilled is None:
+        return [replace(made, rle=scale_up(shown, published.full_hw), origin="manual")]
+    before = scale_down(prefilled.mask.rle, published.shown_hw)
+    if shown == before:
+        return [replace(made, rle=prefilled.mask.rle, origin=prefilled.origin, untouched=True, prefilled=prefilled)]
+    edited = with_edits(prefilled.mask.rle, before, shown)
+    origin: Origin = "manual" if prefilled.origin == "manual" else "automatic_corrected"
+    return [replace(made, rle=edited, origin=origin, prefilled=prefilled)]
+
+
+def _read_prompts(region: dict[str, Any], published: PublishedImage) -> CollectedMask:
+    """What the model backend wrote down about the prompts of a region; percent of the picture become pixels."""
+    nothing = CollectedMask(Rle(0, 0, b""), "manual")
+    meta = region.get("meta")
+    noted = meta.get(META) if isinstance(meta, dict) else None
+    if not isinstance(noted, dict) or "t_first" not in noted:
+        return nothing
+    height, width = published.full_hw
+    points = tuple((x * width / 100, y * height / 100, int(label)) for x, y, label in noted.get("points") or ())
+    x0, y0, x1, y1 = noted.get("box") or (0.0,) * 4
+    box = (x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100) if noted.get("box") else ()
+    return replace(
+        nothing,
+        points=points,
+        box=box,
+        first_prompt_s=float(noted["t_first"]),
+        last_prompt_s=float(noted["t_last"]),
+        predicted_iou=float(noted.get("predicted_iou", "nan")),
+        model_id=str(noted.get("model_id", "")),
+    )
+
+
+def _with_seconds(masks: Sequence[CollectedMask], image: CollectedImage) -> tuple[CollectedMask, ...]:
+    """Share out the time that the annotation was open; what nobody touched takes none.
+
+    A mask from prompts takes from its first prompt to its last. The rest, drawing, looking and thinking, is shared
+    alike among the masks that were drawn or edited by hand; where there are none, among those from prompts.
+    """
+    prompted = [mask.last_prompt_s - mask.first_prompt_s if mask.made_by_prompts else 0.0 for mask in masks]
+    by_hand = [not mask.untouched and not mask.made_by_prompts for mask in masks]
+    sharing = by_hand if any(by_hand) else [mask.made_by_prompts for mask in masks]
+    rest = max(0.0, image.lead_time_s - sum(prompted))
+    share = rest / max(1, sum(sharing))
+    return tuple(
+        replace(mask, seconds=seconds + (share if shares else 0.0))
+        for mask, seconds, shares in zip(masks, prompted, sharing, strict=True)
+    )
+
+
+def _account(annotation: dict[str, Any]) -> str:
+    """The number of the account; names are not collected (SAM paper, section 4)."""
+    account = annotation.get("completed_by")
+    return str(account.get("id") if isinstance(account, dict) else account)
+
+
+def _changed_at(annotation: dict[str, Any]) -> str:
+    """ISO 8601 in UTC, which sorts as text."""
+    return str(annotation.get("updated_at") or annotation.get("created_at") or "")
+
+
+def _unix_time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp() if text else 0.0

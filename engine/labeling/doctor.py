@@ -1,0 +1,181 @@
+"""Is everything ready for annotators? One check after the other, and the first thing that is wrong with its remedy."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engine import rle
+from engine.files import write_atomic
+from engine.labeling.client import LabelStudioClient
+from engine.labeling.folder import LabelingFolder
+from engine.labeling.regions import brush_region, region_mask
+from engine.labeling.setup import known_project
+from schemas.errors import InputError, WaitError
+from schemas.labeling import FOREGROUND, IMAGE, MASKS_CONFIG, POINT, Purpose, labeling_config
+
+_PICTURE = "doctor/picture.jpg"
+_HW = (48, 64)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. remedy: what is wrong and the way out, "" where it is right."""
+
+    name: str
+    remedy: str = ""
+
+    @property
+    def right(self) -> bool:
+        return not self.remedy
+
+
+class Doctor:
+    """Looks at what annotators of a purpose need, in the order in which one thing stands on the other."""
+
+    def __init__(
+        self, client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, *, name: str, backend_url: str
+    ) -> None:
+        self.client, self.folder, self.purpose = client, folder, purpose
+        self.name, self.backend_url = name, backend_url.rstrip("/")
+        self._project = 0
+
+    def checks(self) -> Iterator[Check]:
+        """Check by check; ends with the first that is not right."""
+        steps = (
+            ("url", self._url),
+            ("token", self._token),
+            ("project", self._known),
+            ("labelling config", self._config),
+            ("image access", self._image_access),
+            ("model backend", self._backend),
+            ("smart tools", self._smart_tools),
+            ("webhook", self._webhook),
+            ("round trip", self._round_trip),
+        )
+        for name, look in steps:
+            try:
+                remedy = look()
+            except (InputError, WaitError) as error:
+                remedy = str(error)
+            yield Check(name, remedy)
+            if remedy:
+                return
+
+    def _url(self) -> str:
+        self.client.version()
+        return ""
+
+    def _token(self) -> str:
+        self.client.who_am_i()
+        return ""
+
+    def _known(self) -> str:
+        found = known_project(self.client, self.folder, self.purpose, self.name)
+        self._project = found or 0
+        return "" if found else f"there is no project for {self.purpose}; run: sam-engine labeling setup"
+
+    def _config(self) -> str:
+        found = str(self.client.project(self._project).get("label_config", ""))
+        if found.split() == labeling_config(self.purpose).split():
+            return ""
+        return f"project {self._project} has another labelling config; put it back with: sam-engine labeling setup"
+
+    def _image_access(self) -> str:
+        pictures = str((self.folder.images / self.purpose).resolve())
+        if pictures not in self.client.local_storages(self._project):
+            return f"project {self._project} may not show pictures of {pictures}; run: sam-engine labeling setup"
+        with self._probe_project():
+            shown = self.client.content(f"/data/local-files/?d={_PICTURE}")
+        if shown == (self.folder.images / _PICTURE).read_bytes():
+            return ""
+        return (
+            f"Label Studio shows another picture than the one in {self.folder.images}; start it with "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={self.folder.images.resolve()}"
+        )
+
+    def _backend(self) -> str:
+        connected = self.client.backends(self._project)
+        found = [one for one in connected if one.get("url", "").rstrip("/") == self.backend_url]
+        if not found:
+            return (
+                f"project {self._project} has no model backend at {self.backend_url}; start one with: sam-engine "
+                "labeling serve, then run: sam-engine labeling setup"
+            )
+        if found[0].get("state") == "CO":
+            return ""
+        return f"the model backend at {self.backend_url} does not answer; start it with: sam-engine labeling serve"
+
+    def _smart_tools(self) -> str:
+        config = str(self.client.project(self._project).get("label_config", ""))
+        interactive = any(one.get("is_interactive") for one in self.client.backends(self._project))
+        if config.count('smart="true"') == MASKS_CONFIG.count('smart="true"') and interactive:
+            return ""
+        return f"project {self._project} has no smart tools or no interactive backend; run: sam-engine labeling setup"
+
+    def _webhook(self) -> str:
+        if f"{self.backend_url}/webhook" in self.client.webhooks(self._project):
+            return ""
+        return f"project {self._project} has no webhook to {self.backend_url}; run: sam-engine labeling setup"
+
+    def _round_trip(self) -> str:
+        """A picture goes out with a mask, a click brings another, both are submitted and come back as they were."""
+        prefilled = rle.encode(_square())
+        region = brush_region(prefilled, region_id="prefilled-0", score=0.9)
+        body = {
+            "data": {"image": f"/data/local-files/?d={_PICTURE}", "image_id": "0"},
+            "predictions": [{"result": [region], "score": 0.9, "model_version": "doctor"}],
+        }
+        with self._probe_project() as project:
+            self.client.add_backend(project, url=self.backend_url, title="doctor")
+            (task,) = self.client.import_tasks(project, [body])
+            shown = self.client.task(task).get("predictions") or []
+            if not shown or region_mask(shown[0]["result"][0], shown_hw=_HW) != prefilled:
+                return "a prefilled mask does not arrive at Label Studio as it was sent; is it release 1.23.2?"
+            answer = self.client.prompt(int(self.client.backends(project)[0]["id"]), task=task, context=[_click()])
+            regions = (answer.get("data") or {}).get("result") or []
+            if not regions:
+                return f"a click brings no mask: {answer.get('errors') or 'see the log of sam-engine labeling serve'}"
+            self.client.annotate(task, [region, *regions], lead_time_s=1.0)
+            back = self.client.task(task)["annotations"][0]["result"]
+            if [one.get("value", {}).get("rle") for one in back] != [one["value"]["rle"] for one in (region, *regions)]:
+                return "submitted masks do not come back as they were; is Label Studio release 1.23.2?"
+        return ""
+
+    @contextmanager
+    def _probe_project(self) -> Iterator[int]:
+        """A project of our own with one picture, which is gone afterwards."""
+        buffer = io.BytesIO()
+        Image.fromarray((_square()[..., None] * np.array([200, 120, 40])).astype(np.uint8)).save(buffer, "JPEG")
+        write_atomic(self.folder.images / _PICTURE, buffer.getvalue())
+        project = self.client.create_project(title=f"{self.name}: doctor", config=MASKS_CONFIG, instructions="")
+        try:
+            self.client.add_local_storage(project, folder=str((self.folder.images / _PICTURE).resolve().parent))
+            yield project
+        finally:
+            self.client.delete_project(project)
+
+
+def _square() -> Any:
+    mask = np.zeros(_HW, dtype=bool)
+    mask[12:36, 16:48] = True
+    return mask
+
+
+def _click() -> dict[str, Any]:
+    """A click into the middle, as the browser sends it."""
+    return {
+        "id": "doctor",
+        "type": "keypointlabels",
+        "from_name": POINT,
+        "to_name": IMAGE,
+        "original_width": _HW[1],
+        "original_height": _HW[0],
+        "image_rotation": 0,
+        "is_positive": True,
+        "value": {"x": 50.0, "y": 50.0, "width": 0.5, "labels": [FOREGROUND], "keypointlabels": [FOREGROUND]},
+    }

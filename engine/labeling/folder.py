@@ -1,0 +1,151 @@
+"""What the engine keeps of its work with Label Studio: the folder `labeling` of a workspace.
+
+images/                pictures that annotators see; Label Studio's document root
+credentials.json       API token; readable by its owner alone
+projects.json          purpose -> project id
+rounds/<scope>/        published/<image id>.json, collected/<image id>.json, cursor.json
+prompts/, embeddings/  of the model backend
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.files import write_atomic
+from schemas.config import Stage
+from schemas.errors import InputError
+from schemas.labeling import GATES, Purpose
+
+TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Where Label Studio is, and the token to speak to it with, which no text about this object shows."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(url={self.url!r}, token=...)"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which tasks of a project belong together: those of one round of a stage, for people to work on or for a gate."""
+
+    purpose: Purpose
+    stage: Stage
+    round: int
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What says so in the data of each of these tasks."""
+        gate = {"gate": self.purpose} if self.purpose in GATES else {}
+        return {**gate, "stage": self.stage, "round": self.round}
+
+    @property
+    def path(self) -> str:
+        """Of a folder that is theirs alone."""
+        return f"{self.purpose}/{self.stage}-{self.round}"
+
+    def holds(self, task: Mapping[str, Any]) -> bool:
+        data = task.get("data") or {}
+        return all(data.get(key) == value for key, value in {"gate": None, **self.data}.items())
+
+
+class LabelingFolder:
+    """Paths of the folder and its small JSON files, which are written whole or not at all."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.root = workspace / "labeling"
+        self.images = self.root / "images"
+        self.credentials_file = self.root / "credentials.json"
+        self.wake_file = self.root / "wake"  # touched by the backend when a webhook says that something was done
+
+    def credentials(self, url: str) -> Credentials:
+        """The token for the server at `url`: from the environment, else what `labeling server` left here.
+
+        Raises InputError, with the ways to give one, if there is none.
+        """
+        if token := os.environ.get(TOKEN_VARIABLE, ""):
+            return Credentials(url, token)
+        found = read_json(self.credentials_file, {})
+        if token := str(found.get("token", "")):
+            return Credentials(url, token)
+        raise InputError(
+            f"no API token for Label Studio at {url}: set {TOKEN_VARIABLE} (its web page shows it under Account & "
+            f"Settings), or start a server here with: sam-engine labeling server {self.root.parent}"
+        )
+
+    def project(self, purpose: Purpose) -> int | None:
+        """The id of the project of a purpose, if it was set up."""
+        found = read_json(self.root / "projects.json", {}).get(purpose)
+        return None if found is None else int(found)
+
+    def put_project(self, purpose: Purpose, project: int) -> None:
+        known = read_json(self.root / "projects.json", {})
+        write_json(self.root / "projects.json", known | {purpose: project})
+
+    def round(self, scope: Scope) -> "RoundFolder":
+        return RoundFolder(self.root / "rounds" / f"{scope.purpose}-{scope.stage}-{scope.round}")
+
+
+class RoundFolder:
+    """What is known of one round (of a stage or a gate) in Label Studio, a file an image."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def published(self, image_id: int) -> dict[str, Any] | None:
+        """The image as it was published (`publish.PublishedImage` as JSON), None where it was not."""
+        found: dict[str, Any] | None = read_json(self._file("published", image_id), None)
+        return found
+
+    def put_published(self, image_id: int, record: dict[str, Any]) -> None:
+        write_json(self._file("published", image_id), record)
+
+    def published_ids(self) -> list[int]:
+        return self._ids("published")
+
+    def collected(self, image_id: int) -> dict[str, Any] | None:
+        """The task of an image with its annotations as Label Studio last gave it, None before it did."""
+        found: dict[str, Any] | None = read_json(self._file("collected", image_id), None)
+        return found
+
+    def put_collected(self, image_id: int, task: dict[str, Any]) -> None:
+        write_json(self._file("collected", image_id), task)
+
+    def collected_ids(self) -> list[int]:
+        return self._ids("collected")
+
+    def cursor(self) -> str:
+        """The latest `updated_at` of a task that was collected, "" before the first."""
+        return str(read_json(self.path / "cursor.json", {}).get("updated_at", ""))
+
+    def put_cursor(self, updated_at: str) -> None:
+        write_json(self.path / "cursor.json", {"updated_at": updated_at})
+
+    def _file(self, kind: str, image_id: int) -> Path:
+        return self.path / kind / f"{image_id}.json"
+
+    def _ids(self, kind: str) -> list[int]:
+        return sorted(int(file.stem) for file in (self.path / kind).glob("[!.]*.json"))
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """What a JSON file holds, `default` where there is none. Raises InputError naming a file that is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); delete it, it is made anew from Label Studio") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Raises InputError if the disk is full or not writable."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode())

@@ -1,0 +1,199 @@
+"""Images go out to Label Studio: in chunks, most useful first, scaled down for the browser, prefilled masks with them.
+
+It can be stopped anywhere and run again: what is there is not sent twice, and what was sent and lost is sent anew.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engine.files import write_atomic
+from engine.labeling.client import LabelStudioClient
+from engine.labeling.folder import LabelingFolder, RoundFolder, Scope
+from engine.labeling.published import Prefilled, PublishedImage
+from engine.labeling.regions import brush_region, scale_down, shown_hw
+from schemas.errors import InputError, WaitError
+
+JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class ImageToPublish:
+    """pixels: (H, W, 3) uint8 RGB. record: with task 0."""
+
+    pixels: npt.NDArray[np.uint8]
+    record: PublishedImage
+
+
+@dataclass(frozen=True)
+class Published:
+    """images: new ones. masks: prefilled on them. repaired: images whose masks had to be sent twice."""
+
+    images: int
+    masks: int
+    repaired: int
+
+
+class Publisher:
+    """Sends the images of one round of a stage or a gate to its project."""
+
+    def __init__(self, client: LabelStudioClient, folder: LabelingFolder, scope: Scope, *, project: int) -> None:
+        self.client, self.project, self.scope = client, project, scope
+        self.folder = folder
+        self.state: RoundFolder = folder.round(scope)
+
+    def missing(self, image_ids: Sequence[int]) -> list[int]:
+        """Images of the round that have no task in the project; looks at the project itself.
+
+        Raises InputError where the project is gone.
+        """
+        there = self.tasks_by_image()
+        for image_id in image_ids:
+            record = self.state.published(image_id)
+            if record is not None and image_id in there and record["task"] != there[image_id]:
+                self.state.put_published(image_id, record | {"task": there[image_id]})
+        known = set(there) & set(self.state.published_ids())
+        return [image_id for image_id in image_ids if image_id not in known]
+
+    def tasks_by_image(self) -> dict[int, int]:
+        """The task of each image of this round. An image that is there twice keeps the first: the other is deleted."""
+        found: dict[int, int] = {}
+        for task in self.client.tasks(self.project, whole=False):
+            image_id = image_of(task, self.scope)
+            if image_id is None:
+                continue
+            if image_id in found and not task.get("total_annotations"):
+                self.client.delete_task(int(task["id"]))
+            else:
+                found.setdefault(image_id, int(task["id"]))
+        return found
+
+    def publish(self, images: Iterable[ImageToPublish], *, chunk: int) -> Published:
+        """Send images that `missing` named; each is taken when it is its turn. After each chunk all of it is there.
+
+        Raises WaitError if prefilled masks do not arrive even the second time.
+        """
+        total = Published(0, 0, 0)
+        left = iter(images)
+        while group := list(islice(left, chunk)):
+            repaired = self._publish_chunk(group)
+            masks = sum(len(image.record.prefilled) for image in group)
+            total = Published(total.images + len(group), total.masks + masks, total.repaired + repaired)
+        return total
+
+    def _publish_chunk(self, group: Sequence[ImageToPublish]) -> int:
+        there = self.tasks_by_image() if self.state.published_ids() else {}
+        for image in group:
+            # Written before the import: once a task is there, what its prefilled masks were in full must be known.
+            self._write_picture(image)
+            self.state.put_published(image.record.image_id, image.record.to_json())
+        fresh = [image.record for image in group if image.record.image_id not in there]
+        if fresh:
+            ids = self.client.import_tasks(self.project, [self.task_body(record) for record in fresh])
+            if len(ids) != len(fresh):
+                raise WaitError(
+                    f"Label Studio took {len(ids)} of {len(fresh)} tasks; run the same command again: it sends the rest"
+                )
+            there |= {record.image_id: task for record, task in zip(fresh, ids, strict=True)}
+        records = [replace(image.record, task=there[image.record.image_id]) for image in group]
+        for record in records:
+            self.state.put_published(record.image_id, record.to_json())
+        repaired = sum(self._repair(record) for record in records if record.prefilled)
+        self._show_prefilled(records)
+        return repaired
+
+    def _repair(self, record: PublishedImage) -> bool:
+        """Whether the prefilled masks of a task had to be sent again."""
+        if self._has_prefilled(record):
+            return False
+        self.client.add_prediction(record.task, self._prediction(record))
+        if self._has_prefilled(record):
+            return True
+        raise WaitError(
+            f"task {record.task} (image {record.image_id}) does not show its {len(record.prefilled)} prefilled masks, "
+            "sent twice; look at the log of Label Studio and run the same command again"
+        )
+
+    def _has_prefilled(self, record: PublishedImage) -> bool:
+        wanted = {one.region_id for one in record.prefilled}
+        predictions = self.client.task(record.task).get("predictions") or ()
+        return any({region.get("id") for region in one.get("result") or ()} == wanted for one in predictions)
+
+    def _show_prefilled(self, records: Sequence[PublishedImage]) -> None:
+        """Let annotators start from predictions; the server accepts a version only once predictions of it exist."""
+        version = next((self.model_version(record) for record in records if record.prefilled), None)
+        if version is not None and self.client.project(self.project).get("model_version") != version:
+            self.client.update_project(self.project, model_version=version, show_collab_predictions=True)
+
+    def task_body(self, record: PublishedImage) -> dict[str, Any]:
+        """What the import is sent for an image."""
+        body: dict[str, Any] = {
+            "data": {
+                "image": f"/data/local-files/?d={self._picture(record.image_id)}",
+                "image_id": str(record.image_id),  # text: a browser would round it
+                **self.scope.data,
+                "width": record.full_hw[1],
+                "height": record.full_hw[0],
+            }
+        }
+        if record.prefilled:
+            body["predictions"] = [self._prediction(record)]
+        return body
+
+    def _prediction(self, record: PublishedImage) -> dict[str, Any]:
+        regions = [
+            brush_region(
+                scale_down(one.mask.rle, record.shown_hw),
+                region_id=one.region_id,
+                score=_score(one),
+                meta={"prefilled": one.region_id},
+            )
+            for one in record.prefilled
+        ]
+        best = max(_score(one) or 0.0 for one in record.prefilled)
+        return {"result": regions, "score": best, "model_version": self.model_version(record)}
+
+    def model_version(self, record: PublishedImage) -> str:
+        """The name under which Label Studio shows the prefilled masks of a round."""
+        return f"{self.scope.stage} round {self.scope.round}, model {record.model_id}"
+
+    def _picture(self, image_id: int) -> str:
+        return f"{self.scope.path}/{image_id}.jpg"
+
+    def _write_picture(self, image: ImageToPublish) -> None:
+        height, width = image.record.shown_hw
+        shown = Image.fromarray(image.pixels)
+        if shown.size != (width, height):
+            shown = shown.resize((width, height), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        shown.save(buffer, "JPEG", quality=JPEG_QUALITY)
+        write_atomic(self.folder.images / self._picture(image.record.image_id), buffer.getvalue())
+
+
+def _score(prefilled: Prefilled) -> float | None:
+    """None for a mask that a person made: JSON has no NaN."""
+    score = float(prefilled.mask.predicted_iou)
+    return None if math.isnan(score) else score
+
+
+def image_of(task: Mapping[str, Any], scope: Scope) -> int | None:
+    """The image that a task is about; None for a task of another round, or one that somebody made by hand."""
+    text = str((task.get("data") or {}).get("image_id", ""))
+    return int(text) if scope.holds(task) and text.isdecimal() else None
+
+
+def to_publish(pixels: npt.NDArray[np.uint8], record: PublishedImage, *, longest_side_px: int) -> ImageToPublish:
+    """An image with its size in the browser filled in. Raises InputError if the pixels are not of the image's size."""
+    if pixels.shape[:2] != record.full_hw:
+        raise InputError(
+            f"image {record.image_id}: {pixels.shape[1]}x{pixels.shape[0]} px, and the workspace says "
+            f"{record.full_hw[1]}x{record.full_hw[0]}; its file was changed, put the old one back"
+        )
+    return ImageToPublish(pixels, replace(record, shown_hw=shown_hw(record.full_hw, longest_side_px=longest_side_px)))

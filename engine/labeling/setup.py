@@ -1,0 +1,84 @@
+"""The project of a stage or a gate in Label Studio: made, found again, put right. Doing it twice changes nothing."""
+
+from dataclasses import dataclass
+
+from engine.labeling.client import LabelStudioClient
+from engine.labeling.folder import LabelingFolder
+from schemas.errors import InputError
+from schemas.labeling import Purpose, instructions, labeling_config, project_title
+
+PURPOSES_WITH_MODEL: tuple[Purpose, ...] = ("assisted_manual", "semi_automatic", "audit")
+
+
+@dataclass(frozen=True)
+class ProjectLink:
+    """url: for annotators. changed: what this call made or put right, a word each."""
+
+    purpose: Purpose
+    project: int
+    url: str
+    changed: tuple[str, ...]
+
+
+def setup_project(
+    client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, *, name: str, backend_url: str
+) -> ProjectLink:
+    """Make sure that the project of a purpose exists, with its labelling config, pictures, model backend and webhook.
+
+    name: of the workspace, in the title. Raises InputError if the model backend does not answer, WaitError if Label
+    Studio does not.
+    """
+    project = known_project(client, folder, purpose, name)
+    changed: list[str] = []
+    config, text = labeling_config(purpose), instructions(purpose)
+    if project is None:
+        project = client.create_project(title=project_title(name, purpose), config=config, instructions=text)
+        changed.append("project")
+    elif client.project(project).get("label_config", "").split() != config.split():
+        client.update_project(project, label_config=config, expert_instruction=text)
+        changed.append("labelling config")
+    folder.put_project(purpose, project)
+    changed += _connect_pictures(client, folder, project, purpose)
+    if purpose in PURPOSES_WITH_MODEL:
+        changed += _connect_backend(client, project, backend_url)
+    return ProjectLink(purpose, project, f"{client.url}/projects/{project}/data", tuple(changed))
+
+
+def known_project(client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, name: str) -> int | None:
+    """The project by the id that is kept, else by its title; None where there is none, or none any more."""
+    projects = client.projects()
+    kept = folder.project(purpose)
+    return kept if kept in projects.values() else projects.get(project_title(name, purpose))
+
+
+def _connect_pictures(client: LabelStudioClient, folder: LabelingFolder, project: int, purpose: Purpose) -> list[str]:
+    pictures = folder.images / purpose  # the server refuses its document root itself
+    pictures.mkdir(parents=True, exist_ok=True)
+    if str(pictures.resolve()) in client.local_storages(project):
+        return []
+    client.add_local_storage(project, folder=str(pictures.resolve()))
+    return ["pictures"]
+
+
+def _connect_backend(client: LabelStudioClient, project: int, url: str) -> list[str]:
+    changed = []
+    known = client.backends(project)
+    good = [backend for backend in known if backend.get("url") == url and backend.get("is_interactive")]
+    for backend in known:
+        if backend not in good[:1]:
+            client.remove_backend(int(backend["id"]))
+            changed.append("old model backend taken away")
+    if not good:
+        try:
+            client.add_backend(project, url=url, title="sam-engine")
+        except InputError as error:
+            raise InputError(
+                f"Label Studio cannot reach the model backend at {url}; start it with: sam-engine labeling serve "
+                f"WORKSPACE, and allow its address (ML_BLOCK_LOCAL_IP=false for one on this machine) ({error})"
+            ) from error
+        changed.append("model backend")
+    hook = f"{url.rstrip('/')}/webhook"
+    if hook not in client.webhooks(project):
+        client.add_webhook(project, url=hook)
+        changed.append("webhook")
+    return changed

@@ -1,0 +1,139 @@
+"""What Label Studio is told: labelling configurations, the names in them, and what annotators read.
+
+A region is one entry of the `result` list of an annotation or a prediction. Sizes in regions are percent of the image.
+"""
+
+from typing import Literal, get_args
+
+from schemas.config import STAGES, Stage
+
+LABEL_STUDIO = "label_studio"  # the annotator's kind in engine.yaml
+
+# Names of the tags in the configurations (`from_name`, `to_name`).
+IMAGE = "image"
+BRUSH = "brush"
+POINT = "point"
+BOX = "box"
+VERDICT = "verdict"
+COMMENT = "comment"
+# Labels of the tags.
+OBJECT = "object"
+FOREGROUND = "foreground"
+PROMPT = "prompt"
+# Our own data in the `meta` of a region; Label Studio keeps it from prediction to export.
+META = "sa"
+
+# What a project is for: people making masks in a stage, or one of the gates that masks pass on their way.
+Gate = Literal["verification", "exhaustivity", "audit"]
+GATES: tuple[Gate, ...] = get_args(Gate)
+Purpose = Stage | Gate
+
+# Mask verification: good stays, bad goes back to annotators, reject is no object and is taken away.
+Verdict = Literal["good", "bad", "reject"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+# Exhaustivity: whether every object of the picture has a mask.
+Completeness = Literal["complete", "missing"]
+COMPLETENESS: tuple[Completeness, ...] = get_args(Completeness)
+
+SECONDS_PER_MASK_LIMIT = 30.0  # SAM paper, section 4: once a mask took longer, go to the next image
+
+# `smartOnly`: a plain point or box cannot be drawn by mistake; it is a prompt to the model or nothing.
+MASKS_CONFIG = f"""\
+<View>
+  <BrushLabels name="{BRUSH}" toName="{IMAGE}">
+    <Label value="{OBJECT}" background="#1f9d8b"/>
+  </BrushLabels>
+  <KeyPointLabels name="{POINT}" toName="{IMAGE}" smart="true" smartOnly="true">
+    <Label value="{FOREGROUND}" background="#2f6fde"/>
+  </KeyPointLabels>
+  <RectangleLabels name="{BOX}" toName="{IMAGE}" smart="true" smartOnly="true">
+    <Label value="{PROMPT}" background="#d8862b"/>
+  </RectangleLabels>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false"/>
+</View>
+"""
+
+
+def _choices_config(question: str, answers: dict[str, str]) -> str:
+    choices = "\n".join(
+        f'    <Choice value="{value}" hint="{hint}" hotkey="{number}"/>'
+        for number, (value, hint) in enumerate(answers.items(), start=1)
+    )
+    return f"""\
+<View>
+  <Header value="{question}"/>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"/>
+  <Choices name="{VERDICT}" toName="{IMAGE}" choice="single-radio" required="true" showInline="true">
+{choices}
+  </Choices>
+  <TextArea name="{COMMENT}" toName="{IMAGE}" placeholder="Anything worth saying" rows="1" maxSubmissions="1"/>
+</View>
+"""
+
+
+VERIFICATION_CONFIG = _choices_config(
+    "Is the marked mask right?",
+    {
+        "good": "A valid object or part with a clean boundary",
+        "bad": "The object is valid, the mask is not: it goes back to the annotators",
+        "reject": "No object at all: the mask is taken away",
+    },
+)
+EXHAUSTIVITY_CONFIG = _choices_config(
+    "Does every object that could be named have a mask?",
+    {"complete": "Nothing is missing", "missing": "At least one object has no mask"},
+)
+
+
+def labeling_config(purpose: Purpose) -> str:
+    """The labelling configuration (XML) of a project."""
+    return {"verification": VERIFICATION_CONFIG, "exhaustivity": EXHAUSTIVITY_CONFIG}.get(purpose, MASKS_CONFIG)
+
+
+def instructions(purpose: Purpose) -> str:
+    """What annotators read when they open a project (HTML)."""
+    return _INSTRUCTIONS[purpose]
+
+
+_HOW_TO = (
+    "<p><b>How.</b> Switch on Auto-Annotation below the picture. Take the smart point tool (the lower of the two point "
+    "tools), choose the label <i>foreground</i> and click on an object: its mask appears. With Alt held down a click "
+    "says what does not belong to it. The smart box tool with the label <i>prompt</i> takes a box around the object. "
+    "Accept the mask with the tick, then go on with the next object. The brush and the eraser mend what clicks do not "
+    "reach. Submit when you are done; masks that were not accepted are lost.</p>"
+)
+_ORDER = (
+    "<p><b>Which objects.</b> Whatever you could name, things and stuff alike, most prominent first. <b>Once a mask "
+    f"takes more than {SECONDS_PER_MASK_LIMIT:g} seconds, finish it and go to the next picture.</b> A picture without "
+    "anything to mark is skipped.</p>"
+)
+_INSTRUCTIONS: dict[Purpose, str] = {
+    "assisted_manual": f"<p>Make a mask of each object.</p>{_ORDER}{_HOW_TO}",
+    "semi_automatic": (
+        "<p>Some masks are there already. Keep those that are right, mend those that nearly are, delete the others, "
+        f"then add the objects that have none.</p>{_ORDER}{_HOW_TO}"
+    ),
+    "fully_automatic": "",
+    "verification": (
+        "<p>One mask at a time, seen in the whole picture and enlarged. Take at most 30 seconds: is it a valid object, "
+        "is its boundary clean? <i>good</i>, <i>bad</i> or <i>reject</i> (keys 1 to 3).</p>"
+    ),
+    "exhaustivity": (
+        "<p>All masks of a picture at once. Is there an object that you could name and that has no mask? "
+        "<i>complete</i> or <i>missing</i> (keys 1 and 2).</p>"
+    ),
+    "audit": (
+        "<p>Correct every mask as well as you can, with clicks, brush and eraser, without a limit of time. Delete "
+        f"masks of nothing. Your masks are compared with those that were there.</p>{_HOW_TO}"
+    ),
+}
+
+
+def project_title(workspace_name: str, purpose: Purpose) -> str:
+    """The title by which a project is found again: one for each purpose in a workspace.
+
+    Raises ValueError for a stage without people.
+    """
+    if purpose == STAGES[-1]:
+        raise ValueError(f"{purpose} has no annotators")
+    return f"{workspace_name}: {purpose.replace('_', ' ')}"
