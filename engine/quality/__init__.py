@@ -1,0 +1,1 @@
+"""Gates that masks pass on their way: verification, exhaustivity and the audit by experts."""

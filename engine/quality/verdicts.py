@@ -1,0 +1,376 @@
+"""What people answered at the two gates of quality, what it comes to, and what follows from it.
+
+Mask verification asks of one mask whether it is good, exhaustivity asks of one picture whether a mask is missing (SAM 3
+paper, section 4). Answers are read from tasks as Label Studio gives them back: reading them again, in another order or
+twice over, gives the same.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any, Generic, TypeVar, cast
+
+from scipy.special import ndtri
+
+from schemas.config import STAGES, Stage
+from schemas.labeling import COMMENT, COMPLETENESS, VERDICT, VERDICTS, Completeness, Gate, Verdict
+
+Task = Mapping[str, Any]
+
+ACCEPTED: dict[Gate, str] = {"verification": "good", "exhaustivity": "complete"}
+_ANSWERS: dict[Gate, tuple[str, ...]] = {"verification": VERDICTS, "exhaustivity": COMPLETENESS}
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, order=True)
+class Subject:
+    """What a task asks about: an image of a round, or one of its masks; mask_id is 0 where it is the image."""
+
+    stage: Stage
+    round: int
+    image_id: int
+    mask_id: int = 0
+
+
+@dataclass(frozen=True)
+class MaskVerdict:
+    """What somebody said about a mask. seconds: how long the task was open, None where that is not known."""
+
+    mask_id: int
+    image_id: int
+    stage: Stage
+    round: int
+    verdict: Verdict
+    annotator: str
+    seconds: float | None
+    comment: str
+
+    @property
+    def answer(self) -> str:
+        return self.verdict
+
+
+@dataclass(frozen=True)
+class ImageVerdict:
+    """What somebody said about the masks of an image. seconds: as in MaskVerdict."""
+
+    image_id: int
+    stage: Stage
+    round: int
+    completeness: Completeness
+    annotator: str
+    seconds: float | None
+    comment: str
+
+    @property
+    def answer(self) -> str:
+        return self.completeness
+
+
+AnyVerdict = TypeVar("AnyVerdict", MaskVerdict, ImageVerdict)
+
+
+@dataclass(frozen=True)
+class Answers(Generic[AnyVerdict]):
+    """Everything that the tasks of a gate say; each part is sorted.
+
+    verdicts: one for each subject that has one, the last if there are several. skipped: subjects whose last annotation
+    is a skip. unanswered: those with nothing that can be read. unreadable: a subject for each annotation that was made
+    with another labelling configuration; it is as if it were not there. strangers: tasks that are not of this gate.
+    """
+
+    gate: Gate
+    verdicts: tuple[AnyVerdict, ...]
+    skipped: tuple[Subject, ...]
+    unanswered: tuple[Subject, ...]
+    unreadable: tuple[Subject, ...]
+    strangers: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `total`, with the bounds of its Wilson interval (in [0, 1])."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def frac(self) -> float:
+        return self.count / self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "frac": self.frac}
+
+
+@dataclass(frozen=True)
+class GateSummary:
+    """What a gate said about one round.
+
+    shares: of each answer among all. accepted_by: of good or complete among the answers of each annotator.
+    seconds_per_answer: mean over the answers whose time is known, None where none is.
+    """
+
+    gate: Gate
+    stage: Stage
+    round: int
+    answers: int
+    shares: dict[str, Share]
+    accepted_by: dict[str, Share]
+    seconds_per_answer: float | None
+    skipped: int
+    unanswered: int
+    unreadable: int
+
+    def to_dict(self) -> dict[str, Any]:
+        shares = {
+            name: {key: share.to_dict() for key, share in getattr(self, name).items()}
+            for name in ("shares", "accepted_by")
+        }
+        return {**vars(self), **shares}
+
+
+@dataclass(frozen=True)
+class Consequences:
+    """What has to happen after the gates; ids sorted.
+
+    taken_away: masks that show no object. to_correct: masks of an object that are not right. incomplete: images with an
+    object that has no mask. to_annotators: images that go back to people, for a mask to correct or one to add.
+    """
+
+    taken_away: tuple[int, ...]
+    to_correct: tuple[int, ...]
+    incomplete: tuple[int, ...]
+    to_annotators: tuple[int, ...]
+
+
+def task_data(gate: Gate, subject: Subject, image_url: str) -> dict[str, Any]:
+    """What every task of a gate carries: the picture to show, and what it asks about."""
+    # Ids are 63-bit numbers: a browser would round them.
+    mask = {"mask_id": str(subject.mask_id)} if subject.mask_id else {}
+    place = {"image_id": str(subject.image_id), "stage": subject.stage, "round": subject.round}
+    return {"image": image_url, "gate": gate, **mask, **place}
+
+
+def verification_task(row: Mapping[str, Any], image_url: str) -> dict[str, Any]:
+    """The task that asks about a mask. row: of a masks table. image_url: of its picture from `verification_view`."""
+    subject = Subject(row["stage"], int(row["round"]), int(row["image_id"]), int(row["mask_id"]))
+    return {"data": task_data("verification", subject, image_url)}
+
+
+def exhaustivity_task(image_id: int, image_url: str, *, stage: Stage, round: int, masks: int) -> dict[str, Any]:
+    """The task that asks about an image. image_url: of its picture from `exhaustivity_view`, which shows `masks`."""
+    return {"data": task_data("exhaustivity", Subject(stage, round, image_id), image_url) | {"masks": masks}}
+
+
+def mask_verdicts(tasks: Iterable[Task]) -> Answers[MaskVerdict]:
+    """Read the tasks of a verification project: Label Studio's JSON, each with "data" and "annotations".
+
+    Never fails on what people did in the project; what cannot be read is counted.
+    """
+
+    def verdict(subject: Subject, said: _Said) -> MaskVerdict:
+        place = (subject.mask_id, subject.image_id, subject.stage, subject.round)
+        return MaskVerdict(*place, cast(Verdict, said.answer), said.annotator, said.seconds, said.comment)
+
+    return _answers(tasks, "verification", verdict)
+
+
+def image_verdicts(tasks: Iterable[Task]) -> Answers[ImageVerdict]:
+    """Read the tasks of an exhaustivity project; as mask_verdicts."""
+
+    def verdict(subject: Subject, said: _Said) -> ImageVerdict:
+        place = (subject.image_id, subject.stage, subject.round)
+        return ImageVerdict(*place, cast(Completeness, said.answer), said.annotator, said.seconds, said.comment)
+
+    return _answers(tasks, "exhaustivity", verdict)
+
+
+def summaries(answers: Answers[AnyVerdict]) -> list[GateSummary]:
+    """One summary for each round that tasks are of, in the order of stages and rounds."""
+    rounds = {(one.stage, one.round) for one in answers.verdicts}
+    rounds |= {(one.stage, one.round) for one in (*answers.skipped, *answers.unanswered)}
+    return [_summary(answers, *key) for key in sorted(rounds, key=lambda key: (STAGES.index(key[0]), key[1]))]
+
+
+def consequences(masks: Iterable[MaskVerdict], images: Iterable[ImageVerdict] = ()) -> Consequences:
+    """What follows from verdicts: rejected masks go, bad ones and images with missing masks go back to annotators."""
+    judged = list(masks)
+    incomplete = {one.image_id for one in images if one.completeness == "missing"}
+    bad = [one for one in judged if one.verdict == "bad"]
+    return Consequences(
+        taken_away=tuple(sorted({one.mask_id for one in judged if one.verdict == "reject"})),
+        to_correct=tuple(sorted({one.mask_id for one in bad})),
+        incomplete=tuple(sorted(incomplete)),
+        to_annotators=tuple(sorted(incomplete | {one.image_id for one in bad})),
+    )
+
+
+def wilson_share(count: int, total: int, *, level: float = 0.95) -> Share:
+    """A share with its Wilson score interval, which stays in [0, 1] and has a width for 0 of N and N of N too.
+
+    Masks drawn by strata in proportion vary a little less than the interval says. Raises ValueError if total is 0 or
+    count not in [0, total].
+    """
+    if total < 1 or not 0 <= count <= total:
+        raise ValueError(f"{count} of {total} is no share")
+    z = float(ndtri((1 + level) / 2))
+    frac, weight = count / total, z * z / total
+    centre = (frac + weight / 2) / (1 + weight)
+    half = z * (frac * (1 - frac) / total + weight / (4 * total)) ** 0.5 / (1 + weight)
+    return Share(count, total, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def gate_lines(found: Sequence[GateSummary]) -> list[str]:
+    """The section of the report about the gates, as Markdown; no lines without summaries."""
+    if not found:
+        return []
+    titles = (
+        "Gate",
+        "Stage",
+        "Round",
+        "Answers",
+        "Shares",
+        "Accepted, by annotator",
+        "s / answer",
+        "Skipped",
+        "Unread",
+    )
+    lines = ["", "# Gates of quality", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    for one in found:
+        shares = ", ".join(f"{answer} {_percent(share)}" for answer, share in one.shares.items())
+        by_annotator = ", ".join(
+            f"{who or '?'} {share.frac:.0%} of {share.total}" for who, share in one.accepted_by.items()
+        )
+        seconds = "-" if one.seconds_per_answer is None else f"{one.seconds_per_answer:.1f}"
+        cells = (one.gate, one.stage.replace("_", " "), one.round, one.answers, shares or "-", by_annotator or "-")
+        lines.append(f"| {' | '.join(map(str, (*cells, seconds, one.skipped, one.unreadable)))} |")
+    lines += ["", "Shares: of the answers, in brackets the 95 % Wilson interval. Masks and images are random samples."]
+    return lines
+
+
+@dataclass(frozen=True)
+class _Said:
+    answer: str
+    annotator: str
+    seconds: float | None
+    comment: str
+
+
+def _subject(task: Task, gate: Gate) -> Subject | None:
+    """What a task asks about; None if it is not one of this gate's."""
+    data = task.get("data") or {}
+    try:
+        mask_id = int(data["mask_id"]) if gate == "verification" else 0
+        subject = Subject(data["stage"], int(data["round"]), int(data["image_id"]), mask_id)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return subject if data.get("gate") == gate and subject.stage in STAGES else None
+
+
+def _answers(tasks: Iterable[Task], gate: Gate, verdict: Callable[[Subject, _Said], AnyVerdict]) -> Answers[AnyVerdict]:
+    annotations, strangers = _by_subject(tasks, gate)
+    verdicts: list[AnyVerdict] = []
+    skipped: list[Subject] = []
+    unanswered: list[Subject] = []
+    unreadable: list[Subject] = []
+    for subject, given in sorted(annotations.items()):
+        said = [_said(one, gate) for one in sorted(given.values(), key=_order)]
+        readable = [one for one in said if one is not None]
+        unreadable += [subject] * (len(said) - len(readable))
+        last = readable[-1] if readable else None
+        if isinstance(last, _Said):
+            verdicts.append(verdict(subject, last))
+        else:
+            (skipped if last == _SKIPPED else unanswered).append(subject)
+    return Answers(gate, tuple(verdicts), tuple(skipped), tuple(unanswered), tuple(unreadable), strangers)
+
+
+def _by_subject(tasks: Iterable[Task], gate: Gate) -> tuple[dict[Subject, dict[Any, Task]], int]:
+    """Annotations of each subject by their id, as last updated, and how many tasks are not of this gate."""
+    found: dict[Subject, dict[Any, Task]] = {}
+    strangers = set()
+    for task in tasks:
+        subject = _subject(task, gate)
+        if subject is None:
+            strangers.add(task.get("id"))
+            continue
+        known = found.setdefault(subject, {})
+        for annotation in task.get("annotations") or ():
+            before = known.get(annotation.get("id"))
+            if before is None or _order(before) <= _order(annotation):
+                known[annotation.get("id")] = annotation
+    return found, len(strangers)
+
+
+_SKIPPED = "skipped"
+
+
+def _said(annotation: Task, gate: Gate) -> _Said | str | None:
+    """What an annotation says; _SKIPPED for a skip, None if it was made with another configuration."""
+    if annotation.get("was_cancelled"):
+        return _SKIPPED
+    results = annotation.get("result")
+    parts = [part for part in results if isinstance(part, Mapping)] if isinstance(results, list) else []
+    chosen = _values(parts, VERDICT, "choices")
+    if len(chosen) != 1 or chosen[0] not in _ANSWERS[gate]:
+        return None
+    comment = " ".join(" ".join(_values(parts, COMMENT, "text")).split())
+    seconds = annotation.get("lead_time")
+    if not isinstance(seconds, int | float) or not seconds >= 0:
+        seconds = None
+    return _Said(chosen[0], _annotator(annotation), seconds, comment)
+
+
+def _values(parts: Iterable[Task], tag: str, key: str) -> list[str]:
+    """What stands under a key of the values of a tag; Label Studio writes one text as a list or by itself."""
+    values = [(part.get("value") or {}).get(key) for part in parts if part.get("from_name") == tag]
+    return [str(one) for value in values for one in (value if isinstance(value, list) else [value]) if one is not None]
+
+
+def _annotator(annotation: Task) -> str:
+    """Who made an annotation: the e-mail address where Label Studio gives the whole account, else its number."""
+    who = annotation.get("completed_by")
+    if isinstance(who, Mapping):
+        who = who.get("email") or who.get("id")
+    return "" if who is None else str(who)
+
+
+def _order(annotation: Task) -> tuple[datetime, int]:
+    """Annotations come in the order in which they were last changed; of equal times the newer annotation is last."""
+    try:
+        when = datetime.fromisoformat(annotation.get("updated_at") or annotation.get("created_at") or "")
+    except (TypeError, ValueError):
+        when = _NEVER
+    return when if when.tzinfo else when.replace(tzinfo=UTC), int(annotation.get("id") or 0)
+
+
+def _summary(answers: Answers[AnyVerdict], stage: Stage, round: int) -> GateSummary:
+    here = [one for one in answers.verdicts if (one.stage, one.round) == (stage, round)]
+    given = Counter(one.answer for one in here)
+    by_annotator = Counter(one.annotator for one in here)
+    accepted = Counter(one.annotator for one in here if one.answer == ACCEPTED[answers.gate])
+    seconds = [one.seconds for one in here if one.seconds is not None]
+
+    def count(subjects: Iterable[Subject]) -> int:
+        return sum((one.stage, one.round) == (stage, round) for one in subjects)
+
+    return GateSummary(
+        gate=answers.gate,
+        stage=stage,
+        round=round,
+        answers=len(here),
+        shares={answer: wilson_share(given[answer], len(here)) for answer in _ANSWERS[answers.gate]} if here else {},
+        accepted_by={who: wilson_share(accepted[who], total) for who, total in sorted(by_annotator.items())},
+        seconds_per_answer=fmean(seconds) if seconds else None,
+        skipped=count(answers.skipped),
+        unanswered=count(answers.unanswered),
+        unreadable=count(answers.unreadable),
+    )
+
+
+def _percent(share: Share) -> str:
+    return f"{share.frac:.0%} ({share.low:.0%} to {share.high:.0%})"
