@@ -142,7 +142,7 @@ class MaskGenerator:
     def _generate(self, images: Iterable[Image], progress: Progress | None) -> Iterator[GenerationResult]:
         jobs = (self._job(image, progress) for image in images)
         views = ((job, crop) for job in jobs for crop in job.crops)
-        while group := list(islice(views, self._crops_per_batch())):
+        while group := list(islice(views, crops_per_batch(self.config, on_cpu=self._on_cpu))):
             for (job, crop), encoded in zip(group, self._encode(group), strict=True):
                 job.parts.append(self._masks_of_crop(encoded, job, crop))
                 if len(job.parts) == len(job.crops):
@@ -154,9 +154,10 @@ class MaskGenerator:
         crops = make_crops(image_hw, n_layers=config.crop_n_layers, overlap_ratio=config.crop_overlap_ratio)
         return _Job(image, crops, sum(len(self._grids[crop.layer]) for crop in crops), progress)
 
-    def _crops_per_batch(self) -> int:
+    @property
+    def _on_cpu(self) -> bool:
         device = getattr(getattr(self.predictor, "sam", None), "device", torch.device("cpu"))
-        return crops_per_batch(self.config, on_cpu=torch.device(device).type == "cpu")
+        return torch.device(device).type == "cpu"
 
     @torch.no_grad()
     def _encode(self, group: list[tuple[_Job, Crop]]) -> list[Any]:
@@ -174,7 +175,7 @@ class MaskGenerator:
         """Prompt one crop batch by batch, and keep the distinct masks that pass the filters."""
         self.predictor.set_embedding(encoded)
         upscaling = self.predictor.upscaling
-        limit = limits(self.config, upscaling)
+        limit = limits(self.config, upscaling, on_cpu=self._on_cpu)
         pending = Pending(crop, upscaling, image_hw=job.hw, max_bytes=limit.waiting_bytes)
         batches = []
         for points in torch.as_tensor(points_in_crop(self._grids[crop.layer], crop)).split(limit.prompts):

@@ -9,6 +9,7 @@ from schemas.presets import GeneratorConfig
 # What a prompt or an encoded crop needs at a padded input of 1024 x 1024 px, generously; in proportion to its pixels.
 MIB_PER_PROMPT = 12
 MIB_PER_CROP = 1024
+PROMPTS_ON_CPU = 32  # more together take no less time there, and twice the memory: a core has one in hand at a time
 WINDOW_MIB = 256  # masks that wait for suppression, where no limit is set: far more than ordinary ones take
 CROPS_PER_BATCH_ON_ACCELERATOR = 4
 _FULL_SIZE = 1024 * 1024
@@ -22,13 +23,14 @@ class Limits(NamedTuple):
     waiting_bytes: int
 
 
-def limits(config: GeneratorConfig, upscaling: Upscaling) -> Limits:
+def limits(config: GeneratorConfig, upscaling: Upscaling, *, on_cpu: bool) -> Limits:
     """What `config.max_memory_mb` leaves room for, with a model of this padded input size.
 
     Raises InputError if that is less than one prompt.
     """
+    wanted = min(config.points_per_batch, PROMPTS_ON_CPU) if on_cpu else config.points_per_batch
     if config.max_memory_mb is None:
-        return Limits(config.points_per_batch, WINDOW_MIB * 2**20)
+        return Limits(wanted, WINDOW_MIB * 2**20)
     per_prompt = MIB_PER_PROMPT * upscaling.padded_hw[0] * upscaling.padded_hw[1] / _FULL_SIZE
     windows = config.max_memory_mb / _WINDOW_SHARE
     prompts = int((config.max_memory_mb - windows) / per_prompt)
@@ -38,7 +40,7 @@ def limits(config: GeneratorConfig, upscaling: Upscaling) -> Limits:
             f"max_memory_mb is {config.max_memory_mb}, and a single prompt of a model with a padded input of "
             f"{upscaling.padded_hw[1]}x{upscaling.padded_hw[0]} px needs {least}; raise it, or use a smaller model"
         )
-    return Limits(min(prompts, config.points_per_batch), int(windows * 2**20))
+    return Limits(min(prompts, wanted), int(windows * 2**20))
 
 
 def crops_per_batch(config: GeneratorConfig, *, on_cpu: bool) -> int:

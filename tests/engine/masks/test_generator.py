@@ -346,7 +346,7 @@ def test_a_limit_on_memory_changes_batches_and_no_masks() -> None:
 def test_a_limit_too_small_for_one_prompt_is_an_error() -> None:
     config = GeneratorConfig(max_memory_mb=64)
     with pytest.raises(InputError, match=r"max_memory_mb is 64, and a single prompt of .* 4096x4096 px needs 257"):
-        memory.limits(config, Upscaling((4096, 4096), (4096, 4096), (10, 10)))
+        memory.limits(config, Upscaling((4096, 4096), (4096, 4096), (10, 10)), on_cpu=True)
 
 
 def test_progress_counts_points() -> None:
