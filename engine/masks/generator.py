@@ -225,13 +225,10 @@ class MaskGenerator:
         Returns, for the m that stay: their index (m,), stability (m,), inclusive boxes (m, 4) in pixels of the crop.
         """
         config, kept = self.config, job.tally.kept
-        offset, min_stability = config.stability_score_offset, config.stability_score_thresh
-        upscaling = self.predictor.upscaling
-        measures = measure(
-            logits.float(), upscaling, threshold=MASK_THRESHOLD, offset=offset, min_stability=min_stability
-        )
+        offset = config.stability_score_offset
+        measures = measure(logits.float(), self.predictor.upscaling, threshold=MASK_THRESHOLD, offset=offset)
         score = filters.stability_of_counts(measures.intersection, measures.union)
-        rows = kept(filters.by_stability(score, threshold=min_stability))
+        rows = kept(filters.by_stability(score, threshold=config.stability_score_thresh))
         rows = rows[kept(filters.by_emptiness(measures.area[rows]))]
         area, image_area = measures.area[rows], job.hw[0] * job.hw[1]
         max_area_frac = config.max_mask_area_frac

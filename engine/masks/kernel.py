@@ -253,14 +253,12 @@ def _classify(low, n_rows, thresholds, margin, codes, first, last):  # type: ign
 
 
 @compiled(forceinline=True)
-def _decide(codes, top, foot, begin, end, columns, every, some, states):  # type: ignore[no-untyped-def]
+def _decide(codes, top, foot, begin, end, span, every, some, states):  # type: ignore[no-untyped-def]
     """states: of cells begin..end (exclusive): the thresholds that they are above, as bits of SURE, or OPEN.
 
     A cell is made of rows top..foot and of `span` columns from its own on. It is decided where every logit is surely
-    above the thresholds that any may be above. Returns, in pixels a row of the picture, how many at least are above the
-    lowest threshold and how many at most above the highest.
+    above the thresholds that any may be above.
     """
-    span, least, most = columns.span, 0, 0
     width = _U(codes.shape[1])
     start, end = _U(begin), _U(end)
     stop = min(width, end + _U(span - 1))
@@ -285,9 +283,6 @@ def _decide(codes, top, foot, begin, end, columns, every, some, states):  # type
     for i in range(start, end):
         sure, maybe = states[i] & SURE, (some[i] & MAYBE) >> np.uint8(4)
         states[i] = sure if sure == maybe else OPEN
-        least += columns.sizes[i] * (sure & np.uint8(1))
-        most += columns.sizes[i] * (maybe >> np.uint8(2))
-    return least, most
 
 
 @compiled(forceinline=True)
@@ -334,39 +329,13 @@ def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _survey(rows, columns, work):  # type: ignore[no-untyped-def]
-    """Decide all cells of a mask; pixels at least above the lowest threshold, and at most above the highest.
-
-    Leaves the cells of each band that may be above any in work.begins and work.ends, the band's part in least, most.
-    """
-    least = most = 0
-    for band in range(len(rows.sizes)):
-        first, last = work.first[band], work.last[band]
-        for row in range(band + 1, rows.last[band] + 1):
-            first, last = min(first, work.first[row]), max(last, work.last[row])
-        begin, end = max(0, first - columns.span + 1), min(len(columns.sizes), last + 1)
-        if rows.sizes[band] == 0 or begin >= end:
-            work.begins[band] = work.ends[band] = 0
-            continue
-        work.begins[band], work.ends[band] = begin, end
-        bounds = _decide(
-            work.codes, band, rows.last[band], begin, end, columns, work.every, work.some, work.states[band]
-        )
-        work.least[band], work.most[band] = rows.sizes[band] * bounds[0], rows.sizes[band] * bounds[1]
-        least += work.least[band]
-        most += work.most[band]
-    return least, most
-
-
-@compiled(forceinline=True)
-def _count_band(low, rows, columns, band, thresholds, orders, same, work, counts, box):  # type: ignore[no-untyped-def]
+def _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts, box):  # type: ignore[no-untyped-def]
     """Count the pixels of a band run by run of cells, and make the box hold them; open cells have to be computed."""
     start, end = rows.starts[band], rows.starts[band + 1]
-    states, words = work.states[band], work.state_words[band]
-    cell, stop = _U(work.begins[band]), _U(work.ends[band])
+    cell, stop = _U(cells[0]), _U(cells[1])
     while cell < stop:
-        state, x0 = states[cell], columns.starts[cell]
-        cell = _end_of_run(states, words, cell, stop)
+        state, x0 = work.states[cell], columns.starts[cell]
+        cell = _end_of_run(work.states, work.state_words, cell, stop)
         x1 = columns.starts[cell]
         if state == 0 or x0 == x1:
             continue
@@ -386,32 +355,29 @@ def _count_band(low, rows, columns, band, thresholds, orders, same, work, counts
 
 
 @compiled()
-def measure(logits, bits, rows, columns, thresholds, orders, same, needed, work, counts, boxes):  # type: ignore[no-untyped-def]
+def measure(logits, bits, rows, columns, thresholds, orders, same, work, counts, boxes):  # type: ignore[no-untyped-def]
     """counts (n, 3): pixels above each of the thresholds, lowest first; boxes (n, 4) of the middle one.
 
-    logits (n, h, w), and the same memory as int32. needed: share of the pixels above the lowest threshold that has to
-    be above the highest; once that cannot be, a mask is left: its counts are bounds that say so too, its box is zero.
-    Returns the index of the first mask that is not finite, or n.
+    logits (n, h, w), and the same memory as int32. Returns the index of the first mask that is not finite, or n.
     """
     magnitude = work.magnitude
     for index in range(len(logits)):
-        low, box, found = logits[index], boxes[index], counts[index]
+        low, box = logits[index], boxes[index]
         magnitude[0] = _peak(bits[index])
         if magnitude[0] >= _INFINITY_BITS:
             return index
         margin = magnitude.view(np.float32)[0] * MARGIN + TINY
         _classify(low, rows.used, thresholds, margin, work.codes, work.first, work.last)
-        least, most = _survey(rows, columns, work)
         box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
         for band in range(len(rows.sizes)):
-            if most < needed * least:
-                found[0], found[1], found[2], box[2] = least, 0, most, -1
-                break
-            if work.begins[band] < work.ends[band]:
-                lowest, highest = found[0], found[2]
-                _count_band(low, rows, columns, band, thresholds, orders, same, work, found, box)
-                least += found[0] - lowest - work.least[band]
-                most += found[2] - highest - work.most[band]
+            first, last = work.first[band], work.last[band]
+            for row in range(band + 1, rows.last[band] + 1):
+                first, last = min(first, work.first[row]), max(last, work.last[row])
+            cells = (max(0, first - columns.span + 1), min(len(columns.sizes), last + 1))
+            if rows.sizes[band] == 0 or cells[0] >= cells[1]:
+                continue
+            _decide(work.codes, band, rows.last[band], *cells, columns.span, work.every, work.some, work.states)
+            _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts[index], box)
         if box[2] < 0:
             box[:] = 0
     return len(logits)

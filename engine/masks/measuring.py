@@ -30,7 +30,6 @@ from schemas.errors import InputError
 CHUNK_PIXELS = 2**24
 MASKS_A_PART = 8  # few, because some masks take many times as long as others
 _MASKS_A_PROMPT = 3  # on a CPU torch rounds otherwise with another number of channels
-_ROUNDING = 1e-6
 _SMALL_SIDES = 128  # up to this height + width of the result torch takes another way
 _NOT_FINITE = "the model gave mask logits that are not finite; its weights are broken, or too large for its type"
 _logger = logging.getLogger(__name__)
@@ -46,13 +45,9 @@ class Measures(NamedTuple):
     boxes: Tensor
 
 
-def measure(
-    logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float, min_stability: float = 0.0
-) -> Measures:
+def measure(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
     """What n masks (n, h, w) float32 count at the size of the picture; see `Measures`.
 
-    min_stability: intersection over union below which a mask is of no use. It need not be measured to the end then: its
-    intersection and union may be bounds that give a value below it too, area and box zero.
     Raises InputError if a logit is not finite, ValueError if offset < 0.
     """
     if offset < 0:
@@ -63,7 +58,7 @@ def measure(
     plan = _plan(logits, upscaling)
     if plan is None:
         return measure_at_full_size(logits, upscaling, threshold=threshold, offset=offset)
-    return _measure_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset), min_stability)
+    return _measure_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset))
 
 
 def measure_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
@@ -157,9 +152,7 @@ def _interpolate(
     return out.reshape(height, width)
 
 
-def _measure_by_kernel(
-    logits: Tensor, plan: _Plan, bounds: tuple[float, float, float], min_stability: float
-) -> Measures:
+def _measure_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, float]) -> Measures:
     from engine.masks import kernel
 
     low = logits.contiguous().numpy()
@@ -168,14 +161,13 @@ def _measure_by_kernel(
     boxes = np.zeros((len(low), 4), dtype=np.int64)
     thresholds = tuple(np.float32(bound) for bound in bounds)
 
-    needed = min_stability - _ROUNDING  # so that rounding of the quotient cannot lift a mask that is left over it
     rooms: SimpleQueue[Workspace] = SimpleQueue()
     for _ in range(lane_count()):
         rooms.put(make_workspace(plan.rows, plan.columns, low_hw=low.shape[1:]))
 
     def part(rows: slice) -> bool:
         work = rooms.get()
-        tables = (plan.rows, plan.columns, thresholds, plan.orders, plan.same, needed, work)
+        tables = (plan.rows, plan.columns, thresholds, plan.orders, plan.same, work)
         n_good: int = kernel.measure(low[rows], bits[rows], *tables, counts[rows], boxes[rows])
         rooms.put(work)
         return n_good == len(low[rows])

@@ -49,10 +49,9 @@ class Axis(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Room for one thread: what is known of the logits of a mask and of its cells, and flat buffers for one band.
+    """Room for one thread: what is known of the logits of a mask, and flat buffers for one band.
 
-    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states` (a row a
-    band), by eights.
+    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights.
     """
 
     left: Floats
@@ -69,10 +68,6 @@ class Workspace(NamedTuple):
     state_words: npt.NDArray[np.uint64]
     first: Ints
     last: Ints
-    begins: Ints
-    ends: Ints
-    least: npt.NDArray[np.int64]
-    most: npt.NDArray[np.int64]
 
 
 def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> Axis:
@@ -110,7 +105,7 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         return np.empty(size, dtype=np.float32)
 
     padded_width = low_hw[1] + columns.span
-    state_words = np.empty((low_hw[0], -(-padded_width // 8)), dtype=np.uint64)
+    state_words = np.empty(-(-padded_width // 8), dtype=np.uint64)
     return Workspace(
         left=floats(low_rows * shown),
         right=floats(low_rows * shown),
@@ -126,10 +121,6 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         state_words=state_words,
         first=np.empty(low_hw[0], dtype=np.int32),
         last=np.empty(low_hw[0], dtype=np.int32),
-        begins=np.empty(low_hw[0], dtype=np.int32),
-        ends=np.empty(low_hw[0], dtype=np.int32),
-        least=np.empty(low_hw[0], dtype=np.int64),
-        most=np.empty(low_hw[0], dtype=np.int64),
     )
 
 

@@ -6,14 +6,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
 from engine.masks import kernel, measuring
-from engine.masks.filters import stability_of_counts
 from engine.masks.measuring import Measures, measure, measure_at_full_size, rasterise
 from engine.masks.tables import make_axis
 from engine.masks.windows import cut_windows
@@ -109,40 +108,6 @@ def test_offsets(offset: float) -> None:
     low_hw, *hws = SIZES["small model"]
     assert_as_at_full_size(random_logits(low_hw), Upscaling(*hws), offset=offset)
     assert_as_at_full_size(random_logits(low_hw), Upscaling(*hws), threshold=0.25, offset=offset)
-
-
-@pytest.mark.usefixtures("threads")
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    min_stability=st.floats(0.05, 1.0),
-    offset=st.floats(0.05, 2.0),
-    size=st.sampled_from(["nano", "small model", "smaller"]),
-)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-def test_what_is_left_early_is_unstable_and_all_else_is_as_measured_to_the_end(
-    seed: int, min_stability: float, offset: float, size: str
-) -> None:
-    low_hw, *hws = SIZES[size]
-    logits, upscaling = random_logits(low_hw, seed=seed), Upscaling(*hws)
-    whole = measure(logits, upscaling, threshold=0.0, offset=offset)
-    found = measure(logits, upscaling, threshold=0.0, offset=offset, min_stability=min_stability)
-    true, mine = (stability_of_counts(one.intersection, one.union) for one in (whole, found))
-    stable = true >= min_stability
-    assert torch.equal(mine >= min_stability, stable)
-    for exact, same in zip(whole, found, strict=True):
-        assert torch.equal(exact[stable], same[stable])
-
-
-def test_a_mask_that_is_left_early_has_bounds_that_say_so() -> None:
-    """A noisy mask: nearly no pixel is sure at both thresholds."""
-    logits = torch.randn((1, 64, 64), generator=torch.Generator().manual_seed(0))
-    upscaling = Upscaling((256, 256), (256, 256), (256, 256))
-    whole = measure(logits, upscaling, threshold=0.0, offset=1.0)
-    left = measure(logits, upscaling, threshold=0.0, offset=1.0, min_stability=0.95)
-    assert left.intersection >= whole.intersection
-    assert left.union <= whole.union
-    assert left.area == 0
-    assert left.boxes.tolist() == [[0, 0, 0, 0]]
 
 
 def _single(value: float, y: int, x: int) -> Tensor:
