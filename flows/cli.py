@@ -8,7 +8,7 @@ import sys
 import typer
 
 from flows.allocator import keep_freed_memory
-from flows.commands import models, release
+from flows.commands import labeling, models, release
 from flows.commands.demo import demo
 from flows.commands.evaluate import evaluate
 from flows.commands.explain import explain
@@ -34,6 +34,7 @@ for command in (demo, init, ingest, run, status, generate, train, explain):
     app.command()(command)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(models.app, name="models")
+app.add_typer(labeling.app, name="labeling")
 app.add_typer(release.app, name="release")
 
 _INTERRUPTED = 130

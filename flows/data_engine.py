@@ -11,9 +11,11 @@ from flows.semi_automatic import semi_automatic
 
 @flow(name="data-engine")
 def data_engine(workspace: str) -> dict[str, list[dict[str, Any]]]:
-    """Run all three stages to their end; goes on where the workspace stands."""
-    return {
-        "assisted_manual": assisted_manual(workspace),
-        "semi_automatic": semi_automatic(workspace),
-        "fully_automatic": fully_automatic(workspace),
-    }
+    """Run all three stages to their end, or until people have to work; goes on where the workspace stands."""
+    ticks: dict[str, list[dict[str, Any]]] = {}
+    for stage in (assisted_manual, semi_automatic, fully_automatic):
+        name = stage.fn.__name__
+        ticks[name] = stage(workspace)
+        if ticks[name][-1]["state"] == "waiting":
+            break
+    return ticks

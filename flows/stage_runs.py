@@ -65,7 +65,7 @@ def shard_groups(config: FlowConfig, *, retry_delay_s: float = _RETRY_DELAY_S) -
 
 
 def run_until_done(workspace: str, stage: Stage) -> list[dict[str, Any]]:
-    """Tick a stage until it is done. Returns what each tick did; call it within a flow.
+    """Tick a stage until it is done, or until people have to work. Returns what each tick did; call it within a flow.
 
     Raises WaitError where the stage may not start yet.
     """
@@ -78,7 +78,7 @@ def run_until_done(workspace: str, stage: Stage) -> list[dict[str, Any]]:
             workspace, stage
         )
         results.append(result.to_dict())
-        if result.state == "done":
+        if result.state != "advanced":
             return results
 
 

@@ -37,19 +37,22 @@ COMPLETENESS: tuple[Completeness, ...] = get_args(Completeness)
 
 SECONDS_PER_MASK_LIMIT = 30.0  # SAM paper, section 4: once a mask took longer, go to the next image
 
-# `smartOnly`: a plain point or box cannot be drawn by mistake; it is a prompt to the model or nothing.
+# `smartOnly`: a plain point or box cannot be drawn by mistake; it is a prompt to the model or nothing. Labels in one
+# row and `defaultZoom`: else the picture runs under the bar of buttons, or opens enlarged with its borders cut off.
 MASKS_CONFIG = f"""\
 <View>
-  <BrushLabels name="{BRUSH}" toName="{IMAGE}">
-    <Label value="{OBJECT}" background="#1f9d8b"/>
-  </BrushLabels>
-  <KeyPointLabels name="{POINT}" toName="{IMAGE}" smart="true" smartOnly="true">
-    <Label value="{FOREGROUND}" background="#2f6fde"/>
-  </KeyPointLabels>
-  <RectangleLabels name="{BOX}" toName="{IMAGE}" smart="true" smartOnly="true">
-    <Label value="{PROMPT}" background="#d8862b"/>
-  </RectangleLabels>
-  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false"/>
+  <View style="display: flex; flex-wrap: wrap; gap: 1em">
+    <BrushLabels name="{BRUSH}" toName="{IMAGE}">
+      <Label value="{OBJECT}" background="#1f9d8b"/>
+    </BrushLabels>
+    <KeyPointLabels name="{POINT}" toName="{IMAGE}" smart="true" smartOnly="true">
+      <Label value="{FOREGROUND}" background="#2f6fde"/>
+    </KeyPointLabels>
+    <RectangleLabels name="{BOX}" toName="{IMAGE}" smart="true" smartOnly="true">
+      <Label value="{PROMPT}" background="#d8862b"/>
+    </RectangleLabels>
+  </View>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false" defaultZoom="auto"/>
 </View>
 """
 
@@ -96,9 +99,9 @@ def instructions(purpose: Purpose) -> str:
 
 
 _HOW_TO = (
-    "<p><b>How.</b> Switch on Auto-Annotation below the picture. Take the smart point tool (the lower of the two point "
-    "tools), choose the label <i>foreground</i> and click on an object: its mask appears. With Alt held down a click "
-    "says what does not belong to it. The smart box tool with the label <i>prompt</i> takes a box around the object. "
+    "<p><b>How.</b> Switch on Auto-Annotation below the picture. The smart tools are the last icon beside it (key M): "
+    "with the point tool and the label <i>foreground</i> click on an object, and its mask appears; with Alt held down "
+    "a click says what does not belong to it. With the box tool and the label <i>prompt</i> draw a box around it. "
     "Accept the mask with the tick, then go on with the next object. The brush and the eraser mend what clicks do not "
     "reach. Submit when you are done; masks that were not accepted are lost.</p>"
 )

@@ -27,7 +27,8 @@ EDIT_IOU = 0.5
 class MadeMask:
     """A mask that an annotator accepted. Boxes XYXY, points (x, y, label), all in pixels of the image.
 
-    made_by_model is False for a mask drawn by hand. seconds: the annotator's time for this mask, looking included.
+    made_by_model is False for a mask drawn by hand. seconds: the annotator's time for this mask, looking included. box:
+    the prompt, XYXY, where there was one.
     """
 
     rle: Rle
@@ -39,6 +40,7 @@ class MadeMask:
     predicted_iou: float = float("nan")
     stability_score: float = float("nan")
     crop_box_xyxy: Sequence[float] | None = None
+    box: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

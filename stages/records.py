@@ -124,6 +124,7 @@ def _annotated_row(made: MadeMask, where: Where, annotator: str, generator_confi
         model_id=where.model_id if made.made_by_model else "",
         generator_config=generator_config,
         points=made.points,
+        box=made.box,
         predicted_iou=made.predicted_iou,
         stability_score=made.stability_score,
         crop_box=made.crop_box_xyxy or (),

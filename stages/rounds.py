@@ -19,8 +19,10 @@ from model.registry import find_model, list_models, model_roots
 from schemas.config import STAGES, EngineConfig, Stage, load_config
 from schemas.errors import InputError, WaitError
 from schemas.tables import Round
+from stages.annotators import SIMULATED
 from stages.assisted_manual import AssistedManualWorker
 from stages.fully_automatic import FullyAutomaticWorker
+from stages.people import PeopleAtWork, PeopleSemiAutomaticWorker, PeopleWorker
 from stages.progress import Progress, silent
 from stages.retraining import retrain
 from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
@@ -32,6 +34,10 @@ WORKERS: dict[Stage, type[ShardWorker]] = {
     "assisted_manual": AssistedManualWorker,
     "semi_automatic": SemiAutomaticWorker,
     "fully_automatic": FullyAutomaticWorker,
+}
+WORKERS_WITH_PEOPLE: dict[Stage, type[PeopleWorker]] = {
+    "assisted_manual": PeopleWorker,
+    "semi_automatic": PeopleSemiAutomaticWorker,
 }
 
 
@@ -54,13 +60,17 @@ class Step:
 
 @dataclass(frozen=True)
 class TickResult:
-    """What a tick did. state: "advanced" where there may be more to do, "done" where the stage has nothing left."""
+    """What a tick did.
+
+    state: "advanced" where there may be more to do at once, "waiting" where people have to work first, "done" where the
+    stage has nothing left.
+    """
 
     stage: Stage
     action: Action
     round: int
     message: str
-    state: Literal["advanced", "done"]
+    state: Literal["advanced", "waiting", "done"]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +88,8 @@ def parse_stage(name: str) -> Stage:
 def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress: Progress = silent) -> TickResult:
     """Do the next step of a stage: open a round, annotate or generate its shards, or retrain.
 
+    Where people annotate, that step publishes what is missing and collects what is done; it waits until enough is.
+
     Raises WaitError, naming what is missing and the command for it, where the stage may not go on yet.
     """
     step = next_step(store, stage)
@@ -90,6 +102,9 @@ def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress
     elif step.action == "retrain":
         message = _retrain(store, step, progress)
     else:
+        people = _people_at_work(store, step, progress)
+        if people is not None and not people.finished:
+            return TickResult(stage, step.action, step.round, people.message, "waiting")
         message = _annotate(store, step, map_shards, progress)
     return TickResult(stage, step.action, step.round, message, "advanced")
 
@@ -164,19 +179,30 @@ def _open(store: Store, step: Step) -> str:
     return f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
 
 
+def _people_at_work(store: Store, step: Step, progress: Progress) -> PeopleAtWork | None:
+    """How far people are, after publishing and collecting; None where nobody has to work."""
+    config = load_config(store.workspace)
+    if step.stage not in PEOPLE_STAGES or config.annotator.kind == SIMULATED:
+        return None
+    worker = WORKERS_WITH_PEOPLE[step.stage](store.workspace, step.round, progress)
+    return worker.at_work.move(worker)
+
+
 def _annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress) -> str:
     record = _record(store, step)
     shards = images_by_shard(store, record.image_ids)
-    worker = WORKERS[step.stage](store.workspace, step.round, progress)
+    simulated = load_config(store.workspace).annotator.kind == SIMULATED
+    kinds = WORKERS if simulated else WORKERS | WORKERS_WITH_PEOPLE
+    worker = kinds[step.stage](store.workspace, step.round, progress)
     outcomes = map_shards(worker, list(shards))
-    metrics = _statistics(store, record, list(shards))
+    metrics = _statistics(store, record, list(shards)) | worker.metrics()
     store.put_round(replace(record, state="annotated", metrics=metrics))
     skipped = sum(outcome.skipped for outcome in outcomes)
     return (
         f"{metrics['masks']} masks on {metrics['images']} images"
         + (f", generated at {metrics['generation']['images_per_s']:.3g} img/s" if "generation" in metrics else "")
         + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
-        + (" (simulated annotator)" if step.stage in PEOPLE_STAGES else "")
+        + (" (simulated annotator)" if step.stage in PEOPLE_STAGES and simulated else "")
     )
 
 

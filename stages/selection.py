@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.labeling.folder import LabelingFolder
+from engine.quality.returned import read_returned, waiting
 from engine.store import Store
 from schemas.config import EngineConfig, Stage
 from schemas.tables import Round
@@ -16,12 +18,20 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
     """The images that the next round of a stage takes; empty where none is left.
 
     rounds: of all stages so far. People get images that nobody annotated yet and that are not held out; the simulated
-    annotator only those with ground truth. The fully automatic stage takes every image it has not had.
+    annotator only those with ground truth. Images that a gate of quality sent back come first; where no round is left
+    for them, they get one of their own. The fully automatic stage takes every image it has not had.
     """
     images = store.images()
     if stage == "fully_automatic":
         return _without(images, _taken(rounds, (stage,)))
-    free = _without(images.filter(_can_be_annotated(images)), _taken(rounds, PEOPLE_STAGES))
+    simulated = config.annotator.kind == "simulated"
+    returned = (
+        []
+        if simulated
+        else [image.image_id for image in waiting(read_returned(LabelingFolder(store.workspace)), rounds)]
+    )
+    allowed = _can_be_annotated(images, needs_ground_truth=simulated)
+    free = returned + _without(images.filter(allowed), _taken(rounds, PEOPLE_STAGES))
     done = {people: sum(record.stage == people for record in rounds) for people in PEOPLE_STAGES}
     count = share_of_images(
         len(free),
@@ -33,7 +43,7 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
         later_images_per_round=config.semi_automatic.images_per_round,
         first_round=done[stage] == 0,
     )
-    return free[:count]
+    return free[: count or (len(returned) if stage == PEOPLE_STAGES[-1] else 0)]
 
 
 def share_of_images(
@@ -73,8 +83,9 @@ def _images_per_round(config: EngineConfig, stage: Stage) -> int:
     )
 
 
-def _can_be_annotated(images: pa.Table) -> pa.ChunkedArray:
-    return pc.and_(pc.equal(images["split"], "train"), images["has_ground_truth"])
+def _can_be_annotated(images: pa.Table, *, needs_ground_truth: bool) -> pa.ChunkedArray:
+    of_train = pc.equal(images["split"], "train")
+    return pc.and_(of_train, images["has_ground_truth"]) if needs_ground_truth else of_train
 
 
 def _taken(rounds: Sequence[Round], stages: Sequence[Stage]) -> set[int]:

@@ -72,6 +72,10 @@ class ShardWorker(ABC):
     def settings(self, shard: str) -> Sequence[object]:
         """Everything besides round, images and model that the rows of a shard follow from."""
 
+    def metrics(self) -> dict[str, Any]:
+        """What is worth keeping of how the round was done, beside its rows."""
+        return {}
+
     @cached_property
     def store(self) -> Store:
         return Store(self.workspace)

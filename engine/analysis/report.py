@@ -14,6 +14,7 @@ from rich.table import Table
 
 from engine.masks.difference import MaskDifference
 from engine.store import Store
+from schemas.labeling import SECONDS_PER_MASK_LIMIT
 from schemas.tables import Round
 
 SIMULATED_NOTE = (
@@ -42,8 +43,9 @@ _TERMINAL_COLUMNS = ("stage", "images", "masks", "/image", "s/mask", "clicks", "
 class RoundReport:
     """One round; None where there is nothing to say (nobody clicks in the fully automatic stage).
 
-    kept, edited, deleted: shares of the masks that annotators were shown ready-made. generation: what the mask
-    generator took and dropped (`engine.analysis.generation.GenerationSummary`).
+    kept, edited, deleted: shares of the masks that annotators were shown ready-made. by_annotator: what each one's
+    masks took (`engine.analysis.statistics`). prefill: how well the object detector's masks show objects. generation:
+    what the mask generator took and dropped (`engine.analysis.generation.GenerationSummary`).
     """
 
     stage: str
@@ -62,6 +64,8 @@ class RoundReport:
     model_before: str
     model_after: str
     simulated: bool
+    by_annotator: dict[str, dict[str, Any]] | None = None
+    prefill: dict[str, Any] | None = None
     generation: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,6 +110,8 @@ def as_markdown(reports: Sequence[RoundReport]) -> str:
     lines = ["# Rounds", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     lines += [f"| {' | '.join(_cells(report))} |" for report in reports]
     lines += ["", MIOU_NOTE]
+    lines += _annotator_lines(reports)
+    lines += _prefill_lines(reports)
     lines += _generation_lines(reports)
     if any(report.simulated for report in reports):
         lines += ["", SIMULATED_NOTE]
@@ -184,9 +190,52 @@ def _round_report(record: Round) -> RoundReport:
         model_before=record.model_before,
         model_after=record.model_after,
         simulated="simulated" in metrics.get("annotators", ()),
+        by_annotator=metrics.get("by_annotator"),
+        prefill=metrics.get("prefill"),
         generation=metrics.get("generation"),
         **{name: metrics.get(name) for name in same_name},
     )
+
+
+def _annotator_lines(reports: Sequence[RoundReport]) -> list[str]:
+    """What each annotator's masks took, as a table of its own."""
+    rows = [
+        f"| {_cell('stage', report.stage)} | {report.round} | {name} | {own['masks']} | {own['seconds_per_mask']:.1f} "
+        f"| {own['clicks_per_mask']:.1f} | {own['over_limit']} ({own['over_limit'] / own['masks']:.0%}) |"
+        for report in reports
+        for name, own in (report.by_annotator or {}).items()
+    ]
+    if not rows:
+        return []
+    titles = ("Stage", "Round", "Annotator", "Masks", "s / mask", "Clicks / mask", f"Over {SECONDS_PER_MASK_LIMIT:g} s")
+    note = (
+        f"Masks that annotators made or mended. After one that took over {SECONDS_PER_MASK_LIMIT:g} s an annotator is "
+        "to go to the next image (SAM paper, section 4)."
+    )
+    return ["", "# Annotators", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}", *rows, "", note]
+
+
+def _prefill_lines(reports: Sequence[RoundReport]) -> list[str]:
+    """How the object detector's masks were chosen in each round that used one."""
+    rows = [
+        f"| {_cell('stage', report.stage)} | {report.round} | {found['threshold']:.3f} "
+        f"| {found['stated_precision']:.0%} | {_share(found['precision'])} | {_share(found['recall'])} "
+        f"| {found['masks']} on {found['images']} |"
+        for report in reports
+        if (found := report.prefill) is not None
+    ]
+    if not rows:
+        return []
+    titles = ("Stage", "Round", "Threshold", "Precision asked for", "Precision", "Recall", "Masks on images")
+    note = (
+        "Measured on held-out images, or on a random fifth of those with masks, which the detector did not learn from."
+    )
+    header = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    return ["", "# Prefilled by the object detector", "", *header, *rows, "", note]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _generation_lines(reports: Sequence[RoundReport]) -> list[str]:

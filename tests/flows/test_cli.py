@@ -54,6 +54,7 @@ def test_help_does_without_heavy_imports() -> None:
         "evaluate",
         "models",
         "release",
+        "labeling",
         "explain",
     ):
         assert f"\n  {command} " in done.stdout

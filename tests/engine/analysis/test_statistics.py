@@ -1,3 +1,4 @@
+import pyarrow as pa
 import pytest
 
 from engine import rle as rle_codec
@@ -42,6 +43,18 @@ def test_a_round_counted_by_hand() -> None:
     assert found["prefilled"] == 4
     assert found["prefilled_kept_frac"] == 0.5
     assert found["prefilled_edited_frac"] == found["prefilled_deleted_frac"] == 0.25
+
+
+def test_masks_over_the_limit_by_annotator() -> None:
+    """30 s is the limit (SAM paper, section 4); a mask that was kept as it was is nobody's."""
+    first = masks(("manual", 31, 5), ("manual", 30, 2), ("automatic", 99, 0), annotator="label_studio:1")
+    second = masks(("automatic_corrected", 40, 1), annotator="label_studio:2")
+    found = round_statistics(pa.concat_tables([first, second]), events(), images=1)
+    assert found["over_limit"] == 2
+    assert found["by_annotator"] == {
+        "label_studio:1": {"masks": 2, "seconds_per_mask": 30.5, "clicks_per_mask": 3.5, "over_limit": 1},
+        "label_studio:2": {"masks": 1, "seconds_per_mask": 40.0, "clicks_per_mask": 1.0, "over_limit": 1},
+    }
 
 
 def test_nobody_was_shown_what_the_generator_made() -> None:

@@ -1,0 +1,201 @@
+"""The model backend: the five routes that Label Studio calls.
+
+Bodies may carry API tokens (`/setup` the token of the project's creator, webhooks that of the organisation). They are
+neither kept nor logged, and errors never quote a body.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import uvicorn
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
+from engine.labeling.folder import LabelingFolder
+from engine.labeling.prompting import Prompter
+from model.registry import load_model, model_roots
+from model.sam import Sam
+from schemas.config import LabelingConfig, load_config
+from schemas.errors import InputError
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9090
+SERVER_MS_HEADER = "X-Server-Ms"
+ANNOTATORS_AT_ONCE = 4  # who should not wait for each other; the cores are shared out among so many
+_log = logging.getLogger(__name__)
+
+
+def serve(
+    workspace: Path,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    model: str | None = None,
+    device: torch.device | str = "cpu",
+    queue: Sequence[Path] = (),
+) -> None:
+    """Answer Label Studio until SIGTERM or SIGINT, with one model for the life of the process.
+
+    model: name or id; None takes the workspace's start model. queue: pictures to encode ahead, in this order.
+    Raises InputError where there is no such model or the port is taken.
+    """
+    config = load_config(workspace)
+    sam, info = load_model(model or config.model.start, model_roots(workspace), device=device)
+    listening = _listen(host, port)
+    # Torch's threads wait for each other at the end of every operation: with several clicks at once one each is best.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // ANNOTATORS_AT_ONCE))
+    app = make_app(workspace, sam, model_id=info.model_id, model_name=info.name, settings=config.labeling, queue=queue)
+    # No access log: addresses can carry tokens.
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10))
+    address = f"http://{host}:{listening.getsockname()[1]}"
+    _log.info("model %s (%s) answers at %s", info.name, info.model_id, address)
+    server.run(sockets=[listening])
+
+
+def make_app(
+    workspace: Path,
+    sam: Sam,
+    *,
+    model_id: str,
+    model_name: str = "",
+    settings: LabelingConfig | None = None,
+    queue: Sequence[Path] = (),
+) -> FastAPI:
+    """The app for a workspace and a model that is in evaluation mode.
+
+    settings: bounds of the embeddings, default those of `LabelingConfig`. queue: pictures to encode ahead.
+    """
+    backend = _Backend(workspace, sam, model_id, model_name, settings or LabelingConfig())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        backend.ahead.queue(queue)
+        yield
+        await asyncio.to_thread(backend.ahead.close)
+
+    app = FastAPI(title="sam-engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.ahead = backend.ahead
+    app.add_middleware(_ServerTime)
+    app.add_exception_handler(InputError, _bad_request)
+    app.add_api_route("/health", backend.health, methods=["GET"])
+    app.add_api_route("/setup", backend.setup, methods=["POST"])
+    app.add_api_route("/predict", backend.predict, methods=["POST"])
+    app.add_api_route("/webhook", backend.webhook, methods=["POST"])
+    app.add_api_route("/versions", backend.versions, methods=["GET", "POST"])
+    return app
+
+
+async def _read_body(request: Request) -> bytes:
+    return await request.body()
+
+
+Body = Annotated[bytes, Depends(_read_body)]
+
+
+class _Backend:
+    """The routes. Those that only say something run in the event loop, so that they are quick whatever else goes on."""
+
+    def __init__(self, workspace: Path, sam: Sam, model_id: str, model_name: str, settings: LabelingConfig) -> None:
+        self._folder = LabelingFolder(workspace)
+        self._model = {"model_version": model_id, "model": model_name}
+        disk = EmbeddingFolder(self._folder.root / "embeddings", model_id, limit_mb=settings.embeddings_on_disk_mb)
+        self.cache = EmbeddingCache(sam, disk, in_memory=settings.embeddings_in_memory)
+        self.ahead = Precomputer(self.cache)
+        self._prompter = Prompter(workspace, sam, model_id=model_id, cache=self.cache, ahead=self.ahead)
+
+    async def health(self) -> JSONResponse:
+        """embeddings: how often they came from memory and disk, were encoded, or were waited for."""
+        return JSONResponse({"status": "UP", **self._model, "embeddings": dict(self.cache.counts)})
+
+    async def setup(self, body: Body) -> JSONResponse:
+        """Comes at every opening of a project or a task."""
+        _parse(body, "/setup")
+        return JSONResponse(self._model)
+
+    def predict(self, body: Body) -> JSONResponse:
+        return JSONResponse(self._prompter.predict(_parse(body, "/predict")))
+
+    def webhook(self, body: Body) -> JSONResponse:
+        """Only a hint that it is worth looking: what was done is fetched from Label Studio itself."""
+        event = _parse(body, "/webhook")
+        if event.get("action") != "START_TRAINING":  # training is a step of the stage, not the annotators' business
+            self._wake()
+        tasks = event.get("tasks")
+        if event.get("action") == "TASKS_CREATED" and isinstance(tasks, list):
+            self.ahead.queue(self._prompter.pictures([task for task in tasks if isinstance(task, dict)]))
+        return JSONResponse({"status": "ok"})
+
+    async def versions(self) -> JSONResponse:
+        return JSONResponse({"versions": [self._model["model_version"]]})
+
+    def _wake(self) -> None:
+        try:
+            self._folder.root.mkdir(parents=True, exist_ok=True)
+            self._folder.wake_file.touch()
+        except OSError as error:
+            _log.error("%s: %s; the next poll will see it all the same", self._folder.wake_file, error.strerror)
+
+
+class _ServerTime:
+    """Adds a header with the milliseconds between the arrival of a request and the start of its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+
+        async def send_timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                spent = f"{1000 * (time.perf_counter() - started):.2f}"
+                message["headers"] = [*message["headers"], (SERVER_MS_HEADER.lower().encode(), spent.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_timed)
+
+
+def _parse(body: bytes, route: str) -> dict[str, Any]:
+    """Raises InputError, without a word of the body, where it is no JSON object."""
+    try:
+        parsed = json.loads(body)
+    except RecursionError as error:
+        raise InputError(f"{route}: the JSON of the body is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{route}: the body is no JSON: {error.msg} at character {error.pos}") from error
+    except ValueError as error:
+        raise InputError(f"{route}: the body is no JSON in UTF-8 with numbers of a usual length") from error
+    if not isinstance(parsed, dict):
+        raise InputError(f"{route}: expected a JSON object, found {type(parsed).__name__}")
+    return parsed
+
+
+async def _bad_request(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=400)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises InputError where that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another host or port") from error
+    if not ip_address(listening.getsockname()[0]).is_loopback:
+        _log.warning(
+            "listening on %s, beyond this machine: Label Studio sends this port API tokens in clear text; put it "
+            "behind a reverse proxy with TLS, or in a network of its own",
+            host,
+        )
+    return listening

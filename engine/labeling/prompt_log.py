@@ -1,0 +1,174 @@
+"""The prompt log: a line of JSON for each time that an annotator's prompts were answered.
+
+A mask carries its own times (`meta` of its region). The log also has prompts whose mask nobody accepted, and from it
+the backend knows again, after a restart, when an object was first clicked.
+"""
+
+import errno
+import json
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.files import storage_errors
+from engine.labeling.folder import LabelingFolder
+
+_REMEMBERED_PROMPTS = 100_000
+_RECENT_BYTES = 4 * 2**20  # about ten thousand calls: an object that is being clicked began among them
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PromptCall:
+    """One answer of the model backend to prompts on one object.
+
+    at: Unix time at which the request came. image_id: as the task says it, "" where it does not. prompt_ids: of all
+    prompts of the request. points: (x, y, label), label 1 on the object, 0 on the background; boxes: XYXY; both in
+    percent of the picture. region_id: of the mask in the answer, "" and predicted_iou None where there was none.
+    server_ms: milliseconds from the request to its mask.
+    """
+
+    at: float
+    project: int
+    task: int
+    image_id: str
+    prompt_ids: tuple[str, ...]
+    points: tuple[tuple[float, float, int], ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    region_id: str
+    predicted_iou: float | None
+    server_ms: float
+    model_id: str
+
+
+class Seen(NamedTuple):
+    """first_at: Unix time of the first call with any of the prompts. calls: so far, this one too."""
+
+    first_at: float
+    calls: int
+
+
+def log_file(workspace: Path, project: int) -> Path:
+    """Where the calls of a project stand."""
+    return LabelingFolder(workspace).root / "prompts" / f"{project}.jsonl"
+
+
+def append(workspace: Path, call: PromptCall) -> None:
+    """Write one line, whole: it survives the process, though not a power cut. Several threads may do so at once.
+
+    Raises InputError if the disk is full or not writable.
+    """
+    path = log_file(workspace, call.project)
+    line = json.dumps(asdict(call), allow_nan=False).encode() + b"\n"
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            _write_line(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+
+def read(workspace: Path, project: int) -> list[PromptCall]:
+    """All calls of a project in the order in which they were written; none where there is no log.
+
+    A line that was cut off, because the process was killed or the disk was full, is skipped, and a warning says so.
+    """
+    try:
+        content = log_file(workspace, project).read_bytes()
+    except FileNotFoundError:
+        return []
+    return _parse_lines(content.split(b"\n"), log_file(workspace, project))
+
+
+class PromptHistory:
+    """When each prompt was first seen and how often its object was asked about, also before a restart.
+
+    Safe to use from several threads. Knows the last hundred thousand prompts.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._read: set[int] = set()
+        self._seen: OrderedDict[tuple[int | None, int | None, str], Seen] = OrderedDict()
+
+    def note(self, *, project: int | None, task: int | None, prompt_ids: Sequence[str], at: float) -> Seen:
+        """Count a call with these prompts, which are all of one object. at: Unix time."""
+        with self._lock:
+            if project is not None and project not in self._read:
+                self._read.add(project)
+                for call in _read_recent(self._workspace, project):
+                    self._note((project, call.task), call.prompt_ids, call.at)
+            return self._note((project, task), prompt_ids, at)
+
+    def _note(self, where: tuple[int | None, int | None], prompt_ids: Iterable[str], at: float) -> Seen:
+        keys = [(*where, prompt_id) for prompt_id in prompt_ids]
+        known = [self._seen[key] for key in keys if key in self._seen]
+        seen = Seen(min([at, *(one.first_at for one in known)]), 1 + max([0, *(one.calls for one in known)]))
+        for key in keys:
+            self._seen[key] = seen
+            self._seen.move_to_end(key)
+        while len(self._seen) > _REMEMBERED_PROMPTS:
+            self._seen.popitem(last=False)
+        return seen
+
+
+def _write_line(descriptor: int, line: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line  # the line before was cut off; this one must not be lost with it
+    if os.write(descriptor, line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _read_recent(workspace: Path, project: int) -> list[PromptCall]:
+    """The last calls of a project, as many as fit. A log that cannot be read is told and counts as empty."""
+    path = log_file(workspace, project)
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - _RECENT_BYTES)
+            file.seek(start)
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        _log.error("%s: cannot read the file: %s; objects clicked before count as new", path, error.strerror)
+        return []
+    return _parse_lines(lines[1:] if start else lines, path)
+
+
+def _parse_lines(lines: Sequence[bytes], path: Path) -> list[PromptCall]:
+    calls, damaged = [], 0
+    for line in filter(None, lines):
+        try:
+            calls.append(_from_json(json.loads(line)))
+        except (ArithmeticError, KeyError, TypeError, ValueError):
+            damaged += 1
+    if damaged:
+        _log.warning("%s: %d lines are cut off or damaged and were skipped", path, damaged)
+    return calls
+
+
+def _from_json(record: dict[str, Any]) -> PromptCall:
+    iou = record["predicted_iou"]
+    points = tuple((float(x), float(y), int(label)) for x, y, label in record["points"])
+    boxes = tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in record["boxes"])
+    return PromptCall(
+        at=float(record["at"]),
+        project=int(record["project"]),
+        task=int(record["task"]),
+        image_id=str(record["image_id"]),
+        prompt_ids=tuple(str(prompt_id) for prompt_id in record["prompt_ids"]),
+        points=points,
+        boxes=boxes,
+        region_id=str(record["region_id"]),
+        predicted_iou=None if iou is None else float(iou),
+        server_ms=float(record["server_ms"]),
+        model_id=str(record["model_id"]),
+    )

@@ -1,0 +1,228 @@
+"""`sam-engine labeling`: people annotate in Label Studio, with the model under the cursor."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import JsonFlag, emit, note, progress_bars
+
+if TYPE_CHECKING:
+    from engine.labeling.client import LabelStudioClient
+    from engine.labeling.server import LabelStudioServer
+    from schemas.config import Stage
+
+app = typer.Typer(no_args_is_help=True, help="People annotate in Label Studio, with the model under the cursor.")
+Workspace = Annotated[Path, typer.Argument(help="The workspace.")]
+StageOption = Annotated[
+    str | None, typer.Option("--stage", help="assisted_manual or semi_automatic; default: both, or the open one.")
+]
+
+
+@app.command()
+def server(
+    workspace: Workspace,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; other machines reach it only if it is not loopback.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    database: Annotated[
+        str | None, typer.Option(help="postgresql://USER:PASSWORD@HOST:PORT/NAME for a team; default: an SQLite file.")
+    ] = None,
+    show_password: Annotated[
+        bool, typer.Option("--show-password", help="Print the password of the first account when it is up.")
+    ] = False,
+) -> None:
+    """Start a local Label Studio for the workspace, installing it on first use (1 GB); Ctrl-C stops it."""
+    from engine.labeling.server import serve_forever
+    from engine.store import Store
+
+    def ready(running: "LabelStudioServer") -> None:
+        account = running.account
+        password = f", password {account.password}" if show_password else " (--show-password prints the password)"
+        note(f"Label Studio is up: {running.url}, log in as {account.email}{password}; Ctrl-C stops it")
+
+    serve_forever(Store(workspace).workspace, ready=ready, host=host, port=port, database=database, note=note)
+
+
+@app.command()
+def serve(
+    workspace: Workspace,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 9090,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Name or id; default: the newest that the stages trained.")
+    ] = None,
+) -> None:
+    """Answer clicks and boxes in Label Studio with masks: the model backend. Ctrl-C stops it."""
+    from engine.labeling.backend import serve as serve_backend
+    from engine.labeling.folder import LabelingFolder
+    from engine.store import Store
+    from schemas.config import load_config
+    from stages.rounds import model_for
+    from stages.workers import device_of
+
+    store, config = Store(workspace), load_config(workspace)
+    name = model or model_for(config, "semi_automatic", store.rounds())
+    pictures = sorted(LabelingFolder(workspace).images.rglob("*.jpg"), key=lambda path: path.stat().st_mtime)
+    note(f"model {name} answers at http://{host}:{port}; Ctrl-C stops it")
+    serve_backend(workspace, host=host, port=port, model=name, device=device_of(config.model), queue=pictures)
+
+
+@app.command()
+def setup(
+    workspace: Workspace,
+    stage: StageOption = None,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="Also the projects for verification, exhaustivity and the audit.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the stages' projects in Label Studio, or put them right; prints the links for annotators."""
+    from engine.labeling.setup import setup_project
+    from schemas.labeling import GATES
+
+    at_work = _AtWork(workspace)
+    links = [
+        setup_project(
+            at_work.client, at_work.folder, purpose, name=at_work.name, backend_url=at_work.config.labeling.backend_url
+        )
+        for purpose in (*_stages(stage), *(GATES if gates else ()))
+    ]
+    lines = [f"{link.purpose}: {link.url} ({', '.join(link.changed) or 'nothing to change'})" for link in links]
+    result = {
+        str(link.purpose): {"project": link.project, "url": link.url, "changed": list(link.changed)} for link in links
+    }
+    if at_work.config.annotator.kind != "label_studio":
+        note("engine.yaml still says annotator.kind: simulated; set it to label_studio, or nothing is published")
+    emit(result, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
+def sync(
+    workspace: Workspace,
+    stage: StageOption = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on until the stage is done: whenever somebody submits, and every minute."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Publish what is missing and collect what is done: the same tick as `sam-engine run`, again and again."""
+    from engine.labeling.folder import LabelingFolder
+    from engine.store import Store
+    from stages.rounds import tick
+
+    store = Store(workspace)
+    wake_file = LabelingFolder(workspace).wake_file
+    name = _stages(stage)[0] if stage else _open_stage(store)
+    with progress_bars() as progress:
+        while True:
+            woken_at = _changed_at(wake_file)
+            done = tick(store, name, progress=progress)
+            if not watch or done.state == "done":
+                break
+            if done.state == "waiting":
+                note(done.message)
+                _sleep_until_woken(wake_file, woken_at)
+    emit(done.to_dict(), as_json=as_json, text=f"{name}: {done.message}")
+
+
+@app.command()
+def gate(
+    name: Annotated[str, typer.Argument(help="verification (of masks), exhaustivity (of images) or audit.")],
+    workspace: Workspace,
+    stage: StageOption = None,
+    number: Annotated[int | None, typer.Option("--round", help="Default: the last one that is annotated.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have a sample of a round looked at: publish it, read the answers so far, draw consequences once all are there.
+
+    Verification and exhaustivity send bad masks and unfinished images back to annotators and take rejected masks away;
+    the audit only measures. Run it again as people answer; what was found is kept in WORK/reports.
+    """
+    from schemas.errors import InputError
+    from schemas.labeling import GATES
+    from stages.quality import move_gate
+
+    if name not in GATES:
+        raise InputError(f"unknown gate {name!r}; choose one of {', '.join(GATES)}")
+    at_work = _AtWork(workspace)
+    of_stage = _stages(stage)[0] if stage else None
+    with progress_bars() as progress:
+        found = move_gate(at_work.store, name, stage=of_stage, round=number, progress=progress)
+    emit(found.to_dict(), as_json=as_json, text=found.message)
+
+
+@app.command()
+def doctor(workspace: Workspace, stage: StageOption = None, as_json: JsonFlag = False) -> None:
+    """Check all that annotators need, one round trip included, and name the first thing that is wrong."""
+    from engine.labeling.doctor import Doctor
+
+    at_work = _AtWork(workspace)
+    checks = []
+    for purpose in _stages(stage) if stage else [_open_stage(at_work.store)]:
+        url = at_work.config.labeling.backend_url
+        for check in Doctor(at_work.client, at_work.folder, purpose, name=at_work.name, backend_url=url).checks():
+            checks.append({"stage": purpose, "check": check.name, "right": check.right, "remedy": check.remedy})
+    lines = [
+        f"{'ok   ' if check['right'] else 'WRONG'}  {check['check']}  {check['remedy']}".rstrip() for check in checks
+    ]
+    emit({"checks": checks}, as_json=as_json, text="\n".join(lines))
+    if not all(check["right"] for check in checks):
+        raise typer.Exit(1)
+
+
+class _AtWork:
+    """What most commands need of a workspace."""
+
+    def __init__(self, workspace: Path) -> None:
+        from engine.labeling.folder import LabelingFolder
+        from engine.store import Store
+        from schemas.config import load_config
+
+        self.store = Store(workspace)
+        self.config = load_config(workspace)
+        self.folder = LabelingFolder(workspace)
+        self.name = workspace.resolve().name
+
+    @property
+    def client(self) -> "LabelStudioClient":
+        from engine.labeling.client import LabelStudioClient
+
+        return LabelStudioClient(self.folder.credentials(self.config.labeling.url))
+
+
+def _stages(name: str | None) -> "list[Stage]":
+    from schemas.errors import InputError
+    from stages.rounds import parse_stage
+    from stages.selection import PEOPLE_STAGES
+
+    if name is None:
+        return list(PEOPLE_STAGES)
+    stage = parse_stage(name)
+    if stage not in PEOPLE_STAGES:
+        raise InputError(f"{stage} has no annotators; choose one of {', '.join(PEOPLE_STAGES)}")
+    return [stage]
+
+
+def _open_stage(store: Any) -> "Stage":
+    """The stage whose round is open, else the first that is not through."""
+    from stages.rounds import next_step
+    from stages.selection import PEOPLE_STAGES
+
+    steps = [next_step(store, stage) for stage in PEOPLE_STAGES]
+    unfinished = [step.stage for step in steps if step.action not in ("none", "wait")]
+    return unfinished[0] if unfinished else PEOPLE_STAGES[0]
+
+
+def _changed_at(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _sleep_until_woken(path: Path, since: float, *, at_most_s: float = 60.0) -> None:
+    """Until the backend hears of something; a webhook may get lost, so no longer than a minute."""
+    end = time.monotonic() + at_most_s
+    while time.monotonic() < end and _changed_at(path) == since:
+        time.sleep(0.5)

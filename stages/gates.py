@@ -1,0 +1,196 @@
+"""The gates of quality that masks pass: verification of a sample of masks, exhaustivity of a sample of images.
+
+A tick publishes the sample to the gate's project in Label Studio, reads the verdicts so far and, once all are there,
+draws the consequences: rejected masks go, images with bad or missing masks go back to annotators with the good ones.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.files import write_atomic
+from engine.labeling.client import LabelStudioClient
+from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.published import Prefilled
+from engine.labeling.setup import known_project
+from engine.masks.generator import GeneratedMask
+from engine.quality.returned import ReturnedImage, add_returned
+from engine.quality.sampling import sample_images, sample_masks, sample_size
+from engine.quality.verdicts import (
+    Answers,
+    Consequences,
+    GateSummary,
+    ImageVerdict,
+    MaskVerdict,
+    consequences,
+    exhaustivity_task,
+    image_verdicts,
+    mask_verdicts,
+    summaries,
+    verification_task,
+)
+from engine.quality.views import exhaustivity_view, jpeg_bytes, verification_view
+from engine.rows import content_key, row_rle
+from engine.store import Store
+from schemas.config import EngineConfig
+from schemas.errors import WaitError
+from schemas.labeling import Gate
+from schemas.tables import Round
+from stages.progress import Progress
+from stages.records import masks_by_image
+
+Subject = int  # id of a mask (verification) or of an image (exhaustivity)
+
+
+@dataclass(frozen=True)
+class GateState:
+    """finished: everything that was asked is answered, and the consequences are drawn. url: where people answer."""
+
+    finished: bool
+    url: str
+    asked: int
+    answered: int
+    summary: GateSummary | None
+    consequences: Consequences
+
+
+class GateRound:
+    """One gate for the masks of one round that is annotated."""
+
+    def __init__(self, store: Store, config: EngineConfig, gate: Gate, record: Round, progress: Progress) -> None:
+        self.store, self.config, self.gate, self.record, self.progress = store, config, gate, record, progress
+        self.folder = LabelingFolder(store.workspace)
+        self.scope = Scope(gate, record.stage, record.round)
+
+    @cached_property
+    def client(self) -> LabelStudioClient:
+        return LabelStudioClient(self.folder.credentials(self.config.labeling.url))
+
+    @cached_property
+    def project(self) -> int:
+        """Raises WaitError where there is none yet."""
+        found = known_project(self.client, self.folder, self.gate, self.store.workspace.resolve().name)
+        if found is None:
+            raise WaitError(
+                f"Label Studio at {self.client.url} has no project for {self.gate}; run: sam-engine labeling setup "
+                f"{self.store.workspace} --gates"
+            )
+        return found
+
+    @cached_property
+    def masks(self) -> pa.Table:
+        """The masks of the round, as they were when the gate first looked at them or as they are now."""
+        rows = self.store.read_table(self.record.stage)
+        return rows.filter(pc.equal(rows["round"], self.record.round))
+
+    def move(self) -> GateState:
+        """Publish what is missing, read what is answered, draw consequences once all is.
+
+        Raises WaitError where Label Studio does not answer or has no such project.
+        """
+        tasks = [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
+        if not tasks:
+            self._publish()
+            tasks = [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
+        answers: Answers[Any] = mask_verdicts(tasks) if self.gate == "verification" else image_verdicts(tasks)
+        found = _consequences(answers)
+        finished = len(answers.unanswered) == 0
+        if finished:
+            self._draw(found)
+        summary = next(iter(summaries(answers)), None)
+        answered = len(answers.verdicts) + len(answers.skipped)
+        url = f"{self.client.url}/projects/{self.project}/data"
+        return GateState(finished, url, len(tasks), answered, summary, found)
+
+    def _publish(self) -> None:
+        subjects = list(self._subjects())
+        chunk = self.config.labeling.images_per_chunk
+        for at in range(0, len(subjects), chunk):
+            bodies = [make() for make in subjects[at : at + chunk]]
+            self.client.import_tasks(self.project, bodies)
+            self.progress(f"{self.gate}: publish", min(at + chunk, len(subjects)), len(subjects))
+
+    def _subjects(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """The task of each subject of the sample, made when it is its turn."""
+        if self.gate == "verification":
+            rows = {row["mask_id"]: row for row in self.masks.to_pylist()}
+            frac = self.config.labeling.verify_frac
+            for mask_id in sample_masks(self.masks, frac=frac, seed=self.config.seed, **self._round):
+                yield lambda row=rows[mask_id]: self._verification(row)  # type: ignore[misc]
+            return
+        by_image = masks_by_image(self.masks)
+        count = sample_size(len(self.record.image_ids), self.config.labeling.verify_frac)
+        ids = sample_images(self.record.image_ids, count=count, gate=self.gate, seed=self.config.seed, **self._round)
+        for image_id in ids:
+            yield lambda image_id=image_id: self._exhaustivity(image_id, by_image.get(image_id, []))  # type: ignore[misc]
+
+    @property
+    def _round(self) -> dict[str, Any]:
+        return {"stage": self.record.stage, "round": self.record.round}
+
+    def _verification(self, row: dict[str, Any]) -> dict[str, Any]:
+        view = verification_view(self.store.load_image(row["image_id"]), row_rle(row))
+        return verification_task(row, self._picture(row["mask_id"], jpeg_bytes(view)))
+
+    def _exhaustivity(self, image_id: int, masks: Sequence[Any]) -> dict[str, Any]:
+        view = exhaustivity_view(self.store.load_image(image_id), masks, seed=self.config.seed)
+        url = self._picture(image_id, jpeg_bytes(view))
+        return exhaustivity_task(image_id, url, masks=len(masks), **self._round)
+
+    def _picture(self, subject: Subject, data: bytes) -> str:
+        path = f"{self.scope.path}/{subject}.jpg"
+        write_atomic(self.folder.images / path, data)
+        return f"/data/local-files/?d={path}"
+
+    def _draw(self, found: Consequences) -> None:
+        """First what goes back is written down, then it leaves the table: killed in between, it is done again."""
+        rows = self.masks.to_pylist()
+        back, gone = set(found.to_annotators), set(found.taken_away)
+        add_returned(
+            self.folder,
+            [
+                self._returned(
+                    image_id, [row for row in rows if row["image_id"] == image_id and row["mask_id"] not in gone]
+                )
+                for image_id in found.to_annotators
+            ],
+        )
+        leaving = {row["mask_id"] for row in rows if row["image_id"] in back or row["mask_id"] in gone}
+        for shard in sorted({row["shard"] for row in rows if row["mask_id"] in leaving}):
+            kept = self.store.read_shard(self.record.stage, shard, round=self.record.round)
+            kept = kept.filter(pc.invert(pc.is_in(kept["mask_id"], value_set=pa.array(sorted(leaving), pa.int64()))))
+            before = self.store.committed(self.record.stage, shard, round=self.record.round)
+            key = content_key(self.gate, before, sorted(leaving))
+            self.store.replace_shard(self.record.stage, shard, kept, round=self.record.round, key=key)
+
+    def _returned(self, image_id: int, rows: Sequence[dict[str, Any]]) -> ReturnedImage:
+        image = self.store.read_image("images", image_id).to_pylist()[0]
+        full_hw = (int(image["height"]), int(image["width"]))
+        return ReturnedImage(
+            image_id, self.record.stage, self.record.round, full_hw, tuple(as_prefilled(row) for row in rows)
+        )
+
+
+def _consequences(answers: Answers[Any]) -> Consequences:
+    masks = [one for one in answers.verdicts if isinstance(one, MaskVerdict)]
+    return consequences(masks, [one for one in answers.verdicts if isinstance(one, ImageVerdict)])
+
+
+def as_prefilled(row: dict[str, Any]) -> Prefilled:
+    """A mask of a table as one that is shown ready-made and keeps its origin where nobody touches it."""
+    x0, y0, x1, y1 = row["bbox"]
+    points = row["points"]
+    mask = GeneratedMask(
+        row_rle(row),
+        (int(x0), int(y0), int(x1) - 1, int(y1) - 1),
+        int(row["area"]),
+        float(row["predicted_iou"]),
+        float(row["stability_score"]),
+        (0, 0, int(row["width"]), int(row["height"])),
+        (points[0]["x"], points[0]["y"]) if points else ((x0 + x1) / 2, (y0 + y1) / 2),
+    )
+    return Prefilled(f"mask-{row['mask_id']}", mask, row["origin"])

@@ -1,0 +1,160 @@
+"""Confident masks for people to start from: the boxes of an object detector prompt SAM (SAM paper, section 4)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine import rle as rle_codec
+from engine.masks.boxed import clean_rle
+from engine.masks.crops import make_crops
+from engine.masks.filters import by_area_frac, by_emptiness, by_stability, stability_of_counts
+from engine.masks.generator import GeneratedMask
+from engine.masks.measuring import measure
+from engine.masks.nms import box_nms
+from engine.masks.overlaps import mask_areas, mask_nms
+from engine.masks.pending import MASK_THRESHOLD, Pending
+from engine.rle import Rle
+from model.object_detector import ObjectDetector
+from model.predictor import Predictor
+from schemas.config import SemiAutomaticConfig
+from schemas.errors import InputError
+
+_BOXES_BEFORE_NMS = 1000
+_LEAST_BOX_SCORE = 0.05
+_PROMPTS_AT_ONCE = 32
+_PENDING_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class PrefillSettings:
+    """Which boxes prompt, and which of the masks stay; thresholds of masks are as in `schemas.presets`."""
+
+    max_masks: int
+    stability_score_thresh: float
+    stability_score_offset: float
+    min_mask_region_area: int
+    drop_small_masks: bool
+    max_mask_area_frac: float
+    max_boxes: int = 100
+    box_nms_thresh: float = 0.7
+    mask_nms_thresh: float = 0.7
+
+    @staticmethod
+    def of(config: SemiAutomaticConfig) -> "PrefillSettings":
+        """Masks are as stable and as clean as those of the stage's generator."""
+        generator = config.generator_config()
+        return PrefillSettings(
+            config.max_prefilled_masks,
+            generator.stability_score_thresh,
+            generator.stability_score_offset,
+            generator.min_mask_region_area,
+            generator.drop_small_masks,
+            generator.max_mask_area_frac,
+        )
+
+
+class ScoredMask(NamedTuple):
+    """score: of the detector for the box times the IoU that SAM predicts for the mask, in [0, 1]."""
+
+    mask: GeneratedMask
+    score: float
+
+
+def prefill(
+    predictor: Predictor, detector: ObjectDetector, *, threshold: float, settings: PrefillSettings
+) -> list[GeneratedMask]:
+    """The masks of the image that is set whose score is at least the threshold, best first.
+
+    `point_xy` of such a mask is the centre of the box that prompted it, which need not lie on the mask.
+    Raises WaitError before `set_image`, InputError if the model gives numbers that are not finite.
+    """
+    return [found.mask for found in scored_masks(predictor, detector, settings, least_score=threshold)]
+
+
+def scored_masks(
+    predictor: Predictor, detector: ObjectDetector, settings: PrefillSettings, *, least_score: float = 0.0
+) -> list[ScoredMask]:
+    """Stable, distinct masks of the image that is set, best first, each with its score.
+
+    A higher `least_score` only cuts the list off: better masks never depend on worse ones.
+    """
+    # A mask's score is never above its box's.
+    least_box_score = max(least_score, _LEAST_BOX_SCORE)
+    found = detector.detect(predictor.encoded, max_boxes=_BOXES_BEFORE_NMS, min_score=least_box_score)
+    keep = box_nms(found.boxes, found.scores, iou_threshold=settings.box_nms_thresh)[: settings.max_boxes]
+    if len(keep) == 0:
+        return []
+    boxes = found.boxes[keep]
+    logits, predicted_iou = _prompt(predictor, boxes)
+    scores = found.scores[keep] * predicted_iou
+    confident = (scores >= least_score).nonzero().squeeze(1)
+    masks = _stable_masks(predictor, logits, confident, boxes, predicted_iou, settings)
+    rles, inclusive = [mask.rle for _, mask in masks], torch.tensor([mask.box_xyxy for _, mask in masks])
+    of_masks = scores[torch.tensor([row for row, _ in masks], dtype=torch.int64)]
+    distinct = mask_nms(rles, inclusive.reshape(-1, 4), of_masks, iou_threshold=settings.mask_nms_thresh)
+    return [ScoredMask(masks[at][1], float(of_masks[at])) for at in distinct[: settings.max_masks].tolist()]
+
+
+def _prompt(predictor: Predictor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, h, w) of each box's mask of highest predicted IoU, and that IoU (N,), cut to [0, 1], on the CPU."""
+    logits, predicted = [], []
+    for some in boxes.split(_PROMPTS_AT_ONCE):
+        low_res = predictor.predict_low_res(None, None, boxes=some, multimask_output=True)
+        best = low_res.predicted_iou.argmax(dim=1)
+        rows = torch.arange(len(some), device=best.device)
+        logits.append(low_res.logits[rows, best].float())
+        predicted.append(low_res.predicted_iou[rows, best].float())
+    predicted_iou = torch.cat(predicted).cpu()
+    if not torch.isfinite(predicted_iou).all():
+        raise InputError("the model gave predicted IoUs that are not finite; its weights are broken")
+    return torch.cat(logits), predicted_iou.clamp(0, 1)
+
+
+def _stable_masks(
+    predictor: Predictor,
+    logits: Tensor,
+    rows: Tensor,
+    boxes: Tensor,
+    predicted_iou: Tensor,
+    settings: PrefillSettings,
+) -> list[tuple[int, GeneratedMask]]:
+    """Of N masks those among `rows` that pass the stage's filters, cleaned, each with its row."""
+    logits = logits[rows.to(logits.device)]
+    offset, upscaling, image_hw = settings.stability_score_offset, predictor.upscaling, predictor.image_hw
+    measures = measure(logits, upscaling, threshold=MASK_THRESHOLD, offset=offset)
+    stability = stability_of_counts(measures.intersection, measures.union)
+    keep = by_stability(stability, threshold=settings.stability_score_thresh).keep & by_emptiness(measures.area).keep
+    places = keep.nonzero().squeeze(1)
+    (whole,) = make_crops(image_hw, n_layers=0, overlap_ratio=0.0)
+    pending = Pending(whole, upscaling, image_hw=image_hw, max_bytes=_PENDING_BYTES)
+    waiting = pending.add(logits, places, measures.boxes[places]) if len(places) else []
+    masks = []
+    for place, at in zip(waiting, places.tolist(), strict=True):
+        row = int(rows[at])
+        cleaned = _cleaned(pending.encoded(place), tuple(measures.boxes[at].tolist()), settings)
+        if cleaned is not None:
+            x0, y0, x1, y1 = boxes[row].tolist()
+            scores = (float(predicted_iou[row]), float(stability[at]))
+            centre = ((x0 + x1) / 2, (y0 + y1) / 2)
+            mask = GeneratedMask(*cleaned, rle_codec.area(cleaned[0]), *scores, whole.box_xyxy, centre)
+            masks.append((row, mask))
+    return masks
+
+
+def _cleaned(
+    mask: Rle, box: tuple[int, int, int, int], settings: PrefillSettings
+) -> tuple[Rle, tuple[int, int, int, int]] | None:
+    """A mask without small regions, and its box; None where it is too small or nearly the whole image."""
+    if settings.min_mask_region_area > 0:
+        cleaned = clean_rle(mask, box, min_area=settings.min_mask_region_area)
+        if settings.drop_small_masks and cleaned.largest_area < settings.min_mask_region_area:
+            return None
+        mask, box = cleaned.mask, cleaned.box
+    area, image_area = torch.from_numpy(mask_areas([mask])), mask.height * mask.width
+    return (
+        (mask, box)
+        if by_area_frac(area, image_area=image_area, max_area_frac=settings.max_mask_area_frac).keep
+        else None
+    )

@@ -1,0 +1,248 @@
+"""The object detector of a round: trained once on all masks so far, with a threshold for the stated precision."""
+
+import hashlib
+import threading
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from engine.files import storage_errors
+from engine.masks.generator import GeneratedMask
+from engine.rle import Rle
+from engine.rows import content_key
+from engine.store import Store
+from model.detector_training import DetectorSample, DetectorTraining, train_detector
+from model.object_detector import CARD_FILE, ObjectDetector, load_detector, save_detector
+from model.predictor import Predictor
+from model.sam import Sam
+from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
+from schemas.errors import WaitError
+from schemas.tables import GROUND_TRUTH, Round
+from stages.prefill import PrefillSettings, prefill, scored_masks
+from stages.prefill_threshold import MATCH_IOU, MeasuredOn, PrefillThreshold, choose_threshold, match_masks
+from stages.progress import Progress, silent
+from stages.records import masks_by_image
+from stages.workers import images_by_shard
+
+# Part of every detector's key: raise it when the same inputs would give another detector or threshold.
+DETECTOR_VERSION = 1
+DETECTORS_FOLDER = Path("labeling") / "detectors"
+MEASURED_IMAGES = 200  # at most; more hardly move the threshold and cost minutes
+_one_training = threading.Lock()  # threads of one process wait for the detector instead of each training its own
+
+
+class TrainedDetector(NamedTuple):
+    """A detector, the threshold that was chosen for it, and the card that says where it comes from."""
+
+    detector: ObjectDetector
+    threshold: PrefillThreshold
+    card: Mapping[str, Any]
+
+
+class PrefillDetector:
+    """The detector of one round: trained once on the masks of the rounds before, then found in the workspace.
+
+    Everything follows from the model, those masks, the held-out ground truth, the settings and the seed; their key
+    names the folder. Masks that the round itself makes do not count, so all its shards get one detector.
+    """
+
+    def __init__(
+        self, store: Store, config: EngineConfig, record: Round, sam: Sam, progress: Progress = silent
+    ) -> None:
+        """sam: the model that the round works with (`record.model_before`)."""
+        self._store, self._config, self._record, self._progress = store, config, record, progress
+        self._predictor = Predictor(sam)
+        self.settings = PrefillSettings.of(config.semi_automatic)
+        seed = content_key("detector", config.seed, record.stage, record.round)
+        self.training = DetectorTraining(seed=int(seed, 16) % 2**31)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits: equal keys, equal prefilled masks.
+
+        Raises WaitError where there are no masks to learn from.
+        """
+        plan = self._plan
+        mask_ids = np.sort(plan.masks["mask_id"].to_numpy())
+        return content_key(
+            DETECTOR_VERSION,
+            self._record.model_before,
+            hashlib.sha256(mask_ids.tobytes()).hexdigest(),
+            plan.measured,
+            [self._store.committed(GROUND_TRUTH, shard) for shard in images_by_shard(self._store, plan.measured)],
+            plan.measured_on,
+            asdict(self.settings),
+            asdict(self.training),
+            self._config.semi_automatic.prefill_precision,
+            MATCH_IOU,
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self._store.workspace / DETECTORS_FOLDER / self.key
+
+    @cached_property
+    def trained(self) -> TrainedDetector:
+        """Load the round's detector, or train it, choose its threshold and keep it.
+
+        Call it before shards are shared out among processes: those that find none train one each.
+        Raises WaitError where there are no masks to learn from, InputError for a damaged folder or a full disk.
+        """
+        with _one_training:
+            if not (self.folder / CARD_FILE).is_file():
+                self._train()
+            detector, card = load_detector(self.folder, device=self._predictor.sam.device)
+            return TrainedDetector(detector, PrefillThreshold(**card["threshold"]), card)
+
+    def prefill(self, predictor: Predictor) -> list[GeneratedMask]:
+        """The round's prefilled masks of the image that is set, best first; see `prefill`."""
+        detector, threshold, _ = self.trained
+        return prefill(predictor, detector, threshold=threshold.threshold, settings=self.settings)
+
+    def _train(self) -> None:
+        plan = self._plan
+        boxes = _boxes_by_image(plan.masks, leave_out=frozenset(plan.measured))
+        detector = train_detector(
+            _Images(self._store, self._predictor, boxes),
+            self.training,
+            device=self._predictor.sam.device,
+            on_step=lambda done, steps, loss: self._progress(
+                f"{_title(self._record)}, training the detector", done, steps, f"loss {loss:.2f}"
+            ),
+        )
+        card = {
+            "model_id": self._record.model_before,
+            "stage": self._record.stage,
+            "round": self._record.round,
+            "versions": self._store.versions(),
+            "images": len(boxes),
+            "masks": sum(map(len, boxes.values())),
+            "settings": asdict(self.settings),
+            "training": asdict(self.training),
+            "threshold": asdict(self._measured_threshold(detector)),
+        }
+        with storage_errors(self.folder):
+            save_detector(detector, self.folder, card)
+
+    def _measured_threshold(self, detector: ObjectDetector) -> PrefillThreshold:
+        plan, scores, right, objects = self._plan, [], [], 0
+        for done, (image_id, truth) in enumerate(self._truth(), start=1):
+            self._predictor.set_image(self._store.load_image(image_id))
+            found = scored_masks(self._predictor, detector, self.settings)
+            scores += [each.score for each in found]
+            right += match_masks([each.mask.rle for each in found], truth)
+            objects += len(truth)
+            self._progress(f"{_title(self._record)}, measuring the detector", done, len(plan.measured))
+        return choose_threshold(
+            scores,
+            right,
+            objects=objects,
+            images=len(plan.measured),
+            precision=self._config.semi_automatic.prefill_precision,
+            measured_on=plan.measured_on,
+        )
+
+    def _truth(self) -> Iterator[tuple[int, list[Rle]]]:
+        """The images that are measured on, with the masks of their objects."""
+        plan = self._plan
+        tables = [GROUND_TRUTH] if plan.measured_on == "holdout" else list(_rounds_before(self._record))
+        for shard, image_ids in images_by_shard(self._store, plan.measured).items():
+            rows = pa.concat_tables([self._store.read_shard(table, shard) for table in tables])
+            if plan.measured_on == "training_fifth":
+                rows = rows.filter(pc.is_in(rows["mask_id"], value_set=plan.masks["mask_id"].combine_chunks()))
+            masks = masks_by_image(rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(image_ids))))
+            yield from ((image_id, masks.get(image_id, [])) for image_id in image_ids)
+
+    @cached_property
+    def _plan(self) -> "_Plan":
+        return _plan(self._store, self._record, seed=self.training.seed)
+
+
+class _Plan(NamedTuple):
+    """masks: columns image_id, mask_id, bbox of all masks to learn from. measured: ids of images to measure on."""
+
+    masks: pa.Table
+    measured: list[int]
+    measured_on: MeasuredOn
+
+
+class _Images:
+    """What the detector learns from (`model.detector_training.DetectorSource`): an image is encoded when it is asked
+    for."""
+
+    def __init__(self, store: Store, predictor: Predictor, boxes: Mapping[int, npt.NDArray[np.float32]]) -> None:
+        self._store, self._predictor, self._boxes = store, predictor, boxes
+        self._image_ids = list(boxes)
+
+    def __len__(self) -> int:
+        return len(self._image_ids)
+
+    def __getitem__(self, index: int) -> DetectorSample:
+        image_id = self._image_ids[index]
+        self._predictor.set_image(self._store.load_image(image_id))
+        (height, width), (input_h, input_w) = self._predictor.image_hw, self._predictor.input_hw
+        scale = torch.tensor([input_w / width, input_h / height] * 2)
+        boxes = torch.tensor(self._boxes[image_id]) * scale
+        return DetectorSample(self._predictor.encoded.embedding, boxes, (input_h, input_w))
+
+
+def _plan(store: Store, record: Round, *, seed: int) -> _Plan:
+    """Raises WaitError where there are no masks, or too few images to set one aside for the threshold."""
+    images = store.read_table("images", columns=["image_id", "split", "has_ground_truth"])
+    masks = _masks_so_far(store, record, images.filter(pc.equal(images["split"], "train"))["image_id"])
+    if not len(masks):
+        raise WaitError(
+            f"{_title(record)}: there are no masks to train the object detector on; finish a round of "
+            f"{STAGES[0]} first (sam-engine run {STAGES[0]} {store.workspace}), or set semi_automatic.prefill to "
+            f"generator in {store.workspace / CONFIG_FILE}"
+        )
+    held_out = images.filter(pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"]))
+    learned_from = np.unique(masks["image_id"].to_numpy())
+    candidates = np.sort(held_out["image_id"].to_numpy()) if len(held_out) else learned_from
+    count = min(MEASURED_IMAGES, len(candidates) if len(held_out) else -(-len(candidates) // 5))
+    if not len(held_out) and count == len(learned_from):
+        raise WaitError(
+            f"{_title(record)}: the masks so far are of a single image, so none can be set aside to choose the object "
+            f"detector's threshold on; annotate another one, or set semi_automatic.prefill to generator in "
+            f"{store.workspace / CONFIG_FILE}"
+        )
+    chosen = np.random.default_rng(seed).permutation(candidates)[:count]
+    return _Plan(masks, sorted(chosen.tolist()), "holdout" if len(held_out) else "training_fifth")
+
+
+def _rounds_before(record: Round) -> dict[Stage, int | None]:
+    """Stages whose masks were there when the round began, with how many of their rounds; None for all."""
+    earlier: dict[Stage, int | None] = dict.fromkeys(STAGES[: STAGES.index(record.stage)])
+    return {**earlier, record.stage: record.round - 1}
+
+
+def _masks_so_far(store: Store, record: Round, image_ids: pa.ChunkedArray) -> pa.Table:
+    """Masks of the rounds before on these images, sorted by image and mask: columns image_id, mask_id, bbox."""
+    parts = []
+    for stage, rounds in _rounds_before(record).items():
+        rows = store.read_table(stage, columns=["image_id", "mask_id", "round", "bbox"])
+        if rounds is not None:
+            rows = rows.filter(pc.less_equal(rows["round"], rounds))
+        parts.append(rows.filter(pc.is_in(rows["image_id"], value_set=image_ids)).drop_columns("round"))
+    return pa.concat_tables(parts).sort_by([("image_id", "ascending"), ("mask_id", "ascending")])
+
+
+def _boxes_by_image(masks: pa.Table, *, leave_out: Container[int]) -> dict[int, npt.NDArray[np.float32]]:
+    """{image id: (N, 4) XYXY pixels of the image}, in the order of ids."""
+    image_ids = masks["image_id"].to_numpy()
+    boxes = masks["bbox"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
+    ids, starts = np.unique(image_ids, return_index=True)
+    grouped = zip(ids.tolist(), np.split(boxes, starts[1:]), strict=True)
+    return {image_id: of_image for image_id, of_image in grouped if image_id not in leave_out}
+
+
+def _title(record: Round) -> str:
+    return f"{record.stage} round {record.round}"

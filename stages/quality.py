@@ -1,0 +1,89 @@
+"""The gates of quality and the audit of a round, as one step each: move it, and keep what it found in the reports."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from engine.files import write_atomic
+from engine.quality.audit import audit_lines
+from engine.quality.verdicts import gate_lines
+from engine.store import Store
+from schemas.config import Stage, load_config
+from schemas.errors import WaitError
+from schemas.labeling import Gate
+from schemas.tables import Round
+from stages.audits import AuditRound
+from stages.gates import GateRound
+from stages.progress import Progress, silent
+from stages.selection import PEOPLE_STAGES
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """found: what was measured, plain values; None before the first answer."""
+
+    gate: Gate
+    stage: Stage
+    round: int
+    finished: bool
+    message: str
+    found: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def move_gate(
+    store: Store, gate: Gate, *, stage: Stage | None = None, round: int | None = None, progress: Progress = silent
+) -> GateResult:
+    """Move a gate of a round: stage and round default to the last that is annotated.
+
+    Raises WaitError where no round is annotated yet, or Label Studio has no project for it.
+    """
+    config = load_config(store.workspace)
+    record = _annotated_round(store, stage, round)
+    where = f"{gate} of {record.stage} round {record.round}"
+    if gate == "audit":
+        audit = AuditRound(store, config, gate, record, progress).audit()
+        lines = audit_lines(audit.report) if audit.report else []
+        found = audit.report.to_dict() if audit.report else None
+        message = f"{where}: {audit.answered} of {audit.asked} images are corrected; experts work at {audit.url}"
+        if audit.problems:
+            message += f"; {len(audit.problems)} to be looked at, the first: {audit.problems[0]}"
+        finished = audit.finished
+    else:
+        state = GateRound(store, config, gate, record, progress).move()
+        lines = gate_lines([state.summary]) if state.summary else []
+        found = state.summary.to_dict() if state.summary else None
+        message = f"{where}: {state.answered} of {state.asked} are answered; people answer at {state.url}"
+        if state.finished:
+            drawn = state.consequences
+            message = (
+                f"{where}: all {state.asked} are answered; {len(drawn.taken_away)} masks taken away, "
+                f"{len(drawn.to_annotators)} images go back to annotators in the next round"
+            )
+        finished = state.finished
+    if found is not None:
+        _keep(store, record, gate, found, lines)
+    return GateResult(gate, record.stage, record.round, finished, message, found)
+
+
+def _annotated_round(store: Store, stage: Stage | None, number: int | None) -> Round:
+    done = [
+        record
+        for record in store.rounds()
+        if record.state != "open" and record.stage in ((stage,) if stage else PEOPLE_STAGES)
+    ]
+    found = [record for record in done if number in (None, record.round)]
+    if not found:
+        raise WaitError(f"{store.workspace}: no such round is annotated yet; see sam-engine status {store.workspace}")
+    return found[-1]
+
+
+def _keep(store: Store, record: Round, gate: Gate, found: dict[str, Any], lines: Sequence[str]) -> None:
+    """In the metrics of the round, and as text in reports/quality-*.md."""
+    current = next(one for one in store.rounds(record.stage) if one.round == record.round)
+    quality = {**current.metrics.get("quality", {}), gate: found}
+    store.put_round(replace(current, metrics={**current.metrics, "quality": quality}))
+    file = store.workspace / "reports" / f"quality-{gate}-{record.stage}-{record.round}.md"
+    write_atomic(file, ("\n".join(lines) + "\n").encode())

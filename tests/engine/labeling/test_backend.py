@@ -1,0 +1,247 @@
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from engine.labeling import prompt_log
+from engine.labeling.backend import SERVER_MS_HEADER, make_app, serve
+from engine.labeling.brush import decode_brush
+from engine.labeling.folder import LabelingFolder
+from model.efficientnet import EfficientNetConfig
+from model.predictor import Predictor
+from model.registry import ModelCard, save_model
+from model.sam import Sam, SamConfig, build_sam
+from schemas.config import CONFIG_FILE, LabelingConfig
+from schemas.errors import InputError
+from tests.engine.labeling.bodies import (
+    TASK,
+    TOKEN,
+    batch_body,
+    click_body,
+    point,
+    setup_body,
+    task_body,
+    webhook_body,
+)
+from tests.peers.published import draw_weights
+from tests.pictures import encoded as picture_bytes
+from tests.pictures import shapes
+
+MODEL_ID = "0123456789abcdef"
+PICTURE = "assisted_manual-1/42.png"
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    sam = build_sam(SamConfig(EfficientNetConfig(img_size=96), high_res_features=True))
+    draw_weights(sam, seed=10)  # masks of every prompt have pixels
+    return sam
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    path = tmp_path / "workspace" / "labeling" / "images" / PICTURE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(picture_bytes(shapes(0)[0]))
+    (tmp_path / "workspace" / CONFIG_FILE).write_text("labeling: {embeddings_in_memory: 2}\n")
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def client(workspace: Path, sam: Sam) -> Iterator[TestClient]:
+    settings = LabelingConfig(embeddings_in_memory=2, embeddings_on_disk_mb=10)
+    with TestClient(make_app(workspace, sam, model_id=MODEL_ID, model_name="tiny", settings=settings)) as client:
+        yield client
+
+
+def counts(client: TestClient) -> dict[str, int]:
+    found: dict[str, int] = client.get("/health").json()["embeddings"]
+    return found
+
+
+def test_health_and_versions(client: TestClient) -> None:
+    answer = client.get("/health").json()
+    assert answer == {"status": "UP", "model_version": MODEL_ID, "model": "tiny", "embeddings": {}}
+    assert client.get("/versions").json() == client.post("/versions", json={}).json() == {"versions": [MODEL_ID]}
+
+
+def test_setup_again_and_again_keeps_no_token(
+    client: TestClient, workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            answer = client.post("/setup", json=setup_body())
+            assert (answer.status_code, answer.json()["model_version"]) == (200, MODEL_ID)
+        client.post("/webhook", json=webhook_body("ANNOTATION_CREATED"))
+        client.post("/setup", content=json.dumps(setup_body())[:-5])
+    assert TOKEN not in caplog.text
+    kept = [path.read_bytes() for path in workspace.rglob("*") if path.is_file()]
+    assert not [data for data in kept if TOKEN.encode() in data]
+
+
+def test_a_click(client: TestClient, workspace: Path, sam: Sam) -> None:
+    answer = client.post("/predict", json=click_body(task_body(PICTURE), point(25.0, 50.0, id="p")))
+    assert answer.status_code == 200
+    (result,) = answer.json()["results"]
+    (region,) = result["result"]
+    direct = Predictor(sam)
+    direct.set_image(shapes(0)[0])
+    masks, ious, _ = direct.predict([[24.0, 32.0]], [1])
+    mask = decode_brush(region["value"]["rle"], height=64, width=96)
+    assert np.count_nonzero(mask != masks[ious.argmax()]) <= 2  # rounding: prompts of a picture share work
+    assert float(answer.headers[SERVER_MS_HEADER]) >= prompt_log.read(workspace, 1)[0].server_ms > 0
+    assert counts(client) == {"encoded": 1}
+
+
+@pytest.mark.parametrize("missing", ["drafts", "annotations", "predictions", "meta", "project"])
+def test_tasks_with_parts_missing(client: TestClient, missing: str) -> None:
+    body = click_body(task_body(PICTURE), point(25.0, 50.0, id="p"))
+    del body["tasks"][0][missing]
+    assert len(client.post("/predict", json=body).json()["results"][0]["result"]) == 1
+
+
+def test_after_submit_the_context_is_empty(client: TestClient) -> None:
+    answer = client.post("/predict", json=click_body(task_body(PICTURE)))
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["result"] == []
+
+
+def test_opening_a_task_encodes_its_picture(client: TestClient) -> None:
+    assert client.post("/predict", json=batch_body(task_body(PICTURE))).json()["results"][0]["result"] == []
+    assert client.app.state.ahead.wait(30)  # type: ignore[attr-defined]
+    client.post("/predict", json=click_body(task_body(PICTURE), point(25.0, 50.0, id="p")))
+    assert counts(client) == {"encoded": 1, "memory": 1}
+
+
+def test_a_thousand_masks_on_a_task(client: TestClient) -> None:
+    region = {"id": "r", "type": "brushlabels", "value": {"format": "rle", "rle": [0, 1, 2] * 1000}}
+    task = task_body(PICTURE) | {"annotations": [{"id": 1, "result": [region] * 1000}]}
+    answer = client.post("/predict", json=click_body(task, point(25.0, 50.0, id="p")))
+    assert len(answer.json()["results"][0]["result"]) == 1
+
+
+@pytest.mark.parametrize("route", ["/setup", "/predict", "/webhook"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"access_token": "0123456789abcdef0123456789abcdef01234567"',
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"9" * 5000,
+    ],
+    ids=["empty", "open", "token", "list", "null", "bytes", "deep", "number"],
+)
+def test_what_is_no_json_object(client: TestClient, route: str, body: bytes) -> None:
+    answer = client.post(route, content=body)
+    assert answer.status_code == 400
+    message = answer.json()["error"]
+    assert message.startswith(f"{route}: ")
+    assert len(message.splitlines()) == 1
+    assert len(message) < 150
+    assert TOKEN not in answer.text
+
+
+def test_a_webhook_wakes_the_poller(client: TestClient, workspace: Path) -> None:
+    wake = LabelingFolder(workspace).wake_file
+    assert client.post("/webhook", json=webhook_body("START_TRAINING")).status_code == 200
+    assert not wake.exists()
+    assert client.post("/webhook", json=webhook_body("ANNOTATION_CREATED", annotation={})).status_code == 200
+    assert wake.exists()
+    os.utime(wake, (1, 1))
+    client.post("/webhook", json=webhook_body("ANNOTATION_UPDATED"))
+    assert wake.stat().st_mtime > 1
+
+
+def test_a_webhook_never_fails(client: TestClient, workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for body in ({}, {"action": None}, webhook_body("TASKS_CREATED", tasks="none"), webhook_body("TASKS_CREATED")):
+        assert client.post("/webhook", json=body).status_code == 200
+    (workspace / "labeling").rename(workspace / "elsewhere")
+    (workspace / "labeling").write_text("a file where a folder should be")
+    assert client.post("/webhook", json=webhook_body("ANNOTATION_CREATED")).status_code == 200
+    assert "wake" in caplog.text
+
+
+def test_new_tasks_are_encoded_onto_the_disk(client: TestClient) -> None:
+    tasks = [task_body(PICTURE), task_body("gone.png"), None]
+    client.post("/webhook", json=webhook_body("TASKS_CREATED", tasks=tasks))
+    assert client.app.state.ahead.wait(30)  # type: ignore[attr-defined]
+    client.post("/predict", json=click_body(task_body(PICTURE), point(25.0, 50.0, id="p")))
+    assert counts(client) == {"encoded": 1, "disk": 1}
+
+
+def test_the_queue_is_encoded_from_the_start(workspace: Path, sam: Sam) -> None:
+    picture = workspace / "labeling" / "images" / PICTURE
+    with TestClient(make_app(workspace, sam, model_id=MODEL_ID, queue=[picture])) as client:
+        assert client.app.state.ahead.wait(30)  # type: ignore[attr-defined]
+        assert counts(client) == {"encoded": 1}
+
+
+def test_a_port_that_is_taken(workspace: Path, sam: Sam) -> None:
+    save_model(sam, workspace / "models", ModelCard("tiny"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}"):
+            serve(workspace, port=port, model="tiny")
+    with pytest.raises(InputError, match="port"):
+        serve(workspace, port=70_000, model="tiny")
+    with pytest.raises(InputError, match="no model 'none'"):
+        serve(workspace, model="none")
+
+
+SERVE = """
+import logging, sys
+from pathlib import Path
+from engine.labeling.backend import serve
+logging.basicConfig(level=logging.DEBUG)
+serve(Path(sys.argv[1]), port=int(sys.argv[2]), model="tiny")
+"""
+
+
+def wait_until_up(url: str, process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            found: dict[str, Any] = httpx.get(f"{url}/health").json()
+            return found
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not come up")
+
+
+def test_a_real_server_says_nothing_of_tokens_and_stops(workspace: Path, sam: Sam, tmp_path: Path) -> None:
+    model_id = save_model(sam, workspace / "models", ModelCard("tiny"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(workspace), str(port)], stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        health = wait_until_up(url, process)
+        assert (health["model_version"], health["model"]) == (model_id, "tiny")
+        httpx.post(f"{url}/setup?token={TOKEN}", json=setup_body(), headers={"Authorization": f"Token {TOKEN}"})
+        httpx.post(f"{url}/setup", content=json.dumps(setup_body())[:-1])
+        answer = httpx.post(f"{url}/predict?token={TOKEN}", json=click_body(task_body(PICTURE), point(25, 50, id="p")))
+        assert answer.json()["results"][0]["result"][0]["meta"]["sa"]["model_id"] == model_id
+    finally:
+        process.terminate()
+        assert process.wait(30) in (0, -signal.SIGTERM)
+    assert TOKEN not in log.read_text()
+    assert [call.task for call in prompt_log.read(workspace, 1)] == [TASK]

@@ -1,0 +1,662 @@
+import json
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from engine.labeling import prompt_log
+from engine.labeling.brush import decode_brush
+from engine.labeling.contexts import OUR_TAGS, Click, DrawnBox, Prompt, Tags, read_context, read_tags
+from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
+from engine.labeling.files import image_file
+from engine.labeling.prompting import Prompter
+from model.efficientnet import EfficientNetConfig
+from model.folded_decoder import FoldedMasks, SharedImage
+from model.mask_decoder import MaskPrediction
+from model.predictor import DecodedMasks, Predictor
+from model.sam import Sam, SamConfig, build_sam
+from schemas.errors import InputError
+from schemas.labeling import MASKS_CONFIG, VERIFICATION_CONFIG
+from tests.engine.labeling.bodies import (
+    CHOICES_CONFIG,
+    OTHER_NAMES_CONFIG,
+    TASK,
+    batch_body,
+    box,
+    click_body,
+    point,
+    task_body,
+)
+from tests.peers.published import draw_weights
+from tests.pictures import encoded as picture_bytes
+from tests.pictures import shapes
+
+MODEL_ID = "0123456789abcdef"
+PICTURE = "assisted_manual-1/42.png"
+HEIGHT, WIDTH = 64, 96
+
+
+@pytest.fixture(scope="module")
+def shared_sam() -> Sam:
+    sam = build_sam(SamConfig(EfficientNetConfig(img_size=96), high_res_features=True))
+    draw_weights(sam, seed=10)  # masks of every prompt below have pixels
+    return sam
+
+
+@pytest.fixture
+def sam(shared_sam: Sam, monkeypatch: pytest.MonkeyPatch) -> Sam:
+    """Notes what it decodes."""
+    noted: list[dict[str, Any]] = []
+    decode, prompt = shared_sam.decode, shared_sam.prompt
+
+    def noting_decode(embedding: Any, **prompts: Any) -> MaskPrediction:
+        noted.append(prompts)
+        return decode(embedding, **prompts)
+
+    def noting_prompt(image: SharedImage, **prompts: Any) -> FoldedMasks:
+        noted.append(prompts | {"masks": None})
+        return prompt(image, **prompts)
+
+    monkeypatch.setattr(shared_sam, "decode", noting_decode)
+    monkeypatch.setattr(shared_sam, "prompt", noting_prompt)
+    monkeypatch.setattr(shared_sam, "noted", noted, raising=False)
+    return shared_sam
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    path = tmp_path / "workspace" / "labeling" / "images" / PICTURE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(picture_bytes(shapes(0, height=HEIGHT, width=WIDTH)[0]))
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def start(workspace: Path, sam: Sam, clock: Clock) -> Callable[[], Prompter]:
+    """Starts a backend's prompter as after a restart."""
+
+    def make() -> Prompter:
+        folder = EmbeddingFolder(workspace / "labeling" / "embeddings", MODEL_ID, limit_mb=10)
+        cache = EmbeddingCache(sam, folder, in_memory=2)
+        return Prompter(workspace, sam, model_id=MODEL_ID, cache=cache, ahead=Precomputer(cache), clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def prompter(start: Callable[[], Prompter]) -> Prompter:
+    return start()
+
+
+@pytest.fixture
+def direct(shared_sam: Sam) -> Predictor:
+    predictor = Predictor(shared_sam)
+    predictor.set_image(shapes(0, height=HEIGHT, width=WIDTH)[0])
+    return predictor
+
+
+def ask(prompter: Prompter, *regions: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The region that is answered."""
+    body = json.loads(json.dumps(click_body(task_body(PICTURE), *regions, **more)))
+    (result,) = prompter.predict(body)["results"]
+    (region,) = result["result"]
+    assert result["model_version"] == MODEL_ID
+    assert result["score"] == region["score"]
+    answer: dict[str, Any] = json.loads(json.dumps(region, allow_nan=False))
+    return answer
+
+
+def mask_of(region: dict[str, Any]) -> np.ndarray:
+    assert region["value"]["format"] == "rle"
+    return decode_brush(region["value"]["rle"], height=region["original_height"], width=region["original_width"])
+
+
+def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
+    """But for rounding, which may turn a pixel whose logit is nearly zero: the backend shares work among prompts."""
+    return mask.shape == wanted.shape and np.count_nonzero(mask != wanted) <= 2
+
+
+def meta_of(region: dict[str, Any]) -> dict[str, Any]:
+    meta: dict[str, Any] = region["meta"]["sa"]
+    return meta
+
+
+# Contexts and labelling configs
+
+
+def test_a_recorded_context() -> None:
+    context = {
+        "result": [
+            {
+                "id": "o8t1",
+                "type": "keypointlabels",
+                "from_name": "point",
+                "to_name": "image",
+                "original_width": 375,
+                "original_height": 500,
+                "image_rotation": 0,
+                "is_positive": True,
+                "origin": "manual",
+                "value": {"x": 25.06, "y": 77.98, "width": 0.26, "keypointlabels": ["foreground"]},
+            },
+            point(10.0, 20.0, id="n", positive=False),
+            box(64.96, 4.97, 27.02, 17.05, id="b"),
+        ]
+    }
+    prompt = read_context(context)
+    assert prompt.points == (Click("o8t1", 25.06, 77.98, 1), Click("n", 10.0, 20.0, 0))
+    assert prompt.box == pytest.approx((64.96, 4.97, 91.98, 22.02))
+    assert prompt.ids == ("o8t1", "n", "b")
+
+
+def test_a_turned_box_by_hand() -> None:
+    """20 by 10 px on 200 by 100 px, a quarter turned clockwise about (100, 50): 10 px to the left, 20 px down."""
+    given_box = box(50.0, 50.0, 10.0, 10.0, id="b", rotation=90.0, width=200, height=100)
+    assert read_context([given_box]).box == pytest.approx((45.0, 50.0, 50.0, 70.0))
+
+
+def test_the_last_box_counts_and_all_stay_within_the_picture() -> None:
+    prompt = read_context([box(0, 0, 10, 10, id="a"), box(-5, 50, 200, 10, id="b"), point(-3, 120, id="p")])
+    assert prompt.box == (0.0, 50.0, 100.0, 60.0)
+    assert prompt.points == (Click("p", 0.0, 100.0, 1),)
+
+
+def test_prompts_without_an_id_are_known_by_their_place() -> None:
+    one, same, other = ({**point(x, 2, id=""), "id": None} for x in (1, 1, 3))
+    assert read_context([one]).ids == read_context([same]).ids != read_context([other]).ids
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+KEYS = ["id", "type", "value", "is_positive", "image_rotation", "original_width", "original_height"]
+VALUES = ["x", "y", "width", "height", "rotation"]
+
+
+@st.composite
+def odd_regions(draw: st.DrawFn) -> Any:
+    region: dict[str, Any] = draw(st.sampled_from([point(1, 2, id="p"), box(1, 2, 3, 4, id="b", rotation=5)]))
+    region = json.loads(json.dumps(region))
+    part, keys = draw(st.sampled_from([(region, KEYS), (region["value"], VALUES)]))
+    part[draw(st.sampled_from(keys))] = draw(JSON)
+    return region
+
+
+@given(JSON | odd_regions() | st.lists(odd_regions() | JSON, max_size=3))
+def test_any_context_can_be_read(context: Any) -> None:
+    for given_context in (context, {"result": context}, [context]):
+        prompt = read_context(given_context)
+        numbers = [side for click in prompt.points for side in (click.x, click.y)]
+        numbers += [side for drawn in prompt.boxes for side in drawn.xyxy]
+        assert all(0 <= number <= 100 for number in numbers)
+        hash(prompt)
+
+
+@pytest.mark.parametrize(
+    ("config", "tags"),
+    [
+        (MASKS_CONFIG, OUR_TAGS),
+        ("", OUR_TAGS),
+        (OTHER_NAMES_CONFIG, Tags("tag", "photo", "thing", "picture")),
+        (CHOICES_CONFIG, None),
+        (VERIFICATION_CONFIG, None),
+        ("<View><BrushLabels name='a' toName='b'/></View>", None),
+        ("<View>", None),
+        ("no xml", None),
+    ],
+)
+def test_names_come_from_the_labelling_config(config: str, tags: Tags | None) -> None:
+    assert read_tags(config) == tags
+
+
+# Which file a picture is
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "deeper/b c.jpg", "ü+&#?.jpg", "..jpg", "...", "a..b/c"])
+def test_pictures_below_the_root(tmp_path: Path, name: str) -> None:
+    from urllib.parse import quote
+
+    path = tmp_path / "root" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert image_file(tmp_path / "root", f"/data/local-files/?d={quote(name)}") == path.resolve()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A document root with files, and links that lead out of it."""
+    folder = tmp_path_factory.mktemp("guarded")
+    root = folder / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "in.png").touch()
+    (root / "sub" / "in.png").touch()
+    (folder / "secret.png").touch()
+    (folder / "root2").mkdir()
+    (folder / "root2" / "secret.png").touch()
+    (root / "link.png").symlink_to(folder / "secret.png")
+    (root / "up").symlink_to(folder)
+    (root / "circle").symlink_to(root / "circle")
+    (root / "inner.png").symlink_to(root / "in.png")
+    return root
+
+
+def test_links_within_the_root_are_followed(guarded: Path) -> None:
+    assert image_file(guarded, "/data/local-files/?d=inner.png") == (guarded / "in.png").resolve()
+
+
+ESCAPES = [
+    "/data/local-files/?d=../secret.png",
+    "/data/local-files/?d=%2e%2e/secret.png",
+    "/data/local-files/?d=..%2fsecret.png",
+    "/data/local-files/?d=sub/../../secret.png",
+    "/data/local-files/?d=sub/../in.png",
+    "/data/local-files/?d=/etc/hostname",
+    "/data/local-files/?d=//etc/hostname",
+    "/data/local-files/?d=%2Fetc%2Fhostname",
+    "/data/local-files/?d=link.png",
+    "/data/local-files/?d=up/secret.png",
+    "/data/local-files/?d=up/root2/secret.png",
+    "/data/local-files/?d=circle",
+    "/data/local-files/?d=..\\secret.png",
+    "/data/local-files/?d=in.png%00",
+    "/data/local-files/?d=in.png%0a",
+    "/data/local-files/?d=%ff",
+    "/data/local-files/?d=\ud800.png",
+    "/data/local-files/?d=" + "a" * 5000,
+    "/data/local-files/?d=" + "a/" * 5000,
+    "/data/local-files/?d=",
+    "/data/local-files/?d=.",
+    "/data/local-files/?d=sub",
+    "/data/local-files/?d=gone.png",
+    "/data/local-files/?d=in.png&d=../secret.png",
+    "/data/local-files/?d=in.png&token=abc",
+    "/data/local-files/?e=in.png",
+    "/data/local-files/../local-files/?d=in.png",
+    "/data/upload/1/in.png",
+    "in.png",
+    "file:///etc/hostname",
+    "http://127.0.0.1:8080/data/local-files/?d=in.png",
+    "//127.0.0.1/data/local-files/?d=in.png",
+    "https://example.com/in.png?token=abc",
+    "s3://bucket/in.png",
+    "data:image/png;base64,AAAA",
+    "http://[",
+    "",
+    None,
+    7,
+    ["in.png"],
+    {"d": "in.png"},
+]
+
+
+@pytest.mark.parametrize("url", ESCAPES, ids=range(len(ESCAPES)))
+def test_nothing_outside_is_read(guarded: Path, url: object) -> None:
+    with pytest.raises(InputError) as caught:
+        image_file(guarded, url)
+    assert "\n" not in str(caught.value)
+    assert "abc" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(guarded))
+
+
+PARTS = ["..", ".", "", "sub", "up", "link.png", "in.png", "secret.png", "root2", "%2e%2e", "~", "\\", "etc", "\0"]
+
+
+@given(
+    st.lists(st.sampled_from(PARTS) | st.text(max_size=6), max_size=6).map("/".join) | st.text(max_size=20),
+    st.sampled_from(["/data/local-files/?d=", "/data/local-files/?d=/", "file://", "", "/", "?d=", "//host/?d="]),
+)
+def test_no_text_leads_out(guarded: Path, text: str, prefix: str) -> None:
+    found, message = None, ""
+    try:
+        found = image_file(guarded, prefix + text)
+    except InputError as error:
+        message = str(error)
+    assert found in {None, (guarded / "in.png").resolve(), (guarded / "sub" / "in.png").resolve()}
+    assert len(message.splitlines()) == (found is None)
+
+
+# Masks
+
+
+def test_the_mask_is_that_of_the_predictor(prompter: Prompter, direct: Predictor) -> None:
+    """A single point: of three masks the one of the highest predicted IoU."""
+    masks, ious, _ = direct.predict([[0.25 * WIDTH, 0.5 * HEIGHT]], [1])
+    region = ask(prompter, point(25.0, 50.0, id="p", width=WIDTH, height=HEIGHT))
+    best = int(ious.argmax())
+    assert 0 < masks[best].sum() < masks[best].size  # there is something to get wrong
+    assert same(mask_of(region), masks[best])
+    assert meta_of(region)["predicted_iou"] == pytest.approx(float(ious[best]), abs=1e-4)
+    assert meta_of(region)["other_predicted_iou"] == pytest.approx(sorted(np.delete(ious, best))[::-1], abs=1e-4)
+    assert region["score"] == pytest.approx(np.clip(float(ious[best]), 0, 1))
+    assert {key: region[key] for key in ("type", "from_name", "to_name", "image_rotation")} == {
+        "type": "brushlabels",
+        "from_name": "brush",
+        "to_name": "image",
+        "image_rotation": 0,
+    }
+    assert region["value"]["brushlabels"] == ["object"]
+    assert (region["original_width"], region["original_height"]) == (WIDTH, HEIGHT)
+
+
+def test_points_with_a_box_are_one_object(prompter: Prompter, direct: Predictor) -> None:
+    masks, _, _ = direct.predict(
+        [[0.25 * WIDTH, 0.5 * HEIGHT], [0.1 * WIDTH, 0.9 * HEIGHT]],
+        [1, 0],
+        box=[0.2 * WIDTH, 0.25 * HEIGHT, 0.75 * WIDTH, 0.75 * HEIGHT],
+        multimask_output=False,
+    )
+    region = ask(
+        prompter, point(25, 50, id="p"), point(10, 90, id="n", positive=False), box(20.0, 25.0, 55.0, 50.0, id="b")
+    )
+    assert same(mask_of(region), masks[0])
+    meta = meta_of(region)
+    assert (meta["n_points"], meta["n_boxes"], meta["call"]) == (2, 1, 1)
+    assert meta["points"] == [[25.0, 50.0, 1], [10.0, 90.0, 0]]
+    assert meta["box"] == [20.0, 25.0, 75.0, 75.0]
+    assert "other_predicted_iou" not in meta
+
+
+def test_a_box_alone_gives_the_best_of_three(prompter: Prompter, direct: Predictor) -> None:
+    masks, ious, _ = direct.predict(box=[0.2 * WIDTH, 0.25 * HEIGHT, 0.75 * WIDTH, 0.75 * HEIGHT])
+    region = ask(prompter, box(20.0, 25.0, 55.0, 50.0, id="b"))
+    assert same(mask_of(region), masks[ious.argmax()])
+    assert meta_of(region)["points"] == []
+
+
+def test_refinement_feeds_the_logits_of_the_mask_before(prompter: Prompter, direct: Predictor) -> None:
+    first, second, third = point(25, 50, id="a"), point(70, 60, id="b"), point(40, 10, id="c", positive=False)
+    coords = np.array([[0.25 * WIDTH, 0.5 * HEIGHT], [0.7 * WIDTH, 0.6 * HEIGHT], [0.4 * WIDTH, 0.1 * HEIGHT]])
+    _, ious, logits = direct.predict(coords[:1], [1])
+    masks, _, fed = direct.predict(coords[:2], [1, 1], mask_input=logits[[ious.argmax()]], multimask_output=False)
+    plain = direct.predict(coords[:2], [1, 1], multimask_output=False)[0]
+    assert not same(masks, plain)
+    ask(prompter, first)
+    assert same(mask_of(ask(prompter, first, second)), masks[0])
+    masks, _, _ = direct.predict(coords, [1, 1, 0], mask_input=fed, multimask_output=False)
+    assert same(mask_of(ask(prompter, first, second, third)), masks[0])
+    # Asked again, or after one was taken back: the same as before.
+    assert same(mask_of(ask(prompter, first, second, third)), masks[0])
+
+
+def test_points_after_a_box_refine_it_and_a_box_after_points_does_not(prompter: Prompter, sam: Sam) -> None:
+    drawn, click = box(20, 25, 55, 50, id="b"), point(25, 50, id="a")
+    ask(prompter, drawn)
+    ask(prompter, drawn, click)
+    assert sam.noted[-1]["masks"] is not None
+    ask(prompter, point(30, 50, id="c"))
+    ask(prompter, point(30, 50, id="c"), box(20, 25, 55, 50, id="d"))
+    assert sam.noted[-1]["masks"] is None
+
+
+@pytest.mark.parametrize("other", [{"task": 8}, {"project": 2}])
+def test_other_tasks_logits_are_not_fed(prompter: Prompter, sam: Sam, other: dict[str, int]) -> None:
+    ask(prompter, point(25, 50, id="a"))
+    project, task = other.get("project", 1), other.get("task", TASK)
+    body = click_body(task_body(PICTURE, task=task), point(25, 50, id="a"), point(70, 60, id="b"), project=project)
+    assert prompter.predict(body)["results"][0]["result"]
+    assert sam.noted[-1]["masks"] is None
+
+
+def test_a_point_that_was_moved_is_another_point(prompter: Prompter, sam: Sam) -> None:
+    ask(prompter, point(25, 50, id="a"))
+    ask(prompter, point(45, 50, id="a"), point(70, 60, id="b"))
+    assert sam.noted[-1]["masks"] is None
+
+
+def test_a_restart_between_two_clicks(
+    prompter: Prompter, start: Callable[[], Prompter], direct: Predictor, clock: Clock
+) -> None:
+    """The prompts alone are decoded, the embedding comes from disk, and the object keeps its first time."""
+    started = clock.now
+    before = ask(prompter, point(25, 50, id="a"))
+    clock.now += 4
+    after_restart = start()
+    region = ask(after_restart, point(25, 50, id="a"), point(70, 60, id="b"))
+    masks, _, _ = direct.predict(
+        [[0.25 * WIDTH, 0.5 * HEIGHT], [0.7 * WIDTH, 0.6 * HEIGHT]], [1, 1], multimask_output=False
+    )
+    assert same(mask_of(region), masks[0])
+    assert region.keys() == before.keys()
+    assert after_restart._cache.counts == {"disk": 1}
+    meta = meta_of(region)
+    assert (meta["t_first"], meta["t_last"], meta["call"]) == (started, started + 4, 2)
+
+
+# A click on the same spot
+
+
+def best_first(direct: Predictor, x: float, y: float) -> list[np.ndarray]:
+    masks, ious, _ = direct.predict([[x * WIDTH / 100, y * HEIGHT / 100]], [1])
+    return [masks[index] for index in (-ious).argsort()]
+
+
+def test_clicks_on_one_spot_bring_up_the_three_masks_in_turn(
+    prompter: Prompter, direct: Predictor, clock: Clock
+) -> None:
+    masks = best_first(direct, 25, 50)
+    assert len({mask.tobytes() for mask in masks}) == 3
+    for number in range(7):
+        region = ask(prompter, point(25 + 0.9 * (number % 2), 50, id=f"p{number}"))
+        assert same(mask_of(region), masks[number % 3])
+        clock.now += 10
+
+
+def test_without_automatic_acceptance_the_clicks_add_up(prompter: Prompter, direct: Predictor, clock: Clock) -> None:
+    masks = best_first(direct, 25, 50)
+    clicks = [point(25 + 0.3 * number, 50, id=f"p{number}") for number in range(4)]
+    for count in range(1, 5):
+        region = ask(prompter, *clicks[:count])
+        assert same(mask_of(region), masks[(count - 1) % 3])
+        assert meta_of(region)["n_points"] == count
+        again = ask(prompter, *clicks[:count])  # asked twice for the same: no turn
+        assert same(mask_of(again), masks[(count - 1) % 3])
+        clock.now += 2
+
+
+@pytest.mark.parametrize(
+    ("x", "seconds", "task"), [(26.1, 1, TASK), (25, 10.5, TASK), (25, 1, 8)], ids=["elsewhere", "later", "task"]
+)
+def test_other_clicks_begin_with_the_best(
+    prompter: Prompter, direct: Predictor, clock: Clock, x: float, seconds: float, task: int
+) -> None:
+    ask(prompter, point(25, 50, id="a"))
+    clock.now += seconds
+    body = click_body(task_body(PICTURE, task=task), point(x, 50, id="b"))
+    (region,) = prompter.predict(body)["results"][0]["result"]
+    assert same(mask_of(region), best_first(direct, x, 50)[0])
+
+
+def test_the_mask_that_was_chosen_is_refined(prompter: Prompter, sam: Sam, direct: Predictor) -> None:
+    clicks = [point(25, 50, id="a"), point(25.5, 50, id="b"), point(70, 60, id="c", positive=False)]
+    ask(prompter, clicks[0])
+    ask(prompter, *clicks[:2])
+    ask(prompter, *clicks)
+    _, ious, logits = direct.predict([[0.25 * WIDTH, 0.5 * HEIGHT]], [1])
+    fed: Tensor = sam.noted[-2]["masks"]  # the last was the predictor's own
+    wanted = torch.from_numpy(logits[[(-ious).argsort()[1]]])
+    torch.testing.assert_close(fed[0], wanted, atol=1e-3, rtol=1e-3)
+
+
+# Ids, times and the log
+
+
+def test_every_answer_is_logged_and_has_an_id_of_its_own(prompter: Prompter, workspace: Path, clock: Clock) -> None:
+    first = ask(prompter, point(25, 50, id="a"))
+    clock.now += 3
+    second = ask(prompter, point(25, 50, id="a"), point(70, 60, id="b"))
+    other = ask(prompter, point(80, 20, id="c"))
+    assert len({region["id"] for region in (first, second, other)}) == 3
+    calls = prompt_log.read(workspace, 1)
+    assert [call.region_id for call in calls] == [region["id"] for region in (first, second, other)]
+    assert calls[1].prompt_ids == ("a", "b")
+    assert calls[1].points == ((25.0, 50.0, 1), (70.0, 60.0, 1))
+    assert (calls[1].at, calls[1].task, calls[1].image_id) == (clock.now, TASK, "9223372036854775807")
+    assert calls[1].model_id == MODEL_ID
+    assert calls[1].predicted_iou == pytest.approx(meta_of(second)["predicted_iou"], abs=1e-4)
+    assert 0 < calls[1].server_ms < 60_000
+    assert meta_of(other)["t_first"] == clock.now
+
+
+def test_a_log_that_cannot_be_written_does_no_harm(
+    prompter: Prompter, workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (workspace / "labeling" / "prompts").write_text("a file where a folder should be")
+    ask(prompter, point(25, 50, id="a"))
+    assert "not in the prompt log" in caplog.text
+
+
+def test_a_restart_gives_no_id_a_second_time(prompter: Prompter, start: Callable[[], Prompter]) -> None:
+    click = point(25, 50, id="a")
+    assert ask(prompter, click)["id"] != ask(start(), click)["id"]
+
+
+# Nothing to answer
+
+
+@pytest.mark.parametrize(
+    "context",
+    [[], {}, {"result": []}, {"result": None}, {"result": "text"}, "text", 7, {"result": [{"type": "relation"}, None]}],
+    ids=str,
+)
+def test_contexts_without_prompts(prompter: Prompter, workspace: Path, context: Any) -> None:
+    body = click_body(task_body(PICTURE))
+    body["params"]["context"] = context
+    assert prompter.predict(body) == {"results": [{"model_version": MODEL_ID, "score": 0.0, "result": []}]}
+    assert prompt_log.read(workspace, 1) == []
+
+
+@given(st.dictionaries(st.sampled_from(["tasks", "project", "label_config", "params"]), JSON))
+def test_any_request_is_answered(
+    shared_sam: Sam, tmp_path_factory: pytest.TempPathFactory, odd: dict[str, Any]
+) -> None:
+    workspace = tmp_path_factory.mktemp("workspace")
+    cache = EmbeddingCache(shared_sam, EmbeddingFolder(workspace, "aa", limit_mb=0), in_memory=1)
+    prompter = Prompter(workspace, shared_sam, model_id=MODEL_ID, cache=cache, ahead=Precomputer(cache))
+    body = click_body(task_body("gone.png"), point(1, 2, id="p"))
+    results = prompter.predict(body | odd)["results"]
+    assert len(results) >= 1
+    assert all(result["result"] == [] for result in results)
+
+
+def test_negative_points_alone_name_no_object_but_are_logged(prompter: Prompter, workspace: Path, sam: Sam) -> None:
+    body = click_body(task_body(PICTURE), point(25, 50, id="n", positive=False))
+    assert prompter.predict(body)["results"][0]["result"] == []
+    (call,) = prompt_log.read(workspace, 1)
+    assert (call.region_id, call.predicted_iou, call.points) == ("", None, ((25.0, 50.0, 0),))
+    assert sam.noted == []
+
+
+@pytest.mark.parametrize("picture", ["gone.png", "../../engine.yaml", "/etc/hostname"])
+def test_pictures_that_are_not_there(
+    prompter: Prompter, workspace: Path, picture: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = click_body(task_body(picture), point(25, 50, id="a"))
+    with caplog.at_level(logging.ERROR):
+        assert prompter.predict(body)["results"][0]["result"] == []
+    assert len(caplog.messages) == 1
+    assert "task 7" in caplog.messages[0]
+    assert picture in caplog.messages[0]
+    assert prompt_log.read(workspace, 1)[0].region_id == ""
+
+
+def test_an_empty_mask_is_no_answer(prompter: Prompter, sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = DecodedMasks(torch.zeros(1, 3), torch.full((1, 3, 24, 24), -1.0))
+    monkeypatch.setattr(sam, "prompt", lambda *args, **kwargs: nothing)
+    body = click_body(task_body(PICTURE), point(25, 50, id="a"))
+    assert prompter.predict(body)["results"][0]["result"] == []
+
+
+def test_a_model_without_numbers_is_no_answer(
+    prompter: Prompter, sam: Sam, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = DecodedMasks(torch.full((1, 3), float("nan")), torch.ones(1, 3, 24, 24))
+    monkeypatch.setattr(sam, "prompt", lambda *args, **kwargs: broken)
+    body = click_body(task_body(PICTURE), point(25, 50, id="a"))
+    assert prompter.predict(body)["results"][0]["result"] == []
+    assert "weights are damaged" in caplog.text
+
+
+def test_names_of_another_config(prompter: Prompter) -> None:
+    body = click_body(
+        task_body("no", picture=f"/data/local-files/?d={PICTURE}"),
+        point(25, 50, id="a"),
+        label_config=OTHER_NAMES_CONFIG,
+    )
+    (region,) = prompter.predict(body)["results"][0]["result"]
+    assert (region["from_name"], region["to_name"], region["value"]["brushlabels"]) == ("tag", "photo", ["thing"])
+    without_brush = click_body(task_body(PICTURE), point(25, 50, id="a"), label_config=CHOICES_CONFIG)
+    assert prompter.predict(without_brush)["results"] == [{"model_version": MODEL_ID, "score": 0.0, "result": []}]
+
+
+# Batches
+
+
+def test_a_batch_gets_empty_results_and_its_pictures_are_encoded_ahead(prompter: Prompter, workspace: Path) -> None:
+    other = workspace / "labeling" / "images" / "other.png"
+    other.write_bytes(picture_bytes(shapes(1)[0]))
+    tasks = [task_body(PICTURE), task_body("gone.png"), task_body("other.png"), {"id": 3}, {"id": 4, "data": None}]
+    results = prompter.predict(batch_body(*tasks))["results"]
+    assert results == [{"model_version": MODEL_ID, "score": 0.0, "result": []}] * 5
+    assert prompter._ahead.wait(30)
+    assert len(list((workspace / "labeling" / "embeddings" / MODEL_ID).iterdir())) == 2
+    prompter._ahead.close()
+
+
+def test_a_task_that_is_opened_is_in_memory_before_the_first_click(prompter: Prompter) -> None:
+    prompter.predict(batch_body(task_body(PICTURE)))
+    assert prompter._ahead.wait(30)
+    ask(prompter, point(25, 50, id="a"))
+    assert prompter._cache.counts == {"encoded": 1, "memory": 1}
+    prompter._ahead.close()
+
+
+def test_clicks_of_several_threads_do_not_mix(start: Callable[[], Prompter], direct: Predictor) -> None:
+    prompter, threads_at_once = start(), 4
+    places = [(10.0 + 12 * number, 20.0 + 8 * number) for number in range(threads_at_once)]
+    wanted = [best_first(direct, x, y)[0] for x, y in places]
+    right: list[bool] = []
+
+    def click(number: int) -> None:
+        x, y = places[number]
+        for each in range(5):
+            body = click_body(task_body(PICTURE, task=100 + number), point(x, y, id=f"{number}-{each}"))
+            (region,) = prompter.predict(body)["results"][0]["result"]
+            if each % 3 == 0:
+                right.append(same(mask_of(region), wanted[number]))
+
+    threads = [threading.Thread(target=click, args=(number,)) for number in range(threads_at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * 2 * threads_at_once
+
+
+def test_prompts_can_be_compared() -> None:
+    prompt = Prompt((Click("a", 1.0, 2.0, 1),), (DrawnBox("b", (0.0, 0.0, 5.0, 5.0)),))
+    assert prompt.parts == Prompt(prompt.points, prompt.boxes).parts
+    assert prompt.spot is None
+    assert Prompt(prompt.points).spot == prompt.points[0]

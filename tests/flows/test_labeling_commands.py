@@ -1,0 +1,65 @@
+"""`sam-engine labeling` where something is missing; with a real Label Studio it is tried in tests/labelstudio."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.store import Store
+from schemas.config import CONFIG_FILE
+from tests.flows.cli_runner import sam_engine
+from tests.stages.workspaces import SETTINGS, make_workspace
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A workspace that names a Label Studio where none is."""
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    made = make_workspace(tmp_path, images=3, holdout=0)
+    settings = SETTINGS | {"annotator": {"kind": "label_studio"}, "labeling": {"url": "http://127.0.0.1:9"}}
+    (made.workspace / CONFIG_FILE).write_text(yaml.safe_dump(settings))
+    return made
+
+
+@pytest.mark.parametrize("command", [["setup"], ["doctor"], ["sync"]])
+def test_without_a_token_the_ways_to_one_are_named(store: Store, command: list[str]) -> None:
+    sam_engine("run", "assisted_manual", store.workspace)
+    done = sam_engine("labeling", *command, store.workspace)
+    assert done.status == 2
+    assert "LABEL_STUDIO_API_KEY" in done.err
+    assert "sam-engine labeling server" in done.err
+
+
+def test_the_doctor_names_the_first_thing_that_is_wrong(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret-token")
+    done = sam_engine("labeling", "doctor", store.workspace, "--json")
+    assert done.status == 1
+    (check,) = done.result["checks"]
+    assert check["check"] == "url"
+    assert "http://127.0.0.1:9 does not answer" in check["remedy"]
+    assert "secret-token" not in done.out + done.err
+
+
+def test_a_tick_without_the_server_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret-token")
+    assert sam_engine("run", "assisted_manual", store.workspace).status == 0
+    before = store.versions()
+    done = sam_engine("run", "assisted_manual", store.workspace)
+    assert done.status == 1
+    assert "does not answer" in done.err
+    assert store.versions() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["setup", "WORK", "--stage", "fully_automatic"], "has no annotators"),
+        (["gate", "taste", "WORK"], "verification, exhaustivity, audit"),
+        (["gate", "audit", "WORK"], "no such round is annotated yet"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(store: Store, arguments: list[str], says: str) -> None:
+    done = sam_engine("labeling", *(store.workspace if part == "WORK" else part for part in arguments))
+    assert done.status in (1, 2)
+    assert says in done.err
+    assert len([line for line in done.err.splitlines() if line.startswith("error: ")]) == 1

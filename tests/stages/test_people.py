@@ -1,0 +1,161 @@
+"""Rounds in the hands of people; that a real Label Studio does what the stand-in does is shown in tests/labelstudio."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.labeling.regions import brush_region
+from engine.rows import row_rle
+from engine.store import Store
+from schemas.errors import WaitError
+from schemas.tables import GROUND_TRUTH
+from stages import people
+from stages.rounds import next_step, tick
+from tests.engine.labeling.label_studio import FakeLabelStudio, prompted
+from tests.stages.workspaces import make_workspace
+
+STAGE = "assisted_manual"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
+    made = FakeLabelStudio()
+    made.titles = {"workspace: assisted manual": 5, "workspace: semi automatic": 6}
+    monkeypatch.setattr(people, "LabelStudioClient", lambda credentials: made)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
+    return made
+
+
+def workspace(folder: Path, **settings: Any) -> Store:
+    annotator = {"annotator": {"kind": "label_studio"}, "assisted_manual": {"rounds": 1, "images_per_round": 3}}
+    return make_workspace(folder, **annotator | settings)
+
+
+def ground_truth(store: Store, image_id: int) -> list[Any]:
+    return [row_rle(row) for row in store.read_image(GROUND_TRUTH, image_id).to_pylist()]
+
+
+def annotate(server: FakeLabelStudio, store: Store, number: int, *, at: str) -> None:
+    """A person marks all objects of a picture: the first with two clicks, the others with the brush."""
+    image_id = int(server.stored[number]["data"]["image_id"])
+    regions = [
+        brush_region(mask, region_id=f"new-{n}", meta=prompted(100.0, 107.0, points=2) if n == 0 else None)
+        for n, mask in enumerate(ground_truth(store, image_id))
+    ]
+    server.submit(number, *regions, at=at, lead_time=47.0)
+
+
+def to_the_open_round(store: Store) -> None:
+    assert tick(store, STAGE).action == "open"
+
+
+def test_a_round_waits_for_people_and_goes_on_when_they_are_done(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = workspace(tmp_path)
+    to_the_open_round(store)
+    first = tick(store, STAGE)
+    assert first.state == "waiting"
+    assert "0 of 3 images are annotated or skipped" in first.message
+    assert "http://label-studio/projects/5/data" in first.message
+    assert len(server.stored) == 3
+    annotate(server, store, 1, at="2026-01-02T00:00:01Z")
+    annotate(server, store, 2, at="2026-01-02T00:00:02Z")
+    assert "2 of 3" in tick(store, STAGE).message
+    assert store.counts()[STAGE] == 0, "nothing is committed before the round is done"
+    server.submit(3, at="2026-01-02T00:00:03Z", was_cancelled=True, lead_time=5.0)
+    done = tick(store, STAGE)
+    assert done.state == "advanced"
+    assert "simulated" not in done.message
+    masks = store.read_table(STAGE).to_pylist()
+    assert len(masks) == sum(len(ground_truth(store, int(server.stored[n]["data"]["image_id"]))) for n in (1, 2))
+    assert {mask["origin"] for mask in masks} == {"manual"}
+    assert {mask["annotator"] for mask in masks} == {"label_studio:3"}
+    clicked = [mask for mask in masks if mask["clicks"]]
+    assert [mask["seconds"] for mask in clicked] == [7.0, 7.0]
+    assert {mask["model_id"] for mask in clicked} == {store.rounds(STAGE)[0].model_before}
+    assert {mask["seconds"] for mask in masks if not mask["clicks"]} == {20.0}, "47 s less 7 s, for two masks"
+    events = store.read_table("events").to_pylist()
+    assert [event["seconds"] for event in events if event["kind"] == "skip"] == [5.0]
+    assert json.loads(next(event for event in events if event["kind"] == "accept")["detail"])["clicks"] == 2
+    assert tick(store, STAGE).action == "retrain"
+    report = (store.workspace / "reports" / "rounds.md").read_text()
+    assert "label_studio:3" in report
+    assert "simulated" not in report
+
+
+def test_the_same_tick_twice_changes_nothing(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = workspace(tmp_path)
+    to_the_open_round(store)
+    assert tick(store, STAGE) == tick(store, STAGE)
+    assert len(server.stored) == 3
+
+
+def test_most_useful_images_first(server: FakeLabelStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = workspace(tmp_path)
+    to_the_open_round(store)
+    scores = dict(zip(sorted(store.rounds(STAGE)[0].image_ids), (0.2, 0.9, 0.5), strict=True))
+    monkeypatch.setattr(people.PeopleWorker, "_usefulness", lambda self, image_id: scores[image_id])
+    tick(store, STAGE)
+    sent = [int(task["data"]["image_id"]) for task in server.stored.values()]
+    assert [scores[image_id] for image_id in sent] == [0.9, 0.5, 0.2]
+
+
+def test_confident_masks_are_there_in_the_second_stage(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = workspace(
+        tmp_path,
+        semi_automatic={
+            "rounds": 1,
+            "images_per_round": 2,
+            "max_prefilled_masks": 3,
+            "generator": {
+                "points_per_side": 3,
+                "pred_iou_thresh": 0.0,
+                "stability_score_thresh": 0.0,
+                "box_nms_thresh": 0.95,
+            },
+        },
+    )
+    to_the_open_round(store)
+    tick(store, STAGE)
+    for number in (1, 2, 3):
+        annotate(server, store, number, at=f"2026-01-02T00:00:0{number}Z")
+    while tick(store, STAGE).state != "done":
+        pass
+    server.stored.clear()
+    tick(store, "semi_automatic")
+    assert tick(store, "semi_automatic").state == "waiting"
+    for number, task in list(server.stored.items()):
+        regions = task["predictions"][0]["result"]
+        assert 1 <= len(regions) <= 3
+        server.submit(number, *regions[1:], at=f"2026-02-02T00:00:0{number}Z")
+    assert tick(store, "semi_automatic").state == "advanced"
+    metrics = store.rounds("semi_automatic")[0].metrics
+    assert metrics["prefilled_deleted_frac"] > 0
+    assert metrics["prefilled_kept_frac"] + metrics["prefilled_deleted_frac"] == pytest.approx(1)
+    masks = store.read_table("semi_automatic").to_pylist()
+    assert {mask["origin"] for mask in masks} <= {"automatic"}
+    assert store.counts()["generation"] == 2
+
+
+def test_enough_is_enough(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = workspace(tmp_path, labeling={"done_frac": 0.5})
+    to_the_open_round(store)
+    tick(store, STAGE)
+    for number in (1, 2):
+        annotate(server, store, number, at=f"2026-01-02T00:00:0{number}Z")
+    assert tick(store, STAGE).state == "advanced"
+
+
+def test_no_project_yet(server: FakeLabelStudio, tmp_path: Path) -> None:
+    server.titles = {}
+    store = workspace(tmp_path)
+    to_the_open_round(store)
+    with pytest.raises(WaitError, match="sam-engine labeling setup"):
+        tick(store, STAGE)
+
+
+def test_people_need_no_ground_truth(server: FakeLabelStudio, tmp_path: Path) -> None:
+    """Every image that is not held out can be annotated."""
+    store = workspace(tmp_path, assisted_manual={"rounds": 1})
+    assert len(next_step(store, STAGE).image_ids) == 3, "half of six, less the held-out one, for the next stage"

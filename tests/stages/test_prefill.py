@@ -1,0 +1,319 @@
+"""Prefilled masks: which boxes become masks, the threshold for a stated precision, and the detector of a round."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import stages.prefill_detector
+from engine import rle as rle_codec
+from engine.rle import Rle
+from engine.rows import content_key, mask_row, row_rle
+from engine.store import Store
+from model.object_detector import CARD_FILE, DetectorConfig, ObjectDetector
+from model.predictor import Predictor
+from model.registry import find_model, load_model, model_roots
+from schemas.config import Stage, load_config
+from schemas.errors import InputError, WaitError
+from schemas.tables import GROUND_TRUTH, Round, table_of
+from stages.prefill import PrefillSettings, prefill, scored_masks
+from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
+from stages.prefill_threshold import NOTHING_PASSES, choose_threshold, match_masks
+from tests.stages.workspaces import make_workspace, shapes, tiny_sam
+
+ANY_MASK = PrefillSettings(
+    max_masks=40,
+    stability_score_thresh=0.0,
+    stability_score_offset=1.0,
+    min_mask_region_area=0,
+    drop_small_masks=False,
+    max_mask_area_frac=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    predictor = Predictor(tiny_sam())
+    predictor.set_image(shapes(3)[0])
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def detector(predictor: Predictor) -> ObjectDetector:
+    """With random weights, every cell of which is rather sure."""
+    torch.manual_seed(4)
+    detector = ObjectDetector(DetectorConfig.for_embedding(predictor.encoded.embedding)).eval()
+    with torch.no_grad():
+        detector.objectness.bias.fill_(1.0)
+        for head in (detector.objectness, detector.log_distances):
+            head.weight.mul_(20)
+    return detector
+
+
+def block(x: int, *, width: int = 4) -> Rle:
+    mask = np.zeros((6, 20), dtype=bool)
+    mask[1:5, x : x + width] = True
+    return rle_codec.encode(mask)
+
+
+def test_masks_are_matched_best_first_and_each_object_once() -> None:
+    objects = [block(0), block(10)]
+    assert match_masks([block(1), block(0), block(10), block(15)], objects) == [True, False, True, False]
+    # IoU of neighbours by two columns: 8 / 24.
+    assert match_masks([block(2)], objects) == [False]
+    assert match_masks([block(2)], objects, iou=1 / 3) == [True]
+    assert match_masks([], objects) == []
+    assert match_masks([block(0)], []) == [False]
+
+
+def test_a_mask_takes_the_object_it_shows_best() -> None:
+    assert match_masks([block(1), block(0)], [block(0), block(1)]) == [True, True]
+
+
+def test_threshold_by_hand() -> None:
+    scores, right = [0.9, 0.3, 0.7, 0.5, 0.1], [True, True, True, False, False]
+    # Down from the best: 1/1, 2/2, 2/3, 3/4, 3/5.
+    chosen = choose_threshold(scores, right, objects=6, images=2, precision=0.75)
+    assert (chosen.threshold, chosen.precision, chosen.recall) == (0.3, 0.75, 0.5)
+    assert (chosen.masks, chosen.right, chosen.objects, chosen.images) == (4, 3, 6, 2)
+    assert choose_threshold(scores, right, objects=6, images=2, precision=0.76).threshold == 0.7
+    assert choose_threshold(scores, right, objects=6, images=2, precision=0.1).threshold == 0.1
+    assert "threshold 0.300: precision 0.75, recall 0.50 on 2 held-out images" in chosen.summary()
+
+
+def test_nothing_passes_where_no_threshold_is_good_enough() -> None:
+    for scores, right in (([0.9, 0.8], [False, True]), ([], [])):
+        chosen = choose_threshold(scores, right, objects=3, images=1, precision=0.8)
+        assert chosen.threshold == NOTHING_PASSES
+        assert not chosen.reached
+        assert (chosen.precision, chosen.recall, chosen.masks) == (None, 0.0, 0)
+        assert "nothing is prefilled" in chosen.summary()
+    assert choose_threshold([], [], objects=0, images=1, precision=0.8).recall is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=40),
+    st.floats(0.01, 0.99),
+)
+def test_the_threshold_is_the_lowest_with_the_stated_precision(masks: list[tuple[int, bool]], stated: float) -> None:
+    scores, right = np.array([score / 8 for score, _ in masks]), np.array([hit for _, hit in masks], dtype=bool)
+    chosen = choose_threshold(scores, right, objects=50, images=3, precision=stated)
+
+    def precision(threshold: float) -> float:
+        return float(right[scores >= threshold].mean())
+
+    if chosen.reached:
+        assert precision(chosen.threshold) >= stated
+        assert chosen.precision == precision(chosen.threshold)
+        assert chosen.masks == (scores >= chosen.threshold).sum()
+        assert chosen.right == right[scores >= chosen.threshold].sum()
+    else:
+        assert not (scores >= chosen.threshold).any()
+    assert all(precision(score) < stated for score in scores if score < chosen.threshold)
+    json.dumps(chosen.__dict__, allow_nan=False)
+
+
+def test_masks_come_best_first_and_differ(predictor: Predictor, detector: ObjectDetector) -> None:
+    found = scored_masks(predictor, detector, ANY_MASK)
+    assert len(found) > 3
+    scores = [each.score for each in found]
+    assert scores == sorted(scores, reverse=True)
+    rles = [each.mask.rle for each in found]
+    overlap = rle_codec.iou_matrix(rles, rles) - np.eye(len(rles))
+    assert overlap.max() <= ANY_MASK.mask_nms_thresh
+    height, width = predictor.image_hw
+    for mask, score in found:
+        assert 0 <= score <= mask.predicted_iou <= 1
+        assert mask.area == rle_codec.area(mask.rle) > 0
+        x0, y0, x1, y1 = rle_codec.box_xyxy(mask.rle).tolist()
+        assert mask.box_xyxy == (x0, y0, x1 - 1, y1 - 1)
+        assert mask.crop_box_xyxy == (0, 0, width, height)
+        assert 0 <= mask.point_xy[0] <= width
+        assert 0 <= mask.point_xy[1] <= height
+
+
+def test_a_threshold_only_cuts_the_list_off(predictor: Predictor, detector: ObjectDetector) -> None:
+    found = scored_masks(predictor, detector, ANY_MASK)
+    for least in (found[0].score, found[len(found) // 2].score, found[-1].score):
+        expected = [each.mask.rle for each in found if each.score >= least]
+        assert [mask.rle for mask in prefill(predictor, detector, threshold=least, settings=ANY_MASK)] == expected
+    assert prefill(predictor, detector, threshold=NOTHING_PASSES, settings=ANY_MASK) == []
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_masks": 2}, {"max_boxes": 2}, {"max_masks": 0}, {"max_boxes": 0}], ids=lambda limit: str(limit)
+)
+def test_limits_hold(predictor: Predictor, detector: ObjectDetector, limit: dict[str, int]) -> None:
+    found = scored_masks(predictor, detector, replace(ANY_MASK, **limit))  # type: ignore[arg-type]
+    assert len(found) <= next(iter(limit.values()))
+    if "max_masks" in limit:
+        assert found == scored_masks(predictor, detector, ANY_MASK)[: limit["max_masks"]]
+
+
+def test_unstable_and_small_and_huge_masks_are_left_out(predictor: Predictor, detector: ObjectDetector) -> None:
+    masks = [found.mask for found in scored_masks(predictor, detector, ANY_MASK)]
+
+    def kept(**settings: Any) -> list[Any]:
+        return [found.mask for found in scored_masks(predictor, detector, replace(ANY_MASK, **settings))]
+
+    middle = float(np.median([mask.stability_score for mask in masks]))
+    stable = kept(stability_score_thresh=middle)
+    assert 0 < len(stable) < len(masks)
+    assert all(mask.stability_score >= middle for mask in stable)
+    image_area = math.prod(predictor.image_hw)
+    share = float(np.median([mask.area for mask in masks])) / image_area
+    assert all(mask.area < share * image_area for mask in kept(max_mask_area_frac=share))
+    assert all(mask.area >= 60 for mask in kept(min_mask_region_area=60, drop_small_masks=True))
+
+
+def annotate(store: Store, *, stage: Stage = "assisted_manual", round: int = 1, images: int | None = None) -> list[int]:
+    """The ground truth of the first training images as masks of a round; returns the ids of the images."""
+    chosen = [row["image_id"] for row in store.images().to_pylist() if row["split"] == "train"][:images]
+    for shard in store.shards():
+        rows = [
+            mask_row(
+                row_rle(row),
+                image_id=row["image_id"],
+                shard=shard,
+                stage=stage,
+                round=round,
+                origin="manual",
+                annotator="simulated",
+            )
+            for row in store.read_shard(GROUND_TRUTH, shard).to_pylist()
+            if row["image_id"] in chosen
+        ]
+        key = content_key(stage, round, sorted(row["mask_id"] for row in rows))
+        store.replace_shard(stage, shard, table_of(stage, rows), round=round, key=key)
+    return chosen
+
+
+def of_round(store: Store, *, stage: Stage = "semi_automatic", round: int = 1, steps: int = 4) -> PrefillDetector:
+    roots = model_roots(store.workspace)
+    record = Round(stage, round, (), model_before=find_model("tiny", roots).model_id)
+    found = PrefillDetector(store, load_config(store.workspace), record, load_model("tiny", roots)[0])
+    found.training = replace(found.training, min_steps=steps, passes=1)
+    return found
+
+
+def test_the_detector_of_a_round_is_trained_once(workspace: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    annotate(workspace)
+    first = of_round(workspace)
+    detector, threshold, card = first.trained
+    assert (threshold.measured_on, threshold.images, threshold.objects) == ("holdout", 1, 3)
+    assert (card["images"], card["masks"]) == (5, 15)
+    assert card["model_id"] == find_model("tiny", model_roots(workspace.workspace)).model_id
+    assert card["versions"]["assisted_manual"] == workspace.versions()["assisted_manual"]
+    assert first.folder == workspace.workspace / DETECTORS_FOLDER / first.key
+
+    monkeypatch.setattr(stages.prefill_detector, "train_detector", lambda *_, **__: pytest.fail("trained again"))
+    again = of_round(workspace)
+    assert again.trained.threshold == threshold
+    assert again.trained.card == card
+    assert all(
+        torch.equal(value, again.trained.detector.state_dict()[name]) for name, value in detector.state_dict().items()
+    )
+
+
+def test_prefilled_masks_are_those_above_the_threshold(workspace: Store) -> None:
+    annotate(workspace)
+    of = of_round(workspace)
+    predictor = Predictor(tiny_sam())
+    predictor.set_image(shapes(0)[0])
+    detector, threshold, _ = of.trained
+    expected = prefill(predictor, detector, threshold=threshold.threshold, settings=of.settings)
+    assert of.prefill(predictor) == expected
+
+
+def test_the_key_follows_what_the_detector_follows_from(workspace: Store) -> None:
+    annotate(workspace, images=3)
+    before = of_round(workspace).key
+    annotate(workspace, stage="semi_automatic", round=1)
+    assert of_round(workspace).key == before, "masks that the round itself makes do not count"
+    keys = {before, of_round(workspace, round=2).key, of_round(workspace, steps=5).key}
+    annotate(workspace, round=2, images=4)
+    keys.add(of_round(workspace).key)
+    config = workspace.workspace / "engine.yaml"
+    config.write_text(config.read_text() + "seed: 7\n")
+    keys.add(of_round(workspace).key)
+    assert len(keys) == 5
+
+
+def test_without_held_out_images_a_fifth_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_workspace(tmp_path, images=6, holdout=0)
+    annotate(store)
+    learned: list[int] = []
+    train = stages.prefill_detector.train_detector
+
+    def watched(source: Any, *args: Any, **options: Any) -> ObjectDetector:
+        learned.extend(source._image_ids)
+        return train(source, *args, **options)
+
+    monkeypatch.setattr(stages.prefill_detector, "train_detector", watched)
+    of = of_round(store)
+    threshold = of.trained.threshold
+    assert (threshold.measured_on, threshold.images, threshold.objects) == ("training_fifth", 2, 6)
+    assert len(learned) == of.trained.card["images"] == 4
+    assert "set aside" in threshold.summary()
+
+
+def test_held_out_images_are_not_learned_from(workspace: Store) -> None:
+    """Also where somebody annotated them all the same."""
+    chosen = annotate(workspace)
+    held_out = next(row["image_id"] for row in workspace.images().to_pylist() if row["split"] == "holdout")
+    shard = workspace.shard_of(held_out)
+    rows = workspace.read_shard("assisted_manual", shard).to_pylist()
+    rows.append(
+        mask_row(
+            rle_codec.encode(shapes(5)[1][0]),
+            image_id=held_out,
+            shard=shard,
+            stage="assisted_manual",
+            round=1,
+            origin="manual",
+            annotator="simulated",
+        )
+    )
+    table = table_of("assisted_manual", rows)
+    workspace.replace_shard("assisted_manual", shard, table, round=1, key=content_key("more"))
+    assert of_round(workspace).trained.card["images"] == len(chosen)
+
+
+def test_without_masks_it_says_what_to_do(workspace: Store) -> None:
+    with pytest.raises(WaitError, match=r"no masks to train .* sam-engine run assisted_manual .*prefill to generator"):
+        _ = of_round(workspace).trained
+
+
+def test_a_single_image_is_too_few(tmp_path: Path) -> None:
+    store = make_workspace(tmp_path, images=3, holdout=0)
+    annotate(store, images=1)
+    with pytest.raises(WaitError, match="of a single image"):
+        _ = of_round(store).key
+
+
+def test_a_damaged_detector_is_named(workspace: Store) -> None:
+    annotate(workspace)
+    folder = of_round(workspace).folder
+    _ = of_round(workspace).trained
+    (folder / CARD_FILE).write_text("{")
+    with pytest.raises(InputError, match=f"{folder}: a damaged detector"):
+        _ = of_round(workspace).trained
+
+
+def test_progress_is_told(workspace: Store) -> None:
+    annotate(workspace)
+    told: list[tuple[str, int, int]] = []
+    of = of_round(workspace)
+    of._progress = lambda what, done, total, note="": told.append((what, done, total))
+    _ = of.trained
+    assert told == [
+        *[("semi_automatic round 1, training the detector", step, 4) for step in range(1, 5)],
+        ("semi_automatic round 1, measuring the detector", 1, 1),
+    ]
