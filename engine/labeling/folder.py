@@ -1,7 +1,7 @@
 """What the engine keeps of its work with Label Studio: the folder `labeling` of a workspace.
 
 images/                pictures that annotators see; Label Studio's document root
-credentials.json       API token; readable by its owner alone
+credentials.json       account and API token of a local server; readable by its owner alone
 projects.json          purpose -> project id
 rounds/<scope>/        published/<image id>.json, collected/<image id>.json, cursor.json
 prompts/, embeddings/  of the model backend
