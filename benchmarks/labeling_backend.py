@@ -5,8 +5,8 @@
     python benchmarks/labeling_backend.py --caches usual one --annotators 8
 
 Each annotator works on a picture of its own (synthetic, 1024x683): opens the task, sets a point or a box, refines the
-mask with up to two more points, accepts it, and goes on; every request carries the masks accepted so far, as those of
-Label Studio do. `--think`: mean seconds between clicks; 0 clicks again at once, which nobody does.
+mask with up to two more points, accepts it, and goes on; as those of Label Studio do, every request carries the masks
+accepted so far (discs, up to ten). `--think`: mean seconds between clicks; 0 clicks again at once, which nobody does.
 
 Caches: `usual`, the default settings; `one`, one embedding in memory and the others on disk; `none`, one in memory and
 nothing on disk: a single slot that annotators take from each other. Weights of `vit_t` are random.
@@ -38,8 +38,9 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from benchmarks.peers.report import Report, machine  # noqa: E402
+from engine.labeling.brush import encode_brush  # noqa: E402
 from schemas.config import CONFIG_FILE  # noqa: E402
-from schemas.labeling import MASKS_CONFIG  # noqa: E402
+from schemas.labeling import MASKS_CONFIG, OBJECT  # noqa: E402
 
 HOST = "127.0.0.1"
 HEIGHT, WIDTH = 683, 1024
@@ -80,35 +81,34 @@ class Annotator:
             rng = np.random.default_rng(self.task)
             accepted: list[str] = []
             while time.monotonic() < self.until:
-                accepted = accepted[-(MASKS_PER_TASK - 1) :] + self._make_mask(rng, accepted)
+                self._make_mask(rng, accepted)
+                accepted = [*accepted[-(MASKS_PER_TASK - 1) :], json.dumps(_disc(rng))]
         except Exception as error:  # told by the main thread
             self.error = error
 
-    def _make_mask(self, rng: np.random.Generator, accepted: list[str]) -> list[str]:
-        """Set a prompt and refine it; the mask that is accepted, as JSON."""
+    def _make_mask(self, rng: np.random.Generator, accepted: list[str]) -> None:
+        """Set a prompt and refine it. accepted: regions as JSON."""
         x, y = rng.uniform(15, 85, 2)
         is_box = rng.random() < 0.3
         context = [_box(rng, x, y) if is_box else _point(rng, x, y, positive=True)]
-        region = self._call("box" if is_box else "point", context, accepted)
+        self._call("box" if is_box else "point", context, accepted)
         for _ in range(rng.integers(0, 3)):
             self._think(rng)
             near_x, near_y = np.clip(np.array([x, y]) + rng.uniform(-12, 12, 2), 0, 100)
             context.append(_point(rng, near_x, near_y, positive=rng.random() < 0.5))
-            region = self._call("refine", context, accepted)
+            self._call("refine", context, accepted)
         self._think(rng)
-        return [json.dumps(region)] if region else []
 
     def _think(self, rng: np.random.Generator) -> None:
         time.sleep(self.think_s * rng.uniform(0.5, 1.5))
 
-    def _call(self, kind: str, context: list[dict[str, Any]], accepted: list[str]) -> dict[str, Any] | None:
+    def _call(self, kind: str, context: list[dict[str, Any]], accepted: list[str]) -> None:
         body = request_body(self.task, {"result": context}, accepted)
         started = time.perf_counter()
         answer, server_ms = post(self.port, "/predict", body)
         client_ms = 1000 * (time.perf_counter() - started)
-        regions = answer["results"][0]["result"]
-        self.calls.append(Call(kind, server_ms, client_ms, len(body) / 1024, bool(regions)))
-        return regions[0] if regions else None
+        answered = bool(answer["results"][0]["result"])
+        self.calls.append(Call(kind, server_ms, client_ms, len(body) / 1024, answered))
 
 
 def main() -> int:
@@ -118,9 +118,7 @@ def main() -> int:
     facts = machine(["benchmarks/labeling_backend.py", *sys.argv[1:]], ["fastapi", "uvicorn", "safetensors"])
     print("\n".join(f"{name:13} {text}" for name, text in facts.items()))
     print(f"{arguments.annotators} annotators on {arguments.annotators} pictures of {WIDTH}x{HEIGHT} px")
-    print(
-        "nano: the weights that ship. vit_t: TinyViT at 1024 px with random weights, so its masks are ragged and large"
-    )
+    print("nano: the weights that ship. vit_t: TinyViT at 1024 px with random weights: ragged masks, answers of 300 KB")
     rows, good = [], True
     for model in arguments.models:
         for cache in arguments.caches:
@@ -292,6 +290,13 @@ def _box(rng: np.random.Generator, x: float, y: float) -> dict[str, Any]:
     width, height = rng.uniform(10, 25, 2)
     value = {"x": max(0.0, x - width / 2), "y": max(0.0, y - height / 2), "width": width, "height": height}
     return _region(rng, "rectanglelabels", "box", value | {"rotation": 0, "rectanglelabels": ["prompt"]})
+
+
+def _disc(rng: np.random.Generator) -> dict[str, Any]:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    x, y, radius = rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT), rng.uniform(20, 150)
+    mask = (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+    return _region(rng, "brushlabels", "brush", {"format": "rle", "rle": encode_brush(mask), "brushlabels": [OBJECT]})
 
 
 def _region(rng: np.random.Generator, kind: str, name: str, value: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -43,7 +42,7 @@ class DetectorConfig:
 
     in_chans: int
     fine_chans: int = 0
-    width: int = 64
+    width: int = 96
     depth: int = 4
 
     @staticmethod
@@ -51,11 +50,6 @@ class DetectorConfig:
         """The detector that fits what a model's image encoder makes."""
         fine = embedding.high_res[-1].shape[1] if embedding.high_res else 0
         return DetectorConfig(embedding.features.shape[1], fine)
-
-    @property
-    def finest_stride_px(self) -> int:
-        """Side of the smallest cells in pixels of the model's input."""
-        return EMBEDDING_STRIDE // 2 if self.fine_chans else EMBEDDING_STRIDE
 
 
 class Cells(NamedTuple):
@@ -87,10 +81,9 @@ class ObjectDetector(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.lateral = _normed_projection(config.in_chans, width)
-        self.fine = _normed_projection(config.fine_chans, width) if config.fine_chans else None
-        made = 2 if config.fine_chans else 1  # grids that need no further halving
-        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(GRIDS - made))
+        self.lateral = _normed_projection(config.in_chans, width, 1)
+        self.fine = _normed_projection(config.fine_chans, width, 2) if config.fine_chans else None
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(GRIDS - 1))
         self.shared = nn.Sequential(*(_layer(width) for _ in range(config.depth)))
         self.objectness = nn.Conv2d(width, 1, 3, padding=1)
         self.log_distances = nn.Conv2d(width, 4, 3, padding=1)
@@ -107,18 +100,17 @@ class ObjectDetector(nn.Module):
             shared = self.shared(grid)
             objectness.append(self.objectness(shared).flatten(1))
             logs = (self.log_distances(shared) + self.log_scales[number]).clamp(max=_LARGEST_LOG)
-            stride = self.config.finest_stride_px * 2**number
+            stride = EMBEDDING_STRIDE * 2**number
             distances.append(stride * logs.exp().flatten(2).transpose(1, 2))
         return CellOutput(torch.cat(objectness, dim=1), torch.cat(distances, dim=1))
 
     def cells(self, embedding_side: int) -> Cells:
         """The K cells for an embedding of that side."""
         device = self.log_scales.device
-        side = embedding_side * EMBEDDING_STRIDE // self.config.finest_stride_px
         centres, strides = [], []
         for number in range(GRIDS):
-            stride = self.config.finest_stride_px * 2**number
-            along = (torch.arange(-(-side // 2**number), device=device) + 0.5) * stride
+            stride = EMBEDDING_STRIDE * 2**number
+            along = (torch.arange(-(-embedding_side // 2**number), device=device) + 0.5) * stride
             rows, columns = torch.meshgrid(along, along, indexing="ij")
             centres.append(torch.stack([columns, rows], dim=-1).reshape(-1, 2))
             strides.append(torch.full((len(centres[-1]),), float(stride), device=device))
@@ -143,10 +135,10 @@ class ObjectDetector(nn.Module):
         return Detections(to_picture(boxes.cpu(), input_hw, encoded.image_hw), scores[index].cpu())
 
     def _grids(self, embedding: ImageEmbedding) -> list[Tensor]:
-        grids = [self.lateral(embedding.features)]
+        finest = self.lateral(embedding.features)
         if self.fine is not None:
-            coarser = F.interpolate(grids[0], scale_factor=2, mode="bilinear", align_corners=False)
-            grids.insert(0, self.fine(embedding.high_res[-1]) + coarser)
+            finest = finest + self.fine(embedding.high_res[-1])
+        grids = [finest]
         for layer in self.down:
             grids.append(layer(grids[-1]))
         return grids
@@ -223,8 +215,8 @@ def _weights(folder: Path) -> Path:
     return folder / WEIGHTS_FILE
 
 
-def _normed_projection(in_chans: int, width: int) -> nn.Sequential:
-    return nn.Sequential(LayerNorm2d(in_chans), nn.Conv2d(in_chans, width, 1))
+def _normed_projection(in_chans: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(LayerNorm2d(in_chans), nn.Conv2d(in_chans, width, stride, stride=stride))
 
 
 def _layer(width: int) -> nn.Sequential:

@@ -39,7 +39,7 @@ class PrefillSettings:
     max_mask_area_frac: float
     max_boxes: int = 100
     box_nms_thresh: float = 0.7
-    mask_nms_thresh: float = 0.7
+    mask_nms_thresh: float = 0.5
 
     @staticmethod
     def of(config: SemiAutomaticConfig) -> "PrefillSettings":

@@ -53,7 +53,7 @@ def constant_detector(config: DetectorConfig, *, distances: list[float], probabi
 
 
 class Rectangles:
-    """`count` embeddings of one to three rectangles: what lies in one has its own direction in the channels."""
+    """`count` embeddings of one to three rectangles, two to four cells a side, each of its own direction in channels."""
 
     def __init__(self, count: int, *, first_seed: int = 0, fine: bool = True) -> None:
         self._count, self._first_seed, self._fine = count, first_seed, fine
@@ -66,7 +66,7 @@ class Rectangles:
         size = 16 * SIDE
         boxes, canvas = [], torch.zeros(CHANS, size, size)
         for number in range(int(torch.randint(1, 4, (1,), generator=generator))):
-            width, height = torch.randint(20, 40, (2,), generator=generator).tolist()
+            width, height = torch.randint(32, 64, (2,), generator=generator).tolist()
             x = int(torch.randint(0, size // 2 - width, (1,), generator=generator)) + size // 2 * (number % 2)
             y = int(torch.randint(0, size // 2 - height, (1,), generator=generator)) + size // 2 * (number // 2)
             canvas[:, y : y + height, x : x + width] = torch.randn(CHANS, generator=generator)[:, None, None]
@@ -92,18 +92,18 @@ def test_boxes_by_hand() -> None:
 
 
 def test_grids_and_centres_by_hand() -> None:
-    cells = ObjectDetector(DetectorConfig(in_chans=3, fine_chans=2)).cells(2)
-    # 32 px of input: cells of 8 px, 16 px and 32 px.
-    assert cells.strides.tolist() == [8.0] * 16 + [16.0] * 4 + [32.0]
-    assert cells.centres[[0, 1, 4, 15, 16, 17, 18, 20]].tolist() == [
-        [4.0, 4.0],
-        [12.0, 4.0],
-        [4.0, 12.0],
-        [28.0, 28.0],
+    cells = ObjectDetector(DetectorConfig(in_chans=3)).cells(3)
+    # 48 px of input: cells of 16 px, of 32 px (the last reach beyond it) and of 64 px.
+    assert cells.strides.tolist() == [16.0] * 9 + [32.0] * 4 + [64.0]
+    assert cells.centres[[0, 1, 3, 8, 9, 10, 11, 13]].tolist() == [
         [8.0, 8.0],
         [24.0, 8.0],
         [8.0, 24.0],
+        [40.0, 40.0],
         [16.0, 16.0],
+        [48.0, 16.0],
+        [16.0, 48.0],
+        [32.0, 32.0],
     ]
 
 
@@ -149,7 +149,7 @@ def test_cells_are_asked_for_the_smallest_box_around_them() -> None:
 def test_large_boxes_are_for_coarser_grids_and_padding_does_not_count() -> None:
     detector = ObjectDetector(DetectorConfig(in_chans=3))
     cells = detector.cells(32)  # 512 px: grids of 32, 16 and 8 cells a side
-    targets = assign(cells, torch.tensor([[0.0, 0.0, 200.0, 200.0], [0.0, 0.0, 512.0, 256.0]]), (256, 512))
+    targets = assign(cells, torch.tensor([[0.0, 0.0, 300.0, 250.0], [0.0, 0.0, 512.0, 256.0]]), (256, 512))
     by_grid = [int(part.sum()) for part in targets.positive[0].split([32 * 32, 16 * 16, 8 * 8])]
     assert by_grid[0] == 0
     assert by_grid[1] > 0
