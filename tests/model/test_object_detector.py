@@ -53,7 +53,7 @@ def constant_detector(config: DetectorConfig, *, distances: list[float], probabi
 
 
 class Rectangles:
-    """`count` embeddings of one to three rectangles, two to four cells a side, each of its own direction in channels."""
+    """`count` embeddings of one to three rectangles, two to four cells a side, each of its own direction in them."""
 
     def __init__(self, count: int, *, first_seed: int = 0, fine: bool = True) -> None:
         self._count, self._first_seed, self._fine = count, first_seed, fine
