@@ -6,12 +6,14 @@
 
 Each annotator works on a picture of its own (synthetic, 1024x683): opens the task, sets a point or a box, refines the
 mask with up to two more points, accepts it, and goes on; as those of Label Studio do, every request carries the masks
-accepted so far (discs, up to ten). `--think`: mean seconds between clicks; 0 clicks again at once, which nobody does.
+accepted so far (discs, up to ten). `--think`: mean seconds between clicks; 0 clicks again at once, which nobody does:
+it shows how many clicks a second the machine can answer at all.
 
 Caches: `usual`, the default settings; `one`, one embedding in memory and the others on disk; `none`, one in memory and
 nothing on disk: a single slot that annotators take from each other. Weights of `vit_t` are random.
 
-Exit code 0: with the usual cache and at every pace the server needed p50 <= 60 ms and p95 <= 150 ms; 1: it did not.
+Exit code 0: with the usual cache and at a pace of people (`--think` above 0) the server needed p50 <= 60 ms and
+p95 <= 150 ms; 1: it did not.
 """
 
 import argparse
@@ -56,12 +58,13 @@ P50_MS, P95_MS = 60.0, 150.0
 
 @dataclass(frozen=True)
 class Call:
-    """kind: point, box or refine. sent_kb: of the request."""
+    """kind: point, box or refine. sent_kb, got_kb: of the request and of its answer."""
 
     kind: str
     server_ms: float
     client_ms: float
     sent_kb: float
+    got_kb: float
     answered: bool
 
 
@@ -107,8 +110,8 @@ class Annotator:
         started = time.perf_counter()
         answer, server_ms = post(self.port, "/predict", body)
         client_ms = 1000 * (time.perf_counter() - started)
-        answered = bool(answer["results"][0]["result"])
-        self.calls.append(Call(kind, server_ms, client_ms, len(body) / 1024, answered))
+        answered = bool(json.loads(answer)["results"][0]["result"])
+        self.calls.append(Call(kind, server_ms, client_ms, len(body) / 1024, len(answer) / 1024, answered))
 
 
 def main() -> int:
@@ -118,17 +121,18 @@ def main() -> int:
     facts = machine(["benchmarks/labeling_backend.py", *sys.argv[1:]], ["fastapi", "uvicorn", "safetensors"])
     print("\n".join(f"{name:13} {text}" for name, text in facts.items()))
     print(f"{arguments.annotators} annotators on {arguments.annotators} pictures of {WIDTH}x{HEIGHT} px")
-    print("nano: the weights that ship. vit_t: TinyViT at 1024 px with random weights: ragged masks, answers of 300 KB")
+    print("nano: the weights that ship. vit_t: TinyViT at 1024 px with random weights")
     rows, good = [], True
     for model in arguments.models:
         for cache in arguments.caches:
             for think_s in arguments.think:
                 row, kept = _measure(model, cache, think_s, arguments)
                 rows.append(row)
-                good = good and (kept or cache != "usual")
+                good = good and (kept or cache != "usual" or think_s == 0)
     _print_table(rows)
     print(f"load after    {' '.join(f'{each:.2f}' for each in os.getloadavg())}")
-    print(f"usual cache: p50 <= {P50_MS:g} ms and p95 <= {P95_MS:g} ms in the server: {'yes' if good else 'NO'}")
+    limits = f"p50 <= {P50_MS:g} ms and p95 <= {P95_MS:g} ms in the server"
+    print(f"usual cache, pace of people: {limits}: {'yes' if good else 'NO'}")
     return 0 if good else 1
 
 
@@ -160,7 +164,9 @@ def _row(calls: list[Call], counts: dict[str, int]) -> tuple[list[str], bool]:
     cells = [str(len(calls)), f"{sum(call.answered for call in calls) / len(calls):.0%}"]
     cells += [f"{value:.1f}" for times in (server, client) for value in (*_percentiles(times), max(times))]
     cells += [f"{statistics.median(times):.1f}" if times else "-" for times in by_kind]
-    cells += [f"{statistics.median(call.sent_kb for call in calls):.0f}"]
+    cells += [
+        f"{statistics.median(size):.0f}" for size in ([call.sent_kb for call in calls], [call.got_kb for call in calls])
+    ]
     cells += [f"{counts.get(name, 0)}" for name in ("memory", "disk", "encoded", "waited")]
     p50, p95 = _percentiles(server)
     return cells, p50 <= P50_MS and p95 <= P95_MS
@@ -169,7 +175,7 @@ def _row(calls: list[Call], counts: dict[str, int]) -> tuple[list[str], bool]:
 def _print_table(rows: list[list[str]]) -> None:
     heads = ["model", "cache", "think s", "clicks", "answered"]
     heads += [f"{where} {what}" for where in ("server", "client") for what in ("p50", "p95", "max")]
-    heads += ["point p50", "box p50", "refine p50", "sent KiB", "memory", "disk", "encoded", "waited"]
+    heads += ["point p50", "box p50", "refine p50", "sent KiB", "got KiB", "memory", "disk", "encoded", "waited"]
     print("\nmilliseconds; point, box, refine: in the server; memory to waited: where embeddings came from")
     Report().table(heads, rows)
 
@@ -204,7 +210,7 @@ def request_body(task: int, context: dict[str, Any] | None, accepted: list[str])
     return f'{{"tasks": [{head}, {drafts}}}], {json.dumps(rest)[1:]}'.encode()
 
 
-def post(port: int, route: str, body: bytes) -> tuple[dict[str, Any], float]:
+def post(port: int, route: str, body: bytes) -> tuple[bytes, float]:
     """The answer and the milliseconds that the server says it took; a connection of its own, as Label Studio makes."""
     connection = http.client.HTTPConnection(HOST, port, timeout=300)
     try:
@@ -213,7 +219,7 @@ def post(port: int, route: str, body: bytes) -> tuple[dict[str, Any], float]:
         text = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{route}: status {answer.status}: {text[:200]!r}")
-        return json.loads(text), float(answer.headers["X-Server-Ms"])
+        return text, float(answer.headers["X-Server-Ms"])
     finally:
         connection.close()
 
@@ -263,6 +269,10 @@ def _make_workspace(workspace: Path, model: str, labeling: dict[str, int], pictu
 
         sam = build_sam(MODEL_SIZES[model]())
         draw_weights(sam, seed=0)
+        # A pixel becomes four, with random weights all different: masks as ragged as no object is. So they are equal.
+        for step in (0, 3):
+            weight = sam.mask_decoder.output_upscaling[step].weight
+            weight.data.copy_(weight.mean((2, 3), keepdim=True).expand_as(weight))
         save_model(sam, workspace / "models", ModelCard(model, notes="random weights"))
 
 

@@ -1,8 +1,9 @@
 """Many prompts on one image: the mask decoder, with everything that the prompts share computed once.
 
-The numbers are those of `model.mask_decoder` up to rounding, for prompts without a mask input. The image side of the
-two-way transformer, its keys, is never made. When the image attends to T tokens with A heads, every pixel gets a
-mixture of A * T vectors, and a layer norm scales pixels. So the keys of prompt n stay of the form
+The numbers are those of `model.mask_decoder` up to rounding. The image side of the two-way transformer, its keys, is
+never made. A mask prompt adds to every pixel a mixture of 17 vectors (the last convolution of its way down has 16
+inputs). When the image attends to T tokens with A heads, every pixel gets a mixture of A * T vectors, and a layer norm
+scales pixels. So the keys of prompt n stay of the form
 
     keys[n, p] = scale[n, p] * shared[p] + sum over r of factors[n, r, p] * rows[n, r] + bias
 
@@ -10,7 +11,7 @@ with `shared` the same for all prompts. A projection of keys is a projection of 
 products with few rows; the variance that a layer norm divides by is a quadratic form in the factors.
 
 Shapes: N prompts, T tokens each; A = 8 heads of D = 16 channels in cross attention; C = 256 channels; P = H * W pixels
-of the image embedding; R rows, A * T + 1 for each layer passed; K masks.
+of the image embedding; R rows, M of a mask prompt and A * T + 1 for each layer passed; K masks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,11 +46,12 @@ class Projection:
 class SharedNorm:
     """What a layer's norm of the keys needs to know of `shared`, centred over the channels.
 
-    power: (P,), its mean square, in the decoder's own type. by_head, by_bias: for each layer so far its products with
-    what that layer's rows are made of, (A, D, P) and (P,).
+    power: (P,), its mean square, in the decoder's own type. by_mask: (M, P), its products with the rows of mask
+    prompts. by_head, by_bias: for each layer so far those with what that layer's rows are made of, (A, D, P) and (P,).
     """
 
     power: Tensor
+    by_mask: Tensor
     by_head: list[Tensor]
     by_bias: list[Tensor]
 
@@ -83,9 +85,10 @@ class SharedUpscaling:
 
 @dataclass(frozen=True)
 class SharedImage:
-    """What all prompts on an image share; hw is (H, W)."""
+    """What all prompts on an image share; hw is (H, W). mask_rows: (M, C), those that a mask prompt mixes."""
 
     layers: list[SharedLayer]
+    mask_rows: Tensor
     final_keys: Projection
     final_values: Projection
     upscaling: SharedUpscaling
@@ -101,14 +104,15 @@ class SharedImage:
 class Keys:
     """The keys of N prompts, without their bias. scale: (N, P). factors: (N, R, P). rows: (N, R, C).
 
-    used: how many of the R rows are there yet. values: for each layer passed the tokens' values that its rows are
-    made of, (N, A, T, D).
+    used: how many of the R rows are there yet. of_masks: how many of them are those of mask prompts. values: for each
+    layer passed the tokens' values that its rows are made of, (N, A, T, D).
     """
 
     scale: Tensor
     factors: Tensor
     rows: Tensor
     used: int
+    of_masks: int
     values: list[Tensor]
 
     def chunks(self, count: int | None = None) -> Iterator[slice]:
@@ -128,13 +132,16 @@ class FoldedDecoder:
         self.decoder: Any = decoder  # torch says of submodules only that they are modules or tensors
         self.dtype = dtype
 
-    def share(self, image: Tensor, image_pe: Tensor, high_res: tuple[Tensor, ...] = ()) -> SharedImage:
-        """Once an image. image: (1, C, H, W), its embedding plus the dense prompt embedding; image_pe: (1, C, H, W).
+    def share(
+        self, image: Tensor, image_pe: Tensor, mask_rows: Tensor, high_res: tuple[Tensor, ...] = ()
+    ) -> SharedImage:
+        """Once an image. image: (1, C, H, W), its embedding plus what stands for no mask; image_pe: (1, C, H, W).
 
-        high_res: what `MaskDecoder.project_high_res` returned for it.
+        mask_rows: (M, C), what `PromptEncoder.mask_rows` returns.
+        high_res: what `MaskDecoder.project_high_res` returned for the image.
         """
         shared, place = _pixels(image), _pixels(image_pe)
-        bias, layers = torch.zeros_like(shared[0]), []
+        bias, layers, of_mask = torch.zeros_like(shared[0]), [], mask_rows
         mixed: list[Tensor] = []
         biases: list[Tensor] = []
         for layer in self.decoder.transformer.layers:
@@ -146,29 +153,39 @@ class FoldedDecoder:
             shared = _centred(shared)
             mixed = [_centred(each) for each in (*mixed, _by_head(to_tokens.out_proj.weight.T, to_tokens.num_heads))]
             biases = [_centred(each) for each in (*biases, new_bias)]
+            of_mask = _centred(of_mask)
             by_head = [(each @ shared.T).to(self.dtype) for each in mixed]
             by_bias = [(shared @ each).to(self.dtype) for each in biases]
-            in_norm = SharedNorm(shared.square().mean(1), by_head, by_bias)
+            in_norm = SharedNorm(shared.square().mean(1), (of_mask @ shared.T).to(self.dtype), by_head, by_bias)
             layers.append(SharedLayer(keys, values, queries, in_norm, new_bias))
             shared, bias = shared * norm.weight, norm.bias
             mixed, biases = [each * norm.weight for each in mixed], [each * norm.weight for each in biases]
+            of_mask = of_mask * norm.weight
         final = self.decoder.transformer.final_attn_token_to_image
         final_keys = self._project(final.k_proj, shared, place + bias, final.num_heads)
         final_values = self._project(final.v_proj, shared, bias[None], final.num_heads)
         upscaling = self._share_upscaling(shared, bias, high_res)
-        return SharedImage(layers, final_keys, final_values, upscaling, (image.shape[2], image.shape[3]))
+        return SharedImage(layers, mask_rows, final_keys, final_values, upscaling, (image.shape[2], image.shape[3]))
 
-    def prompt(self, image: SharedImage, sparse: Tensor, *, multimask_output: bool) -> "FoldedMasks":
-        """sparse: (N, T', C), the embeddings of N prompts; T' of the T tokens are theirs. No gradients flow."""
-        parts = sparse.split(_prompts_a_part(len(sparse), sparse.device))
-        prompted = side_by_side(lambda part: self._prompt(image, part, multimask_output), parts)
+    def prompt(
+        self, image: SharedImage, sparse: Tensor, mask_factors: Tensor | None = None, *, multimask_output: bool
+    ) -> "FoldedMasks":
+        """sparse: (N, T', C), the embeddings of N prompts; T' of the T tokens are theirs. No gradients flow.
+
+        mask_factors: (N, M, P), what `PromptEncoder.mask_factors` returns, None for prompts without masks.
+        """
+        if mask_factors is None:
+            mask_factors = sparse.new_empty(len(sparse), 0, image.hw[0] * image.hw[1])
+        size = _prompts_a_part(len(sparse), sparse.device)
+        parts = list(zip(sparse.split(size), mask_factors.split(size), strict=True))
+        prompted = side_by_side(lambda part: self._prompt(image, *part, multimask_output), parts)
         return FoldedMasks(prompted, image, self.decoder)
 
-    def _prompt(self, image: SharedImage, sparse: Tensor, multimask_output: bool) -> "Prompted":
+    def _prompt(self, image: SharedImage, sparse: Tensor, mask_factors: Tensor, multimask_output: bool) -> "Prompted":
         decoder = self.decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse], dim=1)
-        keys, queries = self._first_keys(image, tokens), tokens
+        keys, queries = self._first_keys(image, tokens, mask_factors), tokens
         for layer, shared in zip(decoder.transformer.layers, image.layers, strict=True):
             queries = _self_attention(layer, queries, tokens)
             mixed = _attend(layer.cross_attn_token_to_image, queries + tokens, keys, shared.keys, shared.values)
@@ -185,13 +202,16 @@ class FoldedDecoder:
         weights = torch.stack([mlp(token) for mlp, token in zip(mlps, of_masks, strict=True)], dim=1)
         return Prompted(decoder.iou_prediction_head(queries[:, 0])[:, chosen], weights, keys)
 
-    def _first_keys(self, image: SharedImage, tokens: Tensor) -> Keys:
+    def _first_keys(self, image: SharedImage, tokens: Tensor, mask_factors: Tensor) -> Keys:
         count, each, chans = tokens.shape
-        heads, pixels = image.final_keys.of_shared.shape[0], image.hw[0] * image.hw[1]
-        size = len(image.layers) * (heads * each + 1)
+        of_masks, pixels = mask_factors.shape[1:]
+        size = of_masks + len(image.layers) * (image.final_keys.of_shared.shape[0] * each + 1)
         scale = tokens.new_ones(count, pixels, dtype=self.dtype)
         factors = tokens.new_empty(count, size, pixels, dtype=self.dtype)
-        return Keys(scale, factors, tokens.new_empty(count, size, chans), 0, [])
+        rows = tokens.new_empty(count, size, chans)
+        if of_masks:
+            factors[:, :of_masks], rows[:, :of_masks] = mask_factors, image.mask_rows
+        return Keys(scale, factors, rows, of_masks, of_masks, [])
 
     def _project(self, linear: nn.Linear, shared: Tensor, placed: Tensor, heads: int) -> Projection:
         of_shared, of_place = (_by_head(linear.weight @ each.T, heads) for each in (shared, placed))
@@ -336,7 +356,7 @@ def _scores(asked: Tensor, by_row: Tensor, to_heads: Projection, scale: Tensor, 
 def _variance(keys: Keys, some: slice, products: Tensor, norm: SharedNorm) -> Tensor:
     """(N, P): mean square over the channels of the centred keys. products: (N, R, R), of the rows among themselves."""
     scale, factors = keys.scale[some], keys.factors[some, : keys.used]
-    with_shared = []
+    with_shared = [norm.by_mask[: keys.of_masks].expand(len(scale), -1, -1)]
     for values, by_head, by_bias in zip(keys.values, norm.by_head, norm.by_bias, strict=True):
         with_shared += [(values[some] @ by_head).flatten(1, 2), by_bias.expand(len(scale), 1, -1)]
     cross = torch.cat(with_shared, dim=1).mul_(scale[:, None] * (2 / keys.rows.shape[2]))

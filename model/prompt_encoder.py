@@ -4,6 +4,7 @@ Shapes: N prompts, P points a prompt, (H, W) side of the image embedding, C = 25
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,11 @@ class PromptEncoder(nn.Module):
             -1 padding. boxes: (N, 4) XYXY in input pixels. masks: (N, 1, 4H, 4W) logits.
         Returns sparse tokens (N, T, C), T = P + 1 for points alone, P + 2 with a box, and a dense map (N, C, H, W).
         """
-        count = self._count(points, boxes, masks)
+        count = self.count(points, boxes, masks)
+        return self.embed_sparse(points, boxes, count), self.embed_masks(masks, count)
+
+    def embed_sparse(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, count: int) -> Tensor:
+        """Tokens (N, T, C) of `count` prompts, as `forward` says."""
         tokens = [self.no_mask_embed.weight.new_zeros(count, 0, self.embed_dim)]
         if points is not None:
             coords, labels = points
@@ -104,7 +109,7 @@ class PromptEncoder(nn.Module):
         if boxes is not None:
             corner_labels = torch.tensor(BOX_CORNERS, device=boxes.device).expand(count, -1)
             tokens.append(self.embed_points(boxes.reshape(-1, 2, 2), corner_labels))
-        return torch.cat(tokens, dim=1), self.embed_masks(masks, count)
+        return torch.cat(tokens, dim=1)
 
     def embed_points(self, coords: Tensor, labels: Tensor) -> Tensor:
         """Tokens of points and box corners, with no padding added.
@@ -122,8 +127,19 @@ class PromptEncoder(nn.Module):
             return self.mask_downscaling(masks)
         return self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(count, -1, *self.image_embedding_size)
 
+    def mask_rows(self) -> Tensor:
+        """The few rows (R, C) that any mask's dense map, less that of no mask, is a mixture of at every pixel."""
+        last: Any = self.mask_downscaling[-1]
+        return torch.cat([last.weight.flatten(1).T, last.bias[None] - self.no_mask_embed.weight])
+
+    def mask_factors(self, masks: Tensor) -> Tensor:
+        """How much of each of `mask_rows` is at each pixel: (N, R, H * W) of mask prompts (N, 1, 4H, 4W)."""
+        factors = self.mask_downscaling[:-1](masks).flatten(2)
+        return torch.cat([factors, torch.ones_like(factors[:, :1])], dim=1)
+
     @staticmethod
-    def _count(points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None) -> int:
+    def count(points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None) -> int:
+        """How many prompts there are. Raises ValueError where points, boxes and masks say different numbers."""
         counts = {len(given) for given in (points and points[0], boxes, masks) if given is not None}
         if len(counts) > 1:
             raise ValueError(f"points, boxes and masks must describe the same prompts, found counts {sorted(counts)}")

@@ -215,7 +215,8 @@ class Sam(nn.Module):
         """What all prompts on one image (B = 1) share; `prompt` takes it. dtype: of what is computed for each pixel."""
         image = embedding.features + self.prompt_encoder.embed_masks(None, 1)
         decoder = FoldedDecoder(self.mask_decoder, dtype=dtype)
-        return decoder.share(image, self.prompt_encoder.get_dense_pe(), embedding.high_res)
+        place, mask_rows = self.prompt_encoder.get_dense_pe(), self.prompt_encoder.mask_rows()
+        return decoder.share(image, place, mask_rows, embedding.high_res)
 
     def prompt(
         self,
@@ -223,15 +224,18 @@ class Sam(nn.Module):
         *,
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
+        masks: Tensor | None = None,
         multimask_output: bool,
     ) -> FoldedMasks:
-        """As `decode` without mask prompts, up to rounding, and many times faster for many prompts on one image.
+        """As `decode`, up to rounding, and many times faster for many prompts on one image.
 
         The predicted IoUs are there at once; logits are made when they are asked for.
         """
-        sparse, _ = self.prompt_encoder(points, boxes, None)
+        encoder = self.prompt_encoder
+        sparse = encoder.embed_sparse(points, boxes, encoder.count(points, boxes, masks))
+        factors = None if masks is None else encoder.mask_factors(masks)
         return FoldedDecoder(self.mask_decoder, dtype=image.dtype).prompt(
-            image, sparse, multimask_output=multimask_output
+            image, sparse, factors, multimask_output=multimask_output
         )
 
 

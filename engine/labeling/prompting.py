@@ -28,8 +28,8 @@ from engine.labeling.embeddings import EmbeddingCache, Precomputer, ReadyImage
 from engine.labeling.files import image_file
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen
-from model.predictor import DecodedMasks, Predictor, PromptedMasks
-from model.sam import ImageEmbedding, Sam
+from model.predictor import Predictor, PromptedMasks
+from model.sam import Sam
 from schemas.errors import InputError
 from schemas.labeling import META
 
@@ -278,10 +278,7 @@ def decode(
 def _prompted(
     sam: Sam, image: ReadyImage, input_hw: tuple[int, int], prompt: Prompt, mask_input: Tensor | None, *, three: bool
 ) -> PromptedMasks:
-    """Without a mask to go on from, what the picture's prompts share is there already, which takes a third of the time.
-
-    input_hw: (height, width) of the picture as the model sees it.
-    """
+    """input_hw: (height, width) of the picture as the model sees it."""
     across = torch.tensor([input_hw[1], input_hw[0]], dtype=torch.float64, device=sam.device) / 100
     points = boxes = None
     if prompt.points:
@@ -290,11 +287,8 @@ def _prompted(
         points = ((percent * across).float(), labels)
     if prompt.box is not None:
         boxes = (across.new_tensor(prompt.box).view(2, 2) * across).float().view(1, 4)
-    if mask_input is None:
-        return sam.prompt(image.shared, points=points, boxes=boxes, multimask_output=three)
-    embedding: ImageEmbedding = image.encoded.embedding
-    decoded = sam.decode(embedding, points=points, boxes=boxes, masks=mask_input[None], multimask_output=three)
-    return DecodedMasks(decoded.predicted_iou, decoded.logits)
+    masks = None if mask_input is None else mask_input[None]
+    return sam.prompt(image.shared, points=points, boxes=boxes, masks=masks, multimask_output=three)
 
 
 def _whole(value: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""The folded decoder against the plain one: equal up to rounding for any prompts without a mask input."""
+"""The folded decoder against the plain one: equal up to rounding for any prompts."""
 
 from typing import Any
 
@@ -39,17 +39,19 @@ def embedding_of(sam: Sam, seed: int) -> ImageEmbedding:
 
 @st.composite
 def prompts(draw: st.DrawFn) -> dict[str, Any]:
-    """Points with labels, boxes, or both, for one to five prompts."""
+    """Points with labels, boxes, or both, or masks alone or with either, for one to five prompts."""
     count, seed = draw(st.integers(1, 5)), draw(st.integers(0, 2**20))
     generator = torch.Generator().manual_seed(seed)
-    kind = draw(st.sampled_from(["points", "boxes", "both"]))
-    given: dict[str, Any] = {"points": None, "boxes": None}
-    if kind != "boxes":
+    kinds = draw(st.sets(st.sampled_from(["points", "boxes", "masks"]), min_size=1))
+    given: dict[str, Any] = {"points": None, "boxes": None, "masks": None}
+    if "points" in kinds:
         per_prompt = draw(st.integers(1, 4))
         labels = torch.randint(-1, 2, (count, per_prompt), generator=generator)
         given["points"] = (torch.rand(count, per_prompt, 2, generator=generator) * SIDE, labels)
-    if kind != "points":
+    if "boxes" in kinds:
         given["boxes"] = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values.flatten(1) * SIDE
+    if "masks" in kinds:
+        given["masks"] = 8 * torch.randn(count, 1, SIDE // 4, SIDE // 4, generator=generator)
     return given
 
 

@@ -20,7 +20,6 @@ from engine.labeling.files import image_file
 from engine.labeling.prompting import Prompter
 from model.efficientnet import EfficientNetConfig
 from model.folded_decoder import FoldedMasks, SharedImage
-from model.mask_decoder import MaskPrediction
 from model.predictor import DecodedMasks, Predictor
 from model.sam import Sam, SamConfig, build_sam
 from schemas.errors import InputError
@@ -55,17 +54,12 @@ def shared_sam() -> Sam:
 def sam(shared_sam: Sam, monkeypatch: pytest.MonkeyPatch) -> Sam:
     """Notes what it decodes."""
     noted: list[dict[str, Any]] = []
-    decode, prompt = shared_sam.decode, shared_sam.prompt
-
-    def noting_decode(embedding: Any, **prompts: Any) -> MaskPrediction:
-        noted.append(prompts)
-        return decode(embedding, **prompts)
+    prompt = shared_sam.prompt
 
     def noting_prompt(image: SharedImage, **prompts: Any) -> FoldedMasks:
-        noted.append(prompts | {"masks": None})
+        noted.append(prompts)
         return prompt(image, **prompts)
 
-    monkeypatch.setattr(shared_sam, "decode", noting_decode)
     monkeypatch.setattr(shared_sam, "prompt", noting_prompt)
     monkeypatch.setattr(shared_sam, "noted", noted, raising=False)
     return shared_sam
@@ -495,7 +489,7 @@ def test_the_mask_that_was_chosen_is_refined(prompter: Prompter, sam: Sam, direc
     ask(prompter, *clicks[:2])
     ask(prompter, *clicks)
     _, ious, logits = direct.predict([[0.25 * WIDTH, 0.5 * HEIGHT]], [1])
-    fed: Tensor = sam.noted[-2]["masks"]  # the last was the predictor's own
+    fed: Tensor = sam.noted[-1]["masks"]
     wanted = torch.from_numpy(logits[[(-ious).argsort()[1]]])
     torch.testing.assert_close(fed[0], wanted, atol=1e-3, rtol=1e-3)
 
