@@ -18,19 +18,18 @@ from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled
 from engine.labeling.setup import known_project
 from engine.masks.generator import GeneratedMask
+from engine.quality.gate_summary import GateSummary, summaries
 from engine.quality.returned import ReturnedImage, add_returned
 from engine.quality.sampling import sample_images, sample_masks, sample_size
 from engine.quality.verdicts import (
     Answers,
     Consequences,
-    GateSummary,
     ImageVerdict,
     MaskVerdict,
     consequences,
     exhaustivity_task,
     image_verdicts,
     mask_verdicts,
-    summaries,
     verification_task,
 )
 from engine.quality.views import exhaustivity_view, jpeg_bytes, verification_view

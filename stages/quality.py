@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.files import write_atomic
 from engine.quality.audit import audit_lines
-from engine.quality.verdicts import gate_lines
+from engine.quality.gate_summary import gate_lines
 from engine.store import Store
 from schemas.config import Stage, load_config
 from schemas.errors import WaitError

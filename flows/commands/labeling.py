@@ -28,7 +28,11 @@ def server(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     database: Annotated[
-        str | None, typer.Option(help="postgresql://USER:PASSWORD@HOST:PORT/NAME for a team; default: an SQLite file.")
+        str | None,
+        typer.Option(
+            envvar="SAM_ENGINE_LABELING_DATABASE",  # where other users of the machine do not see the password
+            help="postgresql://USER:PASSWORD@HOST:PORT/NAME for a team; default: an SQLite file.",
+        ),
     ] = None,
     show_password: Annotated[
         bool, typer.Option("--show-password", help="Print the password of the first account when it is up.")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from engine.labeling import server, server_settings
-from engine.labeling.server import LabelStudioServer, install_label_studio, running_server
+from engine.labeling.installation import install_label_studio
+from engine.labeling.server import LabelStudioServer, running_server
 from schemas.errors import WaitError
 from tests.labelstudio.browser.chromium import chromium_path, running_chromium
 from tests.labelstudio.browser.page import LabelingPage

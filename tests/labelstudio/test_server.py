@@ -15,14 +15,8 @@ import httpx
 import pytest
 
 from engine.labeling.folder import LabelingFolder
-from engine.labeling.server import (
-    HOME_VARIABLE,
-    LABEL_STUDIO_VERSION,
-    LabelStudioServer,
-    install_label_studio,
-    running_server,
-    start_server,
-)
+from engine.labeling.installation import HOME_VARIABLE, LABEL_STUDIO_VERSION, install_label_studio
+from engine.labeling.server import LabelStudioServer, running_server, start_server
 from engine.labeling.server_settings import (
     Database,
     ServerAccount,
@@ -248,7 +242,7 @@ def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_killed_installation_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, temp = tmp_path / "home", tmp_path / ".home.tmp"
     monkeypatch.setenv(HOME_VARIABLE, str(home))
-    script = "from engine.labeling.server import install_label_studio; install_label_studio()"
+    script = "from engine.labeling.installation import install_label_studio; install_label_studio()"
     killed = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
     )
