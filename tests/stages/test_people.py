@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-from engine.labeling.regions import brush_region
-from engine.rows import row_rle
 from engine.store import Store
 from schemas.errors import WaitError
-from schemas.tables import GROUND_TRUTH
 from stages import people
 from stages.rounds import next_step, tick
-from tests.engine.labeling.label_studio import FakeLabelStudio, prompted
+from tests.engine.labeling.label_studio import FakeLabelStudio
+from tests.stages.people_at_work import annotate, ground_truth, stand_in
 from tests.stages.workspaces import make_workspace
 
 STAGE = "assisted_manual"
@@ -21,30 +19,12 @@ STAGE = "assisted_manual"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
-    made = FakeLabelStudio()
-    made.titles = {"workspace: assisted manual": 5, "workspace: semi automatic": 6}
-    monkeypatch.setattr(people, "LabelStudioClient", lambda credentials: made)
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
-    return made
+    return stand_in(monkeypatch)
 
 
 def workspace(folder: Path, **settings: Any) -> Store:
     annotator = {"annotator": {"kind": "label_studio"}, "assisted_manual": {"rounds": 1, "images_per_round": 3}}
     return make_workspace(folder, **annotator | settings)
-
-
-def ground_truth(store: Store, image_id: int) -> list[Any]:
-    return [row_rle(row) for row in store.read_image(GROUND_TRUTH, image_id).to_pylist()]
-
-
-def annotate(server: FakeLabelStudio, store: Store, number: int, *, at: str) -> None:
-    """A person marks all objects of a picture: the first with two clicks, the others with the brush."""
-    image_id = int(server.stored[number]["data"]["image_id"])
-    regions = [
-        brush_region(mask, region_id=f"new-{n}", meta=prompted(100.0, 107.0, points=2) if n == 0 else None)
-        for n, mask in enumerate(ground_truth(store, image_id))
-    ]
-    server.submit(number, *regions, at=at, lead_time=47.0)
 
 
 def to_the_open_round(store: Store) -> None:
