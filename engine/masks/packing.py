@@ -7,8 +7,8 @@ import numpy as np
 
 from engine.masks.kernel import compiled
 
-_ABOVE, _NEAR = np.uint8(1), np.uint8(2)
-_SURE, _MAYBE = np.uint8(1), np.uint8(2)
+_ABOVE, _BELOW = np.uint8(1), np.uint8(2)  # of a logit: it is surely above the threshold, it is surely not
+_EITHER = np.uint8(3)  # beyond the ends: says nothing where codes are joined by "and"
 _EIGHT_ABOVE = np.uint64(0x0101010101010101)
 _TO_BITS = np.uint64(0x8040201008040201)  # times eight bytes of 0 or 1: their bits, the first highest, in the top byte
 _U = np.uint64  # of indices: one that might be negative is checked each time, and such a loop stays scalar
@@ -28,18 +28,21 @@ def pack(logits, bits, places, parts, threshold, rounding, radius, room):  # typ
     n_bytes = n_values = _U(0)
     for k in range(len(places)):
         low, top, foot, left = logits[places[k]], parts[k, 0], parts[k, 1], _U(parts[k, 2])
-        n, reach = _U(parts[k, 3]) - left, _U(radius[1])
+        n = _U(parts[k, 3]) - left
         peak = np.int32(0)
         for row in range(top, foot):
             for i in range(n):
                 peak = max(peak, bits[places[k], row, left + i] & np.int32(0x7FFFFFFF))
         room.peaks[k] = peak
         margin = room.peaks[k : k + 1].view(np.float32)[0] * rounding[0] + rounding[1]
-        _classify(low, top, foot, left, n, threshold + margin, threshold - margin, room.codes)
+        stride = n + _U(2) * _U(radius[1])
+        _classify(low, top, foot, left, n, threshold + margin, threshold - margin, radius, room.codes)
+        size = _U(foot - top + 2 * radius[0]) * stride
+        codes, other = _join(room.codes, room.other, size, _U(1), _U(2 * radius[1] + 1))
+        codes, other = _join(codes, other, size, stride, _U(2 * radius[0] + 1))
         n_words = (n + _U(7)) >> _U(3)
         for row in range(top, foot):
-            first, end = max(top, row - radius[0]) - top, min(foot, row + radius[0] + 1) - top
-            _sides(room.codes, first, end, n, reach, room.every, room.some, room.sides)
+            _sides(codes, _U(row - top) * stride, n, room.sides)
             for word in range(n_words):
                 eight = room.words[word]
                 room.above[n_bytes] = (eight & _EIGHT_ABOVE) * _TO_BITS >> _U(56)
@@ -54,32 +57,45 @@ def pack(logits, bits, places, parts, threshold, rounding, radius, room):  # typ
 
 
 @compiled(forceinline=True)
-def _classify(low, top, foot, left, n, sure, maybe, codes):  # type: ignore[no-untyped-def]
+def _classify(low, top, foot, left, n, sure, maybe, radius, codes):  # type: ignore[no-untyped-def]
+    """codes, flat rows of n logits with `radius[1]` more on either side and `radius[0]` more rows above and below."""
+    beside = _U(radius[1])
+    stride = n + _U(2) * beside
+    first = _U(radius[0]) * stride
+    last = first + _U(foot - top) * stride
+    for i in range(first):
+        codes[i] = codes[last + i] = _EITHER
     for row in range(top, foot):
+        start = first + _U(row - top) * stride
+        for i in range(beside):
+            codes[start + i] = codes[start + beside + n + i] = _EITHER
         for i in range(n):
             x = low[row, left + i]
-            codes[row - top, i] = np.uint8(x > sure) | (np.uint8(x > maybe) << np.uint8(1))
+            codes[start + beside + i] = np.uint8(x > sure) | np.uint8(x <= maybe) * _BELOW
 
 
 @compiled(forceinline=True)
-def _sides(codes, first, end, n, reach, every, some, sides):  # type: ignore[no-untyped-def]
-    """sides (n,): _ABOVE or 0 where all within `reach` columns of rows first..end (exclusive) are it, else _NEAR."""
-    for i in range(reach):  # beyond the ends nothing is said
-        every[i] = every[reach + n + i] = _SURE | _MAYBE
-        some[i] = some[reach + n + i] = np.uint8(0)
+def _join(codes, other, size, step, count):  # type: ignore[no-untyped-def]
+    """Each of `size` codes joined with those that are 1 to `count` - 1 steps after it.
+
+    Two buffers in turn: in place the loop would stay scalar. Returns the one with the result, and the other.
+    """
+    joined = _U(1)
+    while joined < count:
+        shift = min(joined, count - joined) * step
+        for i in range(size - shift):
+            other[i] = codes[i] & codes[i + shift]
+        codes, other = other, codes
+        joined += min(joined, count - joined)
+    return codes, other
+
+
+@compiled(forceinline=True)
+def _sides(codes, start, n, sides):  # type: ignore[no-untyped-def]
+    """sides (n,): 1 where all around are above, 0 where none is, 2 where that is not sure; codes from `start` on."""
     for i in range(n):
-        every[reach + i] = some[reach + i] = codes[first, i]
-    for row in range(first + 1, end):
-        for i in range(n):
-            every[reach + i] &= codes[row, i]
-            some[reach + i] |= codes[row, i]
-    # From left to right, so that what is still to be read is not yet overwritten.
-    for step in range(1, _U(2) * reach + _U(1)):
-        for i in range(n + _U(2) * reach - _U(step)):
-            every[i] &= every[i + _U(1)]
-            some[i] |= some[i + _U(1)]
-    for i in range(n):
-        unsure = np.uint8(every[i] != some[i]) | np.uint8(some[i] == _MAYBE)
-        sides[i] = (every[i] & _ABOVE & (unsure ^ np.uint8(1))) | (unsure << np.uint8(1))
+        code = codes[start + i]
+        near = np.uint8(code == 0)
+        sides[i] = (code & _ABOVE) | (near << np.uint8(1))
     for i in range(n, (n + _U(7)) & ~_U(7)):
         sides[i] = np.uint8(0)

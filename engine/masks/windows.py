@@ -56,8 +56,7 @@ class _Room(NamedTuple):
     """Memory of one thread for `packing.pack`."""
 
     codes: Bytes
-    every: Bytes
-    some: Bytes
+    other: Bytes
     sides: Bytes
     words: npt.NDArray[np.uint64]
     above: Bytes
@@ -87,7 +86,7 @@ def cut_windows(
     fixed = (np.float32(threshold), (kernel.MARGIN, kernel.TINY), radius)
     rooms: SimpleQueue[_Room] = SimpleQueue()
     for _ in range(lane_count()):
-        rooms.put(_make_room(low_hw, columns.span))
+        rooms.put(_make_room(low_hw, radius))
 
     def some(chosen: slice) -> list[Window]:
         room = rooms.get()
@@ -138,14 +137,14 @@ def _windows(
     return windows
 
 
-def _make_room(low_hw: tuple[int, int], span: int) -> _Room:
+def _make_room(low_hw: tuple[int, int], radius: tuple[int, int]) -> _Room:
     height, width = low_hw
+    n_codes = (height + 2 * radius[0]) * (width + 2 * radius[1])
     words = np.zeros(-(-width // 8), dtype=np.uint64)
     row_bytes = height * len(words) * _MASKS_A_PART
     return _Room(
-        codes=np.empty(low_hw, dtype=np.uint8),
-        every=np.empty(width + 2 * span, dtype=np.uint8),
-        some=np.empty(width + 2 * span, dtype=np.uint8),
+        codes=np.empty(n_codes, dtype=np.uint8),
+        other=np.empty(n_codes, dtype=np.uint8),
         sides=words.view(np.uint8),
         words=words,
         above=np.empty(row_bytes, dtype=np.uint8),
