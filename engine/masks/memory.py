@@ -9,7 +9,7 @@ from schemas.presets import GeneratorConfig
 # What a prompt or an encoded crop needs at a padded input of 1024 x 1024 px, generously; in proportion to its pixels.
 MIB_PER_PROMPT = 12
 MIB_PER_CROP = 1024
-PROMPTS_ON_CPU = 32  # more together take no less time there, and twice the memory: a core has one in hand at a time
+PROMPTS_ON_CPU = 32  # at 1024 x 1024 px; more together take as good as no less time there, and twice the memory
 WINDOW_MIB = 256  # masks that wait for suppression, where no limit is set: far more than ordinary ones take
 CROPS_PER_BATCH_ON_ACCELERATOR = 4
 _FULL_SIZE = 1024 * 1024
@@ -28,10 +28,11 @@ def limits(config: GeneratorConfig, upscaling: Upscaling, *, on_cpu: bool) -> Li
 
     Raises InputError if that is less than one prompt.
     """
-    wanted = min(config.points_per_batch, PROMPTS_ON_CPU) if on_cpu else config.points_per_batch
+    share = upscaling.padded_hw[0] * upscaling.padded_hw[1] / _FULL_SIZE
+    wanted = min(config.points_per_batch, max(1, int(PROMPTS_ON_CPU / share))) if on_cpu else config.points_per_batch
     if config.max_memory_mb is None:
         return Limits(wanted, WINDOW_MIB * 2**20)
-    per_prompt = MIB_PER_PROMPT * upscaling.padded_hw[0] * upscaling.padded_hw[1] / _FULL_SIZE
+    per_prompt = MIB_PER_PROMPT * share
     windows = config.max_memory_mb / _WINDOW_SHARE
     prompts = int((config.max_memory_mb - windows) / per_prompt)
     if prompts < 1:
