@@ -12,8 +12,7 @@ it shows how many clicks a second the machine can answer at all.
 Caches: `usual`, the default settings; `one`, one embedding in memory and the others on disk; `none`, one in memory and
 nothing on disk: a single slot that annotators take from each other. Weights of `vit_t` are random.
 
-Exit code 0: with the usual cache and at a pace of people (`--think` above 0) the server needed p50 <= 60 ms and
-p95 <= 150 ms; 1: it did not.
+Exit code 0: with the usual cache and at every pace the server needed p50 <= 60 ms and p95 <= 150 ms; 1: it did not.
 """
 
 import argparse
@@ -122,18 +121,21 @@ def main() -> int:
     print("\n".join(f"{name:13} {text}" for name, text in facts.items()))
     print(f"{arguments.annotators} annotators on {arguments.annotators} pictures of {WIDTH}x{HEIGHT} px")
     print("nano: the weights that ship. vit_t: TinyViT at 1024 px with random weights")
-    rows, good = [], True
+    rows: list[list[str]] = []
+    missed: set[float] = set()  # paces at which the usual cache was too slow
     for model in arguments.models:
         for cache in arguments.caches:
             for think_s in arguments.think:
                 row, kept = _measure(model, cache, think_s, arguments)
                 rows.append(row)
-                good = good and (kept or cache != "usual" or think_s == 0)
+                if cache == "usual" and not kept:
+                    missed.add(think_s)
     _print_table(rows)
     print(f"load after    {' '.join(f'{each:.2f}' for each in os.getloadavg())}")
     limits = f"p50 <= {P50_MS:g} ms and p95 <= {P95_MS:g} ms in the server"
-    print(f"usual cache, pace of people: {limits}: {'yes' if good else 'NO'}")
-    return 0 if good else 1
+    for think_s in arguments.think:
+        print(f"usual cache, {think_s:g} s between clicks: {limits}: {'NO' if think_s in missed else 'yes'}")
+    return 1 if missed else 0
 
 
 def _measure(model: str, cache: str, think_s: float, arguments: argparse.Namespace) -> tuple[list[str], bool]:

@@ -96,20 +96,18 @@ def train_detector(
     source: DetectorSource,
     training: DetectorTraining,
     *,
-    config: DetectorConfig | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
 ) -> ObjectDetector:
     """Train a new detector; the embeddings stay as they are. Equal settings and samples give equal weights on a CPU.
 
-    config: None for what fits the embeddings.
     Raises InputError where there is no image or no box, DivergedError where the loss is no number any more.
     """
     if len(source) == 0:
         raise InputError("no image to train the object detector on")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        detector = ObjectDetector(config or DetectorConfig.for_embedding(source[0].embedding)).to(device)
+        detector = ObjectDetector(DetectorConfig.for_embedding(source[0].embedding)).to(device)
     kept = _Kept(source, detector)
     optimizer = _optimizer(detector, training)
     steps, seen = training.steps(len(source)), 0
@@ -128,7 +126,7 @@ def train_detector(
         if on_step is not None:
             on_step(step + 1, steps, float(loss.detach()))
     if not seen:
-        raise InputError("no mask is large enough to train the object detector on; look at the masks so far")
+        raise InputError("no mask is large enough to train the object detector on")
     return detector.eval()
 
 

@@ -22,7 +22,7 @@ from schemas.config import SemiAutomaticConfig
 from schemas.errors import InputError
 
 _BOXES_BEFORE_NMS = 1000
-_LEAST_BOX_SCORE = 0.1  # next to no box below it is right, and each costs a prompt
+_LEAST_BOX_SCORE = 0.05
 _PROMPTS_AT_ONCE = 32
 _PENDING_BYTES = 2**30
 
@@ -37,7 +37,7 @@ class PrefillSettings:
     min_mask_region_area: int
     drop_small_masks: bool
     max_mask_area_frac: float
-    max_boxes: int = 60
+    max_boxes: int = 100
     box_nms_thresh: float = 0.7
     mask_nms_thresh: float = 0.5
 

@@ -9,7 +9,7 @@ from schemas.presets import GeneratorConfig
 # What a prompt or an encoded crop needs at a padded input of 1024 x 1024 px, generously; in proportion to its pixels.
 MIB_PER_PROMPT = 12
 MIB_PER_CROP = 1024
-PROMPTS_ON_CPU = 32  # at 1024 x 1024 px; more together take as good as no less time there, and twice the memory
+PROMPTS_ON_CPU = 32  # at 1024 x 1024 px; more together take twice the memory, and hardly less time
 WINDOW_MIB = 256  # masks that wait for suppression, where no limit is set: far more than ordinary ones take
 CROPS_PER_BATCH_ON_ACCELERATOR = 4
 _FULL_SIZE = 1024 * 1024

@@ -184,12 +184,8 @@ def test_loss_by_hand() -> None:
 @pytest.mark.parametrize("fine", [True, False])
 def test_the_loss_falls_and_shapes_that_were_not_seen_are_found(fine: bool) -> None:
     losses: list[float] = []
-    detector = train_detector(
-        Rectangles(200, fine=fine),
-        replace(QUICK, min_steps=400, lr=5e-3),
-        config=DetectorConfig(CHANS, CHANS if fine else 0, width=32, depth=2),
-        on_step=lambda _, __, loss: losses.append(loss),
-    )
+    training = replace(QUICK, min_steps=250)
+    detector = train_detector(Rectangles(48, fine=fine), training, on_step=lambda _, __, loss: losses.append(loss))
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
     found = wrong = objects = 0
     unseen = Rectangles(20, first_seed=1000, fine=fine)
