@@ -11,7 +11,7 @@ from engine.masks.boxed import clean_rle
 from engine.masks.crops import make_crops
 from engine.masks.filters import by_area_frac, by_emptiness, by_stability, stability_of_counts
 from engine.masks.generator import GeneratedMask
-from engine.masks.measuring import measure
+from engine.masks.measuring import survey
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import mask_areas, mask_nms
 from engine.masks.pending import MASK_THRESHOLD, Pending
@@ -123,20 +123,21 @@ def _stable_masks(
     """Of N masks those among `rows` that pass the stage's filters, cleaned, each with its row."""
     logits = logits[rows.to(logits.device)]
     offset, upscaling, image_hw = settings.stability_score_offset, predictor.upscaling, predictor.image_hw
-    measures = measure(logits, upscaling, threshold=MASK_THRESHOLD, offset=offset)
-    stability = stability_of_counts(measures.intersection, measures.union)
-    keep = by_stability(stability, threshold=settings.stability_score_thresh).keep & by_emptiness(measures.area).keep
-    places = keep.nonzero().squeeze(1)
+    found = survey(logits, upscaling, threshold=MASK_THRESHOLD, offset=offset)
     (whole,) = make_crops(image_hw, n_layers=0, overlap_ratio=0.0)
-    pending = Pending(whole, upscaling, image_hw=image_hw, max_bytes=_PENDING_BYTES)
-    waiting = pending.add(logits, places, measures.boxes[places]) if len(places) else []
+    pending = Pending(whole, upscaling, image_hw=image_hw, offset=offset, max_bytes=_PENDING_BYTES)
+    index = by_emptiness(found.empty).keep.nonzero().squeeze(1)
+    places = pending.add(logits, index, found)
+    intersection, union, _ = pending.counts(places).unbind(1)
+    stability = stability_of_counts(intersection, union)
     masks = []
-    for place, at in zip(waiting, places.tolist(), strict=True):
+    for which in by_stability(stability, threshold=settings.stability_score_thresh).keep.nonzero().squeeze(1).tolist():
+        at = int(index[which])
         row = int(rows[at])
-        cleaned = _cleaned(pending.encoded(place), tuple(measures.boxes[at].tolist()), settings)
+        cleaned = _cleaned(pending.encoded(places[which]), tuple(found.boxes[at].tolist()), settings)
         if cleaned is not None:
             x0, y0, x1, y1 = boxes[row].tolist()
-            scores = (float(predicted_iou[row]), float(stability[at]))
+            scores = (float(predicted_iou[row]), float(stability[which]))
             centre = ((x0 + x1) / 2, (y0 + y1) / 2)
             mask = GeneratedMask(*cleaned, rle_codec.area(cleaned[0]), *scores, whole.box_xyxy, centre)
             masks.append((row, mask))

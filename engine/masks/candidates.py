@@ -16,8 +16,8 @@ class Candidates(Generic[M]):
     """N masks in the frame of the image.
 
     masks: the N masks themselves, full-size RLEs or what they can be made of. boxes: (N, 4) int64 XYXY, inclusive.
-    predicted_iou, stability_score: (N,) float32. points: (N, 2) float64 (x, y). crop_boxes: (N, 4) int64 XYXY. All
-    tensors on the CPU.
+    predicted_iou, stability_score: (N,) float32, the latter NaN for masks that are not measured yet. points: (N, 2)
+    float64 (x, y). crop_boxes: (N, 4) int64 XYXY. All tensors on the CPU.
     """
 
     masks: list[M]

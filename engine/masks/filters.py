@@ -11,13 +11,14 @@ from torch import Tensor
 
 from engine.masks.crops import Crop
 
-# Every reason a mask can be dropped for, in the order in which the generator applies them.
+# Every reason a mask can be dropped for, in the order in which the generator applies them. Stability and area are those
+# of masks that no better one covers: most duplicates are never measured, and count as duplicates.
 REASONS = (
     "predicted_iou",
-    "stability",
     "empty",
-    "full_image",
     "crop_edge",
+    "stability",
+    "full_image",
     "duplicate_within_crop",
     "duplicate_across_crops",
     "small_region",
@@ -65,9 +66,9 @@ def by_stability(score: Tensor, *, threshold: float) -> Verdict:
     return Verdict(score >= threshold, "stability")
 
 
-def by_emptiness(area: Tensor) -> Verdict:
-    """Keep masks that have at least one pixel; area: (N,). Only masks that no stability is asked of can be empty."""
-    return Verdict(area > 0, "empty")
+def by_emptiness(empty: Tensor) -> Verdict:
+    """Keep masks that have at least one pixel; empty: (N,) bool."""
+    return Verdict(~empty, "empty")
 
 
 def by_area_frac(area: Tensor, *, image_area: int, max_area_frac: float) -> Verdict:

@@ -24,7 +24,7 @@ from engine.masks.candidates import Candidates
 from engine.masks.cleaning import clean_candidates
 from engine.masks.crops import Crop, make_crops
 from engine.masks.grid import layer_grids, points_in_crop
-from engine.masks.measuring import measure
+from engine.masks.measuring import survey
 from engine.masks.memory import crops_per_batch, limits
 from engine.masks.nesting import parents
 from engine.masks.nms import box_nms
@@ -176,14 +176,15 @@ class MaskGenerator:
         self.predictor.set_embedding(encoded)
         upscaling = self.predictor.upscaling
         limit = limits(self.config, upscaling, on_cpu=self._on_cpu)
-        pending = Pending(crop, upscaling, image_hw=job.hw, max_bytes=limit.waiting_bytes)
+        offset = self.config.stability_score_offset
+        pending = Pending(crop, upscaling, image_hw=job.hw, offset=offset, max_bytes=limit.waiting_bytes)
         batches = []
         for points in torch.as_tensor(points_in_crop(self._grids[crop.layer], crop)).split(limit.prompts):
             with job.tally.timed("prompt_decode"):
                 prompted = self.predictor.prompt(points[:, None, :], torch.ones((len(points), 1)))
             batches.append(self._filter_batch(prompted, points, crop, job, pending))
             job.advance(len(points))
-        found = self._distinct_in_crop(Candidates.concatenate(batches), job.tally)
+        found = self._distinct_in_crop(Candidates.concatenate(batches), pending, job)
         with job.tally.timed("rle"):
             encoded_masks = found.with_masks([pending.encoded(place) for place in found.masks])
         if self.config.min_mask_region_area > 0 and self.config.clean_before_crop_nms:
@@ -207,40 +208,48 @@ class MaskGenerator:
         with job.tally.timed("prompt_decode"):
             logits = prompted.logits(confident)
         with job.tally.timed("filter"):
-            rows, score, boxes = self._filter_masks(logits, crop, job)
-            places = pending.add(logits, rows, boxes)
-        index, offset = confident.cpu()[rows], torch.tensor([crop.x0, crop.y0])
+            offset = self.config.stability_score_offset
+            found = survey(logits.float(), self.predictor.upscaling, threshold=MASK_THRESHOLD, offset=offset)
+            rows = job.tally.kept(filters.by_emptiness(found.empty))
+            corner = torch.tensor([crop.x0, crop.y0])
+            boxes = found.boxes[rows] + corner.repeat(2)
+            uncut = job.tally.kept(filters.by_crop_edge(boxes, crop, image_hw=job.hw))
+            rows, boxes = rows[uncut], boxes[uncut]
+            places = pending.add(logits.float(), rows, found)
+        index = confident.cpu()[rows]
         return Candidates(
             places,
-            boxes + offset.repeat(2),
+            boxes,
             predicted_iou.float().cpu()[index],
-            score,
-            points[index // prompted.predicted_iou.shape[1]] + offset,
+            torch.full((len(places),), torch.nan),
+            points[index // prompted.predicted_iou.shape[1]] + corner,
             torch.tensor(crop.box_xyxy).expand(len(places), 4),
         )
 
-    def _filter_masks(self, logits: Tensor, crop: Crop, job: _Job) -> tuple[Tensor, Tensor, Tensor]:
-        """Measure logits (n, h, w) and filter them.
+    def _distinct_in_crop(self, found: Candidates[int], pending: Pending, job: _Job) -> Candidates[int]:
+        """The best of masks whose boxes overlap, of those that are stable and not too large; knows their stability.
 
-        Returns, for the m that stay: their index (m,), stability (m,), inclusive boxes (m, 4) in pixels of the crop.
+        Only masks that no better one covers are measured for that.
         """
-        config, kept = self.config, job.tally.kept
-        offset = config.stability_score_offset
-        measures = measure(logits.float(), self.predictor.upscaling, threshold=MASK_THRESHOLD, offset=offset)
-        score = filters.stability_of_counts(measures.intersection, measures.union)
-        rows = kept(filters.by_stability(score, threshold=config.stability_score_thresh))
-        rows = rows[kept(filters.by_emptiness(measures.area[rows]))]
-        area, image_area = measures.area[rows], job.hw[0] * job.hw[1]
-        max_area_frac = config.max_mask_area_frac
-        rows = rows[kept(filters.by_area_frac(area, image_area=image_area, max_area_frac=max_area_frac))]
-        boxes = measures.boxes[rows] + torch.tensor([crop.x0, crop.y0] * 2)
-        rows = rows[kept(filters.by_crop_edge(boxes, crop, image_hw=job.hw))]
-        return rows, score[rows], measures.boxes[rows]
+        config, tally, image_area = self.config, job.tally, job.hw[0] * job.hw[1]
+        n_unfit = 0
 
-    def _distinct_in_crop(self, found: Candidates[int], tally: Tally) -> Candidates[int]:
+        def fit(rows: Tensor) -> Tensor:
+            nonlocal n_unfit
+            with tally.timed("filter"):
+                intersection, union, area = pending.counts([found.masks[row] for row in rows.tolist()]).unbind(1)
+                score = filters.stability_of_counts(intersection, union)
+                found.stability_score[rows] = score
+                kept = tally.kept(filters.by_stability(score, threshold=config.stability_score_thresh))
+                max_area_frac = config.max_mask_area_frac
+                verdict = filters.by_area_frac(area[kept], image_area=image_area, max_area_frac=max_area_frac)
+                kept = kept[tally.kept(verdict)]
+            n_unfit += len(rows) - len(kept)
+            return torch.zeros(len(rows), dtype=torch.bool).index_fill(0, kept, True)
+
         with tally.timed("nms"):
-            keep = box_nms(found.boxes, found.predicted_iou, iou_threshold=self.config.box_nms_thresh)
-            tally.dropped["duplicate_within_crop"] += len(found) - len(keep)
+            keep = box_nms(found.boxes, found.predicted_iou, iou_threshold=config.box_nms_thresh, admit=fit)
+            tally.dropped["duplicate_within_crop"] += len(found) - len(keep) - n_unfit
             return found.select(keep)
 
     def _finish(self, job: _Job) -> GenerationResult:

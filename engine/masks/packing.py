@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.masks.kernel import compiled
 
-_ABOVE, _BELOW = np.uint8(1), np.uint8(2)  # of a logit: it is surely above the threshold, it is surely not
+_ABOVE, _BELOW = np.uint8(1), np.uint8(2)  # of a logit: it is surely above both thresholds, it is surely above none
 _EITHER = np.uint8(3)  # beyond the ends: says nothing where codes are joined by "and"
 _EIGHT_ABOVE = np.uint64(0x0101010101010101)
 _TO_BITS = np.uint64(0x8040201008040201)  # times eight bytes of 0 or 1: their bits, the first highest, in the top byte
@@ -15,12 +15,12 @@ _U = np.uint64  # of indices: one that might be negative is checked each time, a
 
 
 @compiled()
-def pack(logits, bits, places, parts, threshold, rounding, radius, room):  # type: ignore[no-untyped-def]
+def pack(logits, bits, places, parts, bounds, rounding, radius, room):  # type: ignore[no-untyped-def]
     """Bits and values that are left of parts of masks; `radius` is as in `windows`, and so is `room`, which is filled.
 
     logits: (n, h, w), and the same memory as int32. places, parts: for each of k masks its index, and its rows and
-    columns as first, end, first, end. rounding: what it can do in upscaling, as a share of the largest magnitude and as
-    a number.
+    columns as first, end, first, end. bounds: the lowest and the highest threshold. rounding: what it can do in
+    upscaling, as a share of the largest magnitude and as a number.
     Leaves one mask after the other in room.above and room.near bits of its rows, padded to whole bytes, and in
     room.values the logits that are near. room.ends (k, 2): where its bits and its values end; room.peaks (k,): its
     largest magnitude, as bits.
@@ -36,7 +36,7 @@ def pack(logits, bits, places, parts, threshold, rounding, radius, room):  # typ
         room.peaks[k] = peak
         margin = room.peaks[k : k + 1].view(np.float32)[0] * rounding[0] + rounding[1]
         stride = n + _U(2) * _U(radius[1])
-        _classify(low, top, foot, left, n, threshold + margin, threshold - margin, radius, room.codes)
+        _classify(low, top, foot, left, n, bounds[1] + margin, bounds[0] - margin, radius, room.codes)
         size = _U(foot - top + 2 * radius[0]) * stride
         codes, other = _join(room.codes, room.other, size, _U(1), _U(2 * radius[1] + 1))
         codes, other = _join(codes, other, size, stride, _U(2 * radius[0] + 1))

@@ -22,7 +22,8 @@ class Axis(NamedTuple):
 
     low0, low1 (Y,): the two low-res rows of an input row; low_w0, low_w1 (Y,): their weights. input0, input1, input_w0,
     input_w1 (H,): the same for a row of the picture. starts (L + 1,): first row of the picture that begins at this
-    low-res row or later; sizes (L,): how many begin there, a band. last (L,): last low-res row that a band is made of.
+    low-res row or later; sizes (L,): how many begin there, a band; filled (L,): all bits set if any do,
+    else none. last (L,): last low-res row that a band is made of.
     span: low-res rows a band is made of, at most. used: low-res rows that bands are made of; the rest is padding.
     """
 
@@ -36,9 +37,18 @@ class Axis(NamedTuple):
     input_w1: Floats
     starts: Ints
     sizes: Ints
+    filled: Bytes
     last: Ints
     span: int
     used: int
+
+    def low_res_range(self, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
+        """First low-res row that the picture's rows first..last (m,) are made of, and the one after the last.
+
+        One more on either side: a device that rounds otherwise may begin at another row.
+        """
+        start, end = self.low0[self.input0[first]] - 1, self.low1[self.input1[last]] + 2
+        return np.maximum(start, 0), np.minimum(end, len(self.sizes))
 
     @property
     def band_rows(self) -> tuple[int, int]:
@@ -51,7 +61,8 @@ class Axis(NamedTuple):
 class Workspace(NamedTuple):
     """Room for one thread: what is known of the logits of a mask, and flat buffers for one band.
 
-    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights.
+    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights;
+    grid_words: that of `grid`.
     """
 
     left: Floats
@@ -68,6 +79,11 @@ class Workspace(NamedTuple):
     state_words: npt.NDArray[np.uint64]
     first: Ints
     last: Ints
+    grid: Bytes
+    grid_words: npt.NDArray[np.uint64]
+    columns_above: Bytes
+    begins: Ints
+    ends: Ints
 
 
 def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> Axis:
@@ -84,9 +100,9 @@ def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> 
     sizes = np.diff(starts).astype(np.int32)
     last = np.where(sizes > 0, ends[starts[1:] - 1], bands[:-1]).astype(np.int32)
     span = int((last - bands[:-1]).max()) + 1
-    return Axis(
-        low0, low1, low_w0, low_w1, input0, input1, input_w0, input_w1, starts, sizes, last, span, int(ends[-1]) + 1
-    )
+    to_input, to_image = (low0, low1, low_w0, low_w1), (input0, input1, input_w0, input_w1)
+    filled = np.where(sizes > 0, 0xFF, 0).astype(np.uint8)
+    return Axis(*to_input, *to_image, starts, sizes, filled, last, span, used=int(ends[-1]) + 1)
 
 
 @lru_cache(maxsize=64)
@@ -106,6 +122,7 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
 
     padded_width = low_hw[1] + columns.span
     state_words = np.empty(-(-padded_width // 8), dtype=np.uint64)
+    grid_words = np.empty((low_hw[0], len(state_words)), dtype=np.uint64)
     return Workspace(
         left=floats(low_rows * shown),
         right=floats(low_rows * shown),
@@ -121,6 +138,11 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         state_words=state_words,
         first=np.empty(low_hw[0], dtype=np.int32),
         last=np.empty(low_hw[0], dtype=np.int32),
+        grid=grid_words.view(np.uint8),
+        grid_words=grid_words,
+        columns_above=np.empty(padded_width, dtype=np.uint8),
+        begins=np.empty(low_hw[0], dtype=np.int32),
+        ends=np.empty(low_hw[0], dtype=np.int32),
     )
 
 

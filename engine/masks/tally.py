@@ -18,6 +18,7 @@ class Tally:
     def __init__(self) -> None:
         self.dropped = dict.fromkeys(REASONS, 0)
         self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._inner = 0.0
 
     def kept(self, verdict: Verdict) -> Tensor:
         """Indices (K,) of the masks that stay; counts the others under the filter's reason."""
@@ -27,8 +28,11 @@ class Tally:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
+        """Add the time of what happens inside, less that of phases within it."""
+        started, outer, self._inner = time.perf_counter(), self._inner, 0.0
         try:
             yield
         finally:
-            self.seconds[phase] += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self.seconds[phase] += seconds - self._inner
+            self._inner = outer + seconds

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.masks.tables import Axis, upscaling_axes
+from engine.masks.tables import upscaling_axes
 from model.lanes import lane_count, side_by_side
 from model.upscaling import Upscaling
 
@@ -21,7 +21,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Window(NamedTuple):
-    """A part (h', w') of the logits (h, w) of a mask, from row y0 and column x0 on.
+    """A part (h', w') of the logits (h, w) of a mask, from row y0 and column x0 on; all others are below.
 
     above, near: bits (h', w'' / 8), rows padded; values (k,) float32: logits at the places that are near.
     peak: the largest magnitude in the part. low_hw: (h, w). box and threshold: of the mask, the box XYXY, inclusive.
@@ -45,11 +45,16 @@ class Window(NamedTuple):
         return self.above.nbytes + self.near.nbytes + self.values.nbytes
 
     def logits(self) -> npt.NDArray[np.float32]:
-        """(h', w') float32 that give the same mask inside the box: true values near its border, its side elsewhere."""
+        """(h', w') float32 that give the same mask: true values near its border, on the same side elsewhere."""
         above = np.unpackbits(self.above, axis=1, count=self.width)
         logits = np.where(above, self.peak, -self.peak)
         logits[np.unpackbits(self.near, axis=1, count=self.width).view(bool)] = self.values
         return logits
+
+    def write_logits(self, out: npt.NDArray[np.float32]) -> None:
+        """Fill `out` (h, w) with logits that give the same mask."""
+        out.fill(-self.peak)
+        out[self.y0 : self.y0 + len(self.above), self.x0 : self.x0 + self.width] = self.logits()
 
 
 class _Room(NamedTuple):
@@ -67,23 +72,32 @@ class _Room(NamedTuple):
 
 
 def cut_windows(
-    logits: Tensor, index: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: float
+    logits: Tensor,
+    index: Tensor,
+    boxes: Tensor,
+    parts: npt.NDArray[np.int32],
+    upscaling: Upscaling,
+    *,
+    threshold: float,
+    offset: float,
 ) -> list[Window]:
-    """For the masks `index` (m,) of n (n, h, w) float32: what the pixels in their boxes (m, 4) depend on."""
+    """Of the masks `index` (m,) among n (n, h, w) float32, with boxes (m, 4) that need `parts` (m, 4) of their logits.
+
+    parts: first row, the one after the last, first column, the one after the last. Pixels are kept as they are at any
+    threshold between threshold - offset and threshold + offset.
+    """
     from engine.masks import kernel, packing
 
     low_hw = (logits.shape[1], logits.shape[2])
     rows, columns = upscaling_axes(upscaling, low_hw, fused=True)
     corners = boxes.numpy()
-    y0, y1 = _low_res_range(rows, corners[:, 1], corners[:, 3])
-    x0, x1 = _low_res_range(columns, corners[:, 0], corners[:, 2])
     if logits.device.type == "cpu":
         low, places = logits.contiguous().numpy(), index.numpy()
     else:
         low, places = logits[index.to(logits.device)].cpu().numpy(), np.arange(len(index))
-    parts = np.stack([y0, y1, x0, x1], axis=1)
     radius = (rows.span, columns.span)  # one more than needed: other rounding may begin at another row
-    fixed = (np.float32(threshold), (kernel.MARGIN, kernel.TINY), radius)
+    bounds = (np.float32(threshold - offset), np.float32(threshold + offset))
+    fixed = (bounds, (kernel.MARGIN, kernel.TINY), radius)
     rooms: SimpleQueue[_Room] = SimpleQueue()
     for _ in range(lane_count()):
         rooms.put(_make_room(low_hw, radius))
@@ -153,14 +167,3 @@ def _make_room(low_hw: tuple[int, int], radius: tuple[int, int]) -> _Room:
         ends=np.empty((_MASKS_A_PART, 2), dtype=np.int64),
         peaks=np.empty(_MASKS_A_PART, dtype=np.int32),
     )
-
-
-def _low_res_range(
-    axis: Axis, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """First low-res row (or column) that the picture's rows first..last (m,) are made of, and the one after the last.
-
-    One more on either side: a device that rounds otherwise may begin at another row.
-    """
-    start, end = np.maximum(0, axis.low0[axis.input0[first]] - 1), axis.low1[axis.input1[last]] + 2
-    return start, np.minimum(end, len(axis.sizes))

@@ -64,7 +64,7 @@ def test_masks_that_cover_the_image_go() -> None:
 
 
 def test_empty_masks_go() -> None:
-    assert filters.by_emptiness(torch.tensor([0, 1])).keep.tolist() == [False, True]
+    assert filters.by_emptiness(torch.tensor([True, False])).keep.tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_every_reason_is_known() -> None:
     one = torch.tensor([1.0])
     verdicts = [
         filters.by_predicted_iou(one, threshold=0.5),
-        filters.by_stability(one, threshold=0.5),
-        filters.by_emptiness(one),
-        filters.by_area_frac(one, image_area=4, max_area_frac=0.95),
+        filters.by_emptiness(one == 0),
         filters.by_crop_edge(torch.zeros((1, 4)), Crop(0, 0, 2, 2, layer=0), image_hw=(2, 2)),
+        filters.by_stability(one, threshold=0.5),
+        filters.by_area_frac(one, image_area=4, max_area_frac=0.95),
     ]
     assert [verdict.reason for verdict in verdicts] == list(filters.REASONS[:5])

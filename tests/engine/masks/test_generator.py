@@ -196,11 +196,8 @@ def test_the_full_image_is_a_mask_for_the_library_and_none_for_the_paper() -> No
     assert [mask.area for mask in by_library.masks] == [400]
     by_paper = run(coordinates(*hw), answers, max_mask_area_frac=0.95)
     assert not by_paper.masks
-    assert (by_paper.dropped["full_image"], by_paper.dropped["stability"], by_paper.dropped["predicted_iou"]) == (
-        1,
-        1,
-        1,
-    )
+    dropped = by_paper.dropped
+    assert (dropped["full_image"], dropped["empty"], dropped["predicted_iou"]) == (1, 1, 1)
 
 
 def test_a_hole_that_is_filled_may_make_a_mask_of_the_full_image() -> None:

@@ -13,9 +13,17 @@ from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
 from engine.masks import kernel, measuring
-from engine.masks.measuring import Measures, measure, measure_at_full_size, rasterise
+from engine.masks.measuring import (
+    Measures,
+    Survey,
+    measure,
+    measure_at_full_size,
+    measure_windows,
+    rasterise,
+    survey,
+)
 from engine.masks.tables import make_axis
-from engine.masks.windows import cut_windows
+from engine.masks.windows import Window, cut_windows
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 
@@ -63,6 +71,13 @@ def random_logits(low_hw: tuple[int, int], *, seed: int = 0) -> Tensor:
     return torch.cat([noise[:1], noise[1:].round(), smooth])
 
 
+def windows_of(
+    logits: Tensor, index: Tensor, found: Survey, upscaling: Upscaling, *, threshold: float = 0.0, offset: float = 1.0
+) -> list[Window]:
+    of_index = (found.boxes[index], found.parts[index.numpy()])
+    return cut_windows(logits, index, *of_index, upscaling, threshold=threshold, offset=offset)
+
+
 def assert_as_at_full_size(
     logits: Tensor, upscaling: Upscaling, *, threshold: float = 0.0, offset: float = 1.0
 ) -> None:
@@ -77,8 +92,15 @@ def assert_as_at_full_size(
     for name, mine, theirs in zip(Measures._fields, found, expected, strict=True):
         assert mine.dtype == torch.int64
         assert mine.tolist() == theirs.tolist(), name
-    windows = cut_windows(logits, torch.arange(len(logits)), found.boxes, upscaling, threshold=threshold)
-    for window, one in zip(windows, full, strict=True):
+    where = survey(logits, upscaling, threshold=threshold, offset=offset)
+    assert where.boxes.tolist() == found.boxes.tolist()
+    assert where.empty.tolist() == (found.area == 0).tolist()
+    index = (~where.empty).nonzero().squeeze(1)
+    windows = windows_of(logits, index, where, upscaling, threshold=threshold, offset=offset)
+    later = measure_windows(windows, upscaling, offset=offset)
+    for name, mine, theirs in zip(Measures._fields, later, found, strict=True):
+        assert mine.tolist() == theirs[index].tolist(), name
+    for window, one in zip(windows, full[index], strict=True):
         x0, y0, x1, y1 = window.box
         inside = one[y0 : y1 + 1, x0 : x1 + 1] > threshold
         np.testing.assert_array_equal(rasterise(window, upscaling), inside.numpy())
@@ -181,7 +203,8 @@ def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "CHUNK_PIXELS", 1)  # three masks at a time
     found = measure_at_full_size(logits, upscaling, threshold=0.0, offset=1.0)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-    windows = cut_windows(logits, torch.arange(5), found.boxes, upscaling, threshold=0.0)
+    where = survey(logits, upscaling, threshold=0.0, offset=1.0)
+    windows = windows_of(logits, torch.arange(5), where, upscaling)
     by_kernel = [rasterise(window, upscaling) for window in windows]
     monkeypatch.setattr(measuring, "_order_of_operations", lambda threads, small: None)  # as for an unknown torch
     assert measure(logits, upscaling, threshold=0.0, offset=1.0).area.tolist() == expected.area.tolist()
@@ -202,7 +225,7 @@ def test_no_masks() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("function", [measure, measure_at_full_size])
+@pytest.mark.parametrize("function", [measure, measure_at_full_size, survey])
 def test_logits_that_are_not_finite(value: float, function: object) -> None:
     logits = torch.zeros((5, 16, 16))
     logits[3, 2, 15] = value
@@ -253,7 +276,9 @@ def test_on_a_gpu_as_there_at_full_size() -> None:
     found = measure(logits, upscaling, threshold=0.0, offset=1.0)
     assert found.area.tolist() == (full > 0).sum(dim=(1, 2)).tolist()
     assert found.boxes.tolist() == mask_boxes(full > 0).tolist()
-    windows = cut_windows(logits, torch.arange(6), found.boxes, upscaling, threshold=0.0)
+    where = survey(logits, upscaling, threshold=0.0, offset=1.0)
+    assert where.measures is not None
+    windows = windows_of(logits, torch.arange(6), where, upscaling, offset=0.0)
     for window, one in zip(windows, full, strict=True):
         x0, y0, x1, y1 = window.box
         np.testing.assert_array_equal(rasterise(window, upscaling), (one[y0 : y1 + 1, x0 : x1 + 1] > 0).numpy())

@@ -3,7 +3,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from engine.masks import nms as nms_module
 from engine.masks.nms import box_nms
 from tests.peers import torchvision_standin
 
@@ -42,6 +44,29 @@ def test_same_boxes_as_the_definition(given_boxes: list[tuple[float, ...]], thre
     boxes = [[min(x, u), min(y, v), max(x, u), max(y, v)] for x, y, u, v, _ in given_boxes]
     scores = [score for *_, score in given_boxes]
     assert nms(boxes, scores, threshold) == naive_nms(boxes, scores, threshold)
+
+
+@given(boxes_and_scores, st.sampled_from([0.0, 0.5, 0.7, 1.0]), st.integers(0, 2**20), st.sampled_from([1, 2, 32]))
+def test_those_that_may_not_stay_suppress_nothing(
+    given_boxes: list[tuple[float, ...]], threshold: float, seed: int, at_once: int
+) -> None:
+    boxes = torch.tensor([[min(x, u), min(y, v), max(x, u), max(y, v)] for x, y, u, v, _ in given_boxes]).reshape(-1, 4)
+    scores = torch.tensor([score for *_, score in given_boxes])
+    may_stay = torch.rand(len(boxes), generator=torch.Generator().manual_seed(seed)) < 0.6
+    asked: list[int] = []
+
+    def admit(rows: Tensor) -> Tensor:
+        asked.extend(rows.tolist())
+        return may_stay[rows]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nms_module, "ADMITTED_AT_ONCE", at_once)
+        found = box_nms(boxes, scores, iou_threshold=threshold, admit=admit)
+    index = may_stay.nonzero().squeeze(1)
+    assert found.tolist() == index[box_nms(boxes[index], scores[index], iou_threshold=threshold)].tolist()
+    assert len(set(asked)) == len(asked)  # none twice
+    if at_once == 1:  # nothing in vain
+        assert may_stay[asked].sum() == len(found)
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.6, 0.7])
