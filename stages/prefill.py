@@ -127,7 +127,7 @@ def _stable_masks(
     (whole,) = make_crops(image_hw, n_layers=0, overlap_ratio=0.0)
     pending = Pending(whole, upscaling, image_hw=image_hw, offset=offset, max_bytes=_PENDING_BYTES)
     index = by_emptiness(found.empty).keep.nonzero().squeeze(1)
-    places = pending.add(logits, index, found)
+    places = pending.add(found, index)
     intersection, union, _ = pending.counts(places).unbind(1)
     stability = stability_of_counts(intersection, union)
     masks = []

@@ -215,7 +215,7 @@ class MaskGenerator:
             boxes = found.boxes[rows] + corner.repeat(2)
             uncut = job.tally.kept(filters.by_crop_edge(boxes, crop, image_hw=job.hw))
             rows, boxes = rows[uncut], boxes[uncut]
-            places = pending.add(logits.float(), rows, found)
+            places = pending.add(found, rows)
         index = confident.cpu()[rows]
         return Candidates(
             places,

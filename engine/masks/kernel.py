@@ -19,11 +19,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 SEPARABLE_FUSED, FOUR_FUSED, SEPARABLE, FOUR = range(4)
 MARGIN = np.float32(1e-5)  # of the largest magnitude of a mask: several times what rounding can do in two steps
 TINY = np.float32(1e-36)
-# Of a cell: thresholds it is above, lowest first, as bits. SURE: for certain; MAYBE: what rounding could make of it.
-SURE, MAYBE, MIDDLE, OPEN = np.uint8(0x07), np.uint8(0x70), np.uint8(0x02), np.uint8(0x80)
+# Of a logit, or of all in a window: above every threshold, above none, neither for certain. Joined by "and".
+ABOVE, BELOW, OPEN = np.uint8(1), np.uint8(2), np.uint8(0)
+_EITHER = np.uint8(3)  # beyond the ends: says nothing where codes are joined
 _EIGHT_TIMES = np.uint64(0x0101010101010101)
+_TO_BITS = np.uint64(0x8040201008040201)  # times eight bytes of 0 or 1: their bits, the first highest, in the top byte
 _INFINITY_BITS = 0x7F800000
 _NO_BOX = 2**31 - 1
+_LEAST_KEY = np.int32(-(2**31))
 _U = np.uint64  # of indices: one that might be negative is checked each time, and such a loop stays scalar
 
 
@@ -208,81 +211,119 @@ def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, 
         start = end
 
 
-@compiled()
-def _peak(bits):  # type: ignore[no-untyped-def]
-    """The largest magnitude of a mask, as bits; bits: its logits as int32."""
-    peak = np.int32(0)
-    for row in range(bits.shape[0]):
-        for i in range(bits.shape[1]):
-            peak = max(peak, bits[row, i] & np.int32(0x7FFFFFFF))
-    return peak
-
-
-@compiled()
-def _classify(low, n_rows, thresholds, margin, codes, first, last):  # type: ignore[no-untyped-def]
-    """codes (h, w): for each logit the thresholds it is surely above, as bits of SURE, and may be above, of MAYBE.
-
-    Only the first n_rows are looked at.
-    first, last (h,): columns between which a row has logits that may be above the lowest threshold; last is -1 in a row
-    without any.
-    """
-    lowest, middle, highest = thresholds
-    sure0, sure1, sure2 = lowest + margin, middle + margin, highest + margin
-    maybe0, maybe1, maybe2 = lowest - margin, middle - margin, highest - margin
-    width = low.shape[1]
-    for row in range(n_rows):
-        above = np.uint8(0)
-        for i in range(width):
-            x = low[row, i]
-            code = np.uint8(x > sure0) | (np.uint8(x > sure1) << np.uint8(1)) | (np.uint8(x > sure2) << np.uint8(2))
-            code |= np.uint8(x > maybe0) << np.uint8(4)
-            code |= np.uint8(x > maybe1) << np.uint8(5)
-            code |= np.uint8(x > maybe2) << np.uint8(6)
-            codes[row, i] = code
-            above |= code
-        first[row], last[row] = width, -1
-        if above:
-            i = 0
-            while codes[row, i] == 0:
-                i += 1
-            first[row] = i
-            i = width - 1
-            while codes[row, i] == 0:
-                i -= 1
-            last[row] = i
+@compiled(forceinline=True)
+def _key(bits):  # type: ignore[no-untyped-def]
+    """The bits of a float32 as an int32 of the same order."""
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
 @compiled(forceinline=True)
-def _decide(codes, top, foot, begin, end, span, every, some, states):  # type: ignore[no-untyped-def]
-    """states: of cells begin..end (exclusive): the thresholds that they are above, as bits of SURE, or OPEN.
+def _peak(bits, part, work):  # type: ignore[no-untyped-def]
+    """The largest magnitude in a part of a mask, as bits; also left in work.number.
 
-    A cell is made of rows top..foot and of `span` columns from its own on. It is decided where every logit is surely
-    above the thresholds that any may be above.
+    bits: its logits as int32. Left in work.row_keys and work.column_keys: the largest logit of each, as a key.
     """
-    width = _U(codes.shape[1])
-    start, end = _U(begin), _U(end)
-    stop = min(width, end + _U(span - 1))
-    for i in range(start, stop):
-        every[i] = codes[top, i]
-        some[i] = codes[top, i]
-    for row in range(top + 1, foot + 1):
-        for i in range(start, stop):
-            every[i] &= codes[row, i]
-            some[i] |= codes[row, i]
-    for i in range(stop, end + _U(span - 1)):
-        every[i], some[i] = every[stop - _U(1)], some[stop - _U(1)]
-    for i in range(start, end):
-        states[i] = every[i]
-    for step in range(1, span):
-        for i in range(start, end):
-            states[i] &= every[i + _U(step)]
-    # From left to right, so that what is still to be read is not yet overwritten.
-    for step in range(1, span):
-        for i in range(start, end + _U(span - 1 - step)):
-            some[i] |= some[i + _U(1)]
-    for i in range(start, end):
-        sure, maybe = states[i] & SURE, (some[i] & MAYBE) >> np.uint8(4)
-        states[i] = sure if sure == maybe else OPEN
+    top, foot, left, right = _U(part[0]), _U(part[1]), _U(part[2]), _U(part[3])
+    peak = np.int32(0)
+    work.column_keys[left:right] = _LEAST_KEY
+    for row in range(top, foot):
+        largest = np.int32(_LEAST_KEY)
+        for i in range(left, right):
+            x = bits[row, i]
+            peak = max(peak, x & np.int32(0x7FFFFFFF))
+            key = _key(x)
+            largest = max(largest, key)
+            work.column_keys[i] = max(work.column_keys[i], key)
+        work.row_keys[row] = largest
+    work.number[0] = peak
+    return peak
+
+
+@compiled(forceinline=True)
+def _margin(work):  # type: ignore[no-untyped-def]
+    return work.number.view(np.float32)[0] * MARGIN + TINY
+
+
+@compiled(forceinline=True)
+def _find_part(rows, columns, maybe, work, part):  # type: ignore[no-untyped-def]
+    """part: rows and columns whose logits matter, (first, end, first, end): those above `maybe`, and as many around.
+
+    What a pixel is made of lies within the span; zeros where there is none. The rest of the picture is below `maybe`.
+    """
+    work.number.view(np.float32)[0] = maybe
+    key = _key(work.number[0])
+    top, foot, left, right = rows.used, 0, columns.used, 0
+    for row in range(rows.used):
+        if work.row_keys[row] > key:
+            top, foot = min(top, row), row + 1
+    for column in range(columns.used):
+        if work.column_keys[column] > key:
+            left, right = min(left, column), column + 1
+    part[:] = 0
+    if foot and right:
+        part[0], part[1] = max(top - rows.span, 0), min(foot + rows.span, rows.used)
+        part[2], part[3] = max(left - columns.span, 0), min(right + columns.span, columns.used)
+    return foot and right
+
+
+@compiled(forceinline=True)
+def _stride(part, columns):  # type: ignore[no-untyped-def]
+    """Of flat rows with codes of a part and of what lies beside it, a multiple of eight."""
+    return (_U(part[3] - part[2] + 2 * columns.span) + _U(7)) & ~_U(7)
+
+
+@compiled(forceinline=True)
+def _classify(low, part, origin, rows, columns, sure, maybe, codes):  # type: ignore[no-untyped-def]
+    """codes, flat: of the logits in a part, with rows.span more rows above and below, columns.span more columns beside.
+
+    low: logits from low-res row origin[0], column origin[1] on.
+    """
+    top, foot, n = part[0] - origin[0], part[1] - origin[0], _U(part[3] - part[2])
+    left, beside, stride = _U(part[2] - origin[1]), _U(columns.span), _stride(part, columns)
+    first = _U(rows.span) * stride
+    last = first + _U(foot - top) * stride
+    for i in range(first):
+        codes[i] = codes[last + i] = _EITHER
+    for row in range(top, foot):
+        start = first + _U(row - top) * stride
+        for i in range(beside):
+            codes[start + i] = _EITHER
+        for i in range(start + beside + n, start + stride):
+            codes[i] = _EITHER
+        for i in range(n):
+            x = low[row, left + i]
+            codes[start + beside + i] = np.uint8(x > sure) | np.uint8(x <= maybe) * BELOW
+
+
+@compiled(forceinline=True)
+def _join(codes, other, size, step, count):  # type: ignore[no-untyped-def]
+    """Each of `size` codes joined with those that are 1 to `count` - 1 steps after it.
+
+    Two buffers in turn: in place the loop would stay scalar. Returns the one with the result, and the other.
+    """
+    joined = _U(1)
+    while joined < count:
+        shift = min(joined, count - joined) * step
+        for i in range(size - shift):
+            other[i] = codes[i] & codes[i + shift]
+        codes, other = other, codes
+        joined += min(joined, count - joined)
+    return codes, other
+
+
+@compiled(forceinline=True)
+def _decide(part, rows, columns, work):  # type: ignore[no-untyped-def]
+    """work.states: what the logits are that a cell is made of: its own and `span` in all to the right and down.
+
+    From work.codes, and as flat as they are. Returns a buffer with the same, and one that is free.
+    """
+    stride = _stride(part, columns)
+    size = _U(part[1] - part[0] + 2 * rows.span) * stride
+    codes, other = _join(work.codes, work.other, size, _U(1), _U(columns.span))
+    codes, other = _join(codes, other, size, stride, _U(rows.span))
+    for i in range(size):
+        work.states[i] = codes[i]
+    return codes, other
 
 
 @compiled(forceinline=True)
@@ -296,7 +337,6 @@ def _count(pixels, size, thresholds, counts):  # type: ignore[no-untyped-def]
     counts[0] += in_lowest
     counts[1] += in_middle
     counts[2] += in_highest
-    return in_middle
 
 
 @compiled(forceinline=True)
@@ -328,151 +368,186 @@ def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
     return cell
 
 
-@compiled(forceinline=True)
-def _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts, box):  # type: ignore[no-untyped-def]
-    """Count the pixels of a band run by run of cells, and make the box hold them; open cells have to be computed."""
-    start, end = rows.starts[band], rows.starts[band + 1]
-    cell, stop = _U(cells[0]), _U(cells[1])
-    while cell < stop:
-        state, x0 = work.states[cell], columns.starts[cell]
-        cell = _end_of_run(work.states, work.state_words, cell, stop)
-        x1 = columns.starts[cell]
-        if state == 0 or x0 == x1:
-            continue
-        if state == OPEN:
-            span = (start, end, x0, x1)
-            _pixels(low, 0, 0, rows, columns, span, orders, same, work)
-            pixels = work.input if same else work.pixels
-            if _count(pixels, (end - start) * (x1 - x0), thresholds, counts):
-                _extend(pixels, span, thresholds[1], box)
-            continue
-        size = (end - start) * (x1 - x0)
-        for level in range(3):
-            counts[level] += size if state >> np.uint8(level) & np.uint8(1) else 0
-        if state & MIDDLE:
-            box[0], box[1] = min(box[0], x0), min(box[1], start)
-            box[2], box[3] = max(box[2], x1 - 1), max(box[3], end - 1)
-
-
-@compiled(forceinline=True)
-def _cells_of_band(rows, columns, band, first, last):  # type: ignore[no-untyped-def]
-    """First cell of a band that may be above the lowest threshold, and the one after the last; none: (0, 0)."""
-    left, right = first[band], last[band]
-    for row in range(band + 1, rows.last[band] + 1):
-        left, right = min(left, first[row]), max(right, last[row])
-    cells = (max(0, left - columns.span + 1), min(len(columns.sizes), right + 1))
-    return cells if rows.sizes[band] and cells[0] < cells[1] else (0, 0)
-
-
 @compiled()
-def measure(logits, bits, rows, columns, thresholds, orders, same, work, counts, boxes):  # type: ignore[no-untyped-def]
-    """counts (n, 3): pixels above each of the thresholds, lowest first; boxes (n, 4) of the middle one.
+def count(low, part, peak, rows, columns, thresholds, orders, same, work, counts):  # type: ignore[no-untyped-def]
+    """Add to counts (3,) the pixels of a mask that are above each of the thresholds, lowest first.
 
-    logits (n, h, w), and the same memory as int32. Returns the index of the first mask that is not finite, or n.
+    low: its logits in a part; all others are below the thresholds. peak: the largest magnitude.
     """
-    magnitude = work.magnitude
-    for index in range(len(logits)):
-        low, box = logits[index], boxes[index]
-        magnitude[0] = _peak(bits[index])
-        if magnitude[0] >= _INFINITY_BITS:
-            return index
-        margin = magnitude.view(np.float32)[0] * MARGIN + TINY
-        _classify(low, rows.used, thresholds, margin, work.codes, work.first, work.last)
-        box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
-        for band in range(len(rows.sizes)):
-            cells = _cells_of_band(rows, columns, band, work.first, work.last)
-            if cells[0] == cells[1]:
-                continue
-            _decide(work.codes, band, rows.last[band], *cells, columns.span, work.every, work.some, work.states)
-            _count_band(low, rows, columns, band, cells, thresholds, orders, same, work, counts[index], box)
-        if box[2] < 0:
-            box[:] = 0
-    return len(logits)
-
-
-@compiled(forceinline=True)
-def _decide_bands(rows, columns, foot, work, box):  # type: ignore[no-untyped-def]
-    """States of all cells, in work.grid; the box: of those that are above the middle threshold.
-
-    Left in work.begins and work.ends: the cells of each band that may be above the lowest threshold; none where no cell
-    of the band is open. foot: the last row with such logits.
-    """
-    columns_above = work.columns_above
-    columns_above[:] = 0
-    for band in range(min(foot + 1, len(rows.sizes))):
-        cells = _cells_of_band(rows, columns, band, work.first, work.last)
-        work.begins[band] = work.ends[band] = 0
-        if cells[0] == cells[1]:
+    lowest, _, highest = thresholds
+    origin = (part[0], part[2])
+    margin = peak * MARGIN + TINY
+    _classify(low, part, origin, rows, columns, highest + margin, lowest - margin, work.codes)
+    _decide(part, rows, columns, work)
+    stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
+    pixels = work.input if same else work.pixels
+    for band in range(part[0], part[1]):
+        if rows.sizes[band] == 0:
             continue
-        states = work.grid[band]
-        _decide(work.codes, band, rows.last[band], *cells, columns.span, work.every, work.some, states)
-        found = np.uint8(0)
-        for i in range(_U(cells[0]), _U(cells[1])):
-            state = states[i] & columns.filled[i]
-            found |= state
-            columns_above[i] |= state
-        if found & OPEN:
-            work.begins[band], work.ends[band] = cells
-        if found & MIDDLE:
-            box[1], box[3] = min(box[1], rows.starts[band]), rows.starts[band + 1] - 1
-    for cell in range(len(columns.sizes)):
-        if columns_above[cell] & MIDDLE:
-            box[0], box[2] = min(box[0], columns.starts[cell]), columns.starts[cell + 1] - 1
+        start, end = rows.starts[band], rows.starts[band + 1]
+        begin = _U(band - part[0] + rows.span) * stride + _U(columns.span)
+        cell = begin
+        while cell < begin + n:
+            state, x0 = work.states[cell], columns.starts[left + cell - begin]
+            cell = _end_of_run(work.states, work.state_words, cell, begin + n)
+            x1 = columns.starts[left + cell - begin]
+            if state == BELOW or x0 == x1:
+                continue
+            size = (end - start) * (x1 - x0)
+            if state == OPEN:
+                _pixels(low, *origin, rows, columns, (start, end, x0, x1), orders, same, work)
+                _count(pixels, size, thresholds, counts)
+            else:
+                for level in range(3):
+                    counts[level] += size
 
 
 @compiled(forceinline=True)
-def _extend_by_open(low, rows, columns, band, cells, threshold, orders, same, work, box):  # type: ignore[no-untyped-def]
+def _box_of_decided(part, rows, columns, work, box):  # type: ignore[no-untyped-def]
+    """Box of the cells that are above; work.any_open: bands that have open cells."""
+    stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
+    for i in range(n):
+        work.columns_above[i] = 0
+    for band in range(part[0], part[1]):
+        begin = _U(band - part[0] + rows.span) * stride + _U(columns.span)
+        work.any_open[band] = 0
+        if rows.sizes[band] == 0:
+            continue
+        found, any_open = np.uint8(0), np.uint8(0)
+        for i in range(n):
+            state = work.states[begin + i]
+            above = state & ABOVE & columns.filled[left + i]
+            found |= above
+            any_open |= np.uint8(state == OPEN)
+            work.columns_above[i] |= above
+        work.any_open[band] = any_open
+        if found:
+            box[1], box[3] = min(box[1], rows.starts[band]), rows.starts[band + 1] - 1
+    for i in range(n):
+        if work.columns_above[i]:
+            box[0], box[2] = min(box[0], columns.starts[left + i]), columns.starts[left + i + _U(1)] - 1
+
+
+@compiled(forceinline=True)
+def _extend_by_open(low, part, rows, columns, band, cells, threshold, orders, same, work, box):  # type: ignore[no-untyped-def]
     """Make the box hold the pixels above the threshold of the open ones of some cells of a band."""
-    cell, stop = _U(cells[0]), _U(cells[1])
-    states, words = work.grid[band], work.grid_words[band]
+    if cells[0] >= cells[1]:
+        return
+    begin = _U(band - part[0] + rows.span) * _stride(part, columns) + _U(columns.span - part[2] + cells[0])
+    cell, stop = begin, begin + _U(cells[1] - cells[0])
     while cell < stop:
-        state, x0 = states[cell], columns.starts[cell]
-        cell = _end_of_run(states, words, cell, stop)
-        x1 = columns.starts[cell]
+        state, x0 = work.states[cell], columns.starts[_U(cells[0]) + cell - begin]
+        cell = _end_of_run(work.states, work.state_words, cell, stop)
+        x1 = columns.starts[_U(cells[0]) + cell - begin]
         if state == OPEN and x0 < x1:
             span = (rows.starts[band], rows.starts[band + 1], x0, x1)
             _pixels(low, 0, 0, rows, columns, span, orders, same, work)
             _extend(work.input if same else work.pixels, span, threshold, box)
 
 
-@compiled()
-def survey(logits, bits, rows, columns, thresholds, orders, same, work, boxes, parts):  # type: ignore[no-untyped-def]
-    """Where masks lie: a third of the work of `measure`, which gives the same boxes.
+@compiled(forceinline=True)
+def _find_box(low, part, rows, columns, threshold, orders, same, work, box):  # type: ignore[no-untyped-def]
+    box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
+    _box_of_decided(part, rows, columns, work, box)
+    for band in range(part[0], part[1]):
+        if not work.any_open[band]:
+            continue
+        if rows.starts[band] < box[1] or rows.starts[band + 1] - 1 > box[3]:
+            cells = (part[2], part[3])
+            _extend_by_open(low, part, rows, columns, band, cells, threshold, orders, same, work, box)
+            continue
+        # In a band that the box holds, only what lies beside it can be new.
+        before = (part[2], min(part[3], columns.low0[columns.input0[box[0]]] + 1))
+        behind = (max(part[2], columns.low0[columns.input0[box[2]]]), part[3])
+        _extend_by_open(low, part, rows, columns, band, before, threshold, orders, same, work, box)
+        _extend_by_open(low, part, rows, columns, band, behind, threshold, orders, same, work, box)
 
-    boxes: (n, 4). parts (n, 4): low-res rows and columns (first, end, first, end) of the logits that may be above the
-    lowest threshold; zeros for none. Everything else is as in `measure`.
+
+@compiled(forceinline=True)
+def _sides(codes, start, n, sides):  # type: ignore[no-untyped-def]
+    """sides (n,): 1 where all around are above, 0 where none is, 2 where that is not sure; codes from `start` on."""
+    for i in range(n):
+        code = codes[start + i]
+        near = np.uint8(code == OPEN)
+        sides[i] = (code & ABOVE) | (near << np.uint8(1))
+    for i in range(n, (n + _U(7)) & ~_U(7)):
+        sides[i] = np.uint8(0)
+
+
+@compiled(forceinline=True)
+def _pack(low, part, rows, columns, codes, other, ends, out):  # type: ignore[no-untyped-def]
+    """Append what is left of the part of a mask (`windows.Window`) to out; ends: of bits and values, before and after.
+
+    codes, other: from `_decide`.
     """
-    magnitude = work.magnitude
+    stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
+    size = _U(part[1] - part[0] + 2 * rows.span) * stride
+    # With what is joined already: as far as the span on every side.
+    codes, other = _join(codes, other, size, _U(1), _U(columns.span + 2))
+    codes, other = _join(codes, other, size, stride, _U(rows.span + 2))
+    n_bytes, n_values = _U(ends[0]), _U(ends[1])
+    for row in range(part[0], part[1]):
+        _sides(codes, _U(row - part[0]) * stride, n, out.sides)
+        for word in range((n + _U(7)) >> _U(3)):
+            eight = out.words[word]
+            out.above[n_bytes] = (eight & _EIGHT_TIMES) * _TO_BITS >> _U(56)
+            near = (eight >> _U(1) & _EIGHT_TIMES) * _TO_BITS >> _U(56)
+            out.near[n_bytes] = near
+            n_bytes += _U(1)
+            if near:
+                for i in range(word << _U(3), min(n, (word + _U(1)) << _U(3))):
+                    out.values[n_values] = low[row, left + i]
+                    n_values += _U(out.sides[i] >> np.uint8(1))
+    ends[0], ends[1] = n_bytes, n_values
+
+
+@compiled(forceinline=True)
+def _begin(ends, index):  # type: ignore[no-untyped-def]
+    """ends (n, 2): a mask ends where the one before it ends, until something is appended."""
+    for which in range(2):
+        ends[index, which] = ends[index - 1, which] if index else 0
+
+
+@compiled()
+def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, boxes, parts):  # type: ignore[no-untyped-def]
+    """Where n masks lie, and what must be kept of each to count or to rasterise it later.
+
+    logits (n, h, w), and the same memory as int32. boxes (n, 4): above the middle threshold, zeros for none. parts
+    (n, 4): first row, the one after the last, first column, the one after the last of what is kept. out:
+    `windows.Packed`. Returns the index of the first mask that is not finite, or n.
+    """
+    lowest, middle, highest = thresholds
+    everything = (0, logits.shape[1], 0, logits.shape[2])
     for index in range(len(logits)):
         low, box, part = logits[index], boxes[index], parts[index]
-        magnitude[0] = _peak(bits[index])
-        if magnitude[0] >= _INFINITY_BITS:
+        peak = _peak(bits[index], everything, work)
+        if peak >= _INFINITY_BITS:
             return index
-        margin = magnitude.view(np.float32)[0] * MARGIN + TINY
-        _classify(low, rows.used, thresholds, margin, work.codes, work.first, work.last)
-        part[0] = part[2] = low.shape[0] + low.shape[1]
-        part[1] = part[3] = 0
-        for row in range(rows.used):
-            if work.last[row] >= 0:
-                part[0], part[1] = min(part[0], row), row + 1
-                part[2], part[3] = min(part[2], work.first[row]), max(part[3], work.last[row] + 1)
-        box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
-        if part[1] > 0:
-            _decide_bands(rows, columns, part[1] - 1, work, box)
-        for band in range(min(part[1], len(rows.sizes))):
-            cells = work.begins[band], work.ends[band]
-            if cells[0] == cells[1]:
-                continue
-            if rows.starts[band] < box[1] or rows.starts[band + 1] - 1 > box[3]:
-                _extend_by_open(low, rows, columns, band, cells, thresholds[1], orders, same, work, box)
-                continue
-            # In a band that the box holds, only what lies beside it can be new.
-            left = columns.low0[columns.input0[box[0]]] + 1
-            right = columns.low0[columns.input0[box[2]]]
-            before, behind = (cells[0], min(cells[1], left)), (max(cells[0], right), cells[1])
-            _extend_by_open(low, rows, columns, band, before, thresholds[1], orders, same, work, box)
-            _extend_by_open(low, rows, columns, band, behind, thresholds[1], orders, same, work, box)
+        out.peaks[index] = peak
+        margin = _margin(work)
+        box[:] = 0
+        _begin(out.ends, index)
+        if not _find_part(rows, columns, lowest - margin, work, part):
+            continue
+        _classify(low, part, (0, 0), rows, columns, highest + margin, lowest - margin, work.codes)
+        codes, other = _decide(part, rows, columns, work)
+        _find_box(low, part, rows, columns, middle, orders, same, work, box)
         if box[2] < 0:
             box[:] = 0
             part[:] = 0
+            continue
+        _pack(low, part, rows, columns, codes, other, out.ends[index], out)
     return len(logits)
+
+
+@compiled()
+def pack(logits, bits, rows, columns, bounds, work, out, parts):  # type: ignore[no-untyped-def]
+    """What must be kept of parts (n, 4) of n masks to rasterise them at a threshold within the bounds: see `survey`."""
+    for index in range(len(logits)):
+        low, part = logits[index], parts[index]
+        out.peaks[index] = _peak(bits[index], part, work)
+        margin = _margin(work)
+        _begin(out.ends, index)
+        _classify(low, part, (0, 0), rows, columns, bounds[1] + margin, bounds[0] - margin, work.codes)
+        codes, other = _decide(part, rows, columns, work)
+        _pack(low, part, rows, columns, codes, other, out.ends[index], out)

@@ -8,9 +8,10 @@ Shapes: n masks, (h, w) low-resolution logits, (H, W) the picture.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
 from engine.masks.tables import Axis, Workspace, linear_weights, make_workspace, upscaling_axes
-from engine.masks.windows import Window
+from engine.masks.windows import Packed, Window, make_packed
 from model.lanes import lane_count, side_by_side
 from model.upscaling import Upscaling
 from schemas.errors import InputError
@@ -29,7 +30,6 @@ from schemas.errors import InputError
 # Full-size logits in hand at a time where there is no kernel, in pixels: 64 MiB of float32. Each mask also passes
 # through the model's padded input size.
 CHUNK_PIXELS = 2**24
-WINDOWS_AT_ONCE = 64  # of those that are measured; their logits are written out
 MASKS_A_PART = 8  # few, because some masks take many times as long as others
 _MASKS_A_PROMPT = 3  # on a CPU torch rounds otherwise with another number of channels
 _SMALL_SIDES = 128  # up to this height + width of the result torch takes another way
@@ -37,93 +37,69 @@ _NOT_FINITE = "the model gave mask logits that are not finite; its weights are b
 _logger = logging.getLogger(__name__)
 
 
-class Measures(NamedTuple):
-    """On the CPU. intersection, union (n,) int64: pixels above threshold + offset, above threshold - offset.
-    area (n,) int64: above threshold. boxes: (n, 4) int64 XYXY, inclusive, zeros for an empty mask."""
+class Survey(NamedTuple):
+    """Where n masks lie, and what is needed to count their pixels and to rasterise them later; on the CPU.
 
-    intersection: Tensor
-    union: Tensor
-    area: Tensor
+    boxes: (n, 4) int64 XYXY, inclusive, zeros for an empty mask. empty: (n,) bool. counts: as `count` gives them, where
+    every mask was brought to full size anyway, else None.
+    """
+
     boxes: Tensor
+    empty: Tensor
+    windows: list[Window]
+    counts: Tensor | None
 
 
-def measure(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
-    """What n masks (n, h, w) float32 count at the size of the picture; see `Measures`.
+def survey(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Survey:
+    """Survey n masks (n, h, w) float32 at the size of the picture.
 
     Raises InputError if a logit is not finite, ValueError if offset < 0.
     """
     if offset < 0:
         raise ValueError(f"offset must not be negative, found {offset}")
-    if len(logits) == 0:
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return Measures(nothing, nothing, nothing, nothing.reshape(0, 4))
-    plan = _plan(logits, upscaling)
+    plan = _plan(upscaling, (logits.shape[1], logits.shape[2]), logits.device)
     if plan is None:
-        return measure_at_full_size(logits, upscaling, threshold=threshold, offset=offset)
-    return _measure_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset))
+        return survey_at_full_size(logits, upscaling, threshold=threshold, offset=offset)
+    return _survey_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset))
 
 
-class Survey(NamedTuple):
-    """Where n masks lie, found for a third of what `measure` costs; on the CPU.
-
-    boxes: (n, 4) int64 XYXY, inclusive, zeros for an empty mask. empty: (n,) bool. parts: (n, 4) int32, rows and
-    columns (first, end, first, end) of the logits that matter (`windows.cut_windows`). measures: where a mask is
-    brought to full size anyway; else None.
-    """
-
-    boxes: Tensor
-    empty: Tensor
-    parts: npt.NDArray[np.int32]
-    measures: Measures | None
-
-
-def survey(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Survey:
-    """The boxes that `measure` gives for n masks (n, h, w) float32, and what is needed to measure them later.
-
-    Raises what `measure` does.
-    """
-    plan = _plan(logits, upscaling)
-    if plan is not None and len(logits):
-        return _survey_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset))
-    measures = measure(logits, upscaling, threshold=threshold, offset=offset)
-    rows, columns = upscaling_axes(upscaling, (logits.shape[1], logits.shape[2]), fused=True)
-    x0, y0, x1, y1 = measures.boxes.numpy().T
-    parts = np.stack([*rows.low_res_range(y0, y1), *columns.low_res_range(x0, x1)], axis=1)
-    return Survey(measures.boxes, measures.area == 0, parts, measures)
-
-
-def measure_windows(windows: Sequence[Window], upscaling: Upscaling, *, offset: float) -> Measures:
-    """What `measure` gives for the logits of which n windows were cut with this offset, at their thresholds."""
-    parts = [measure(torch.empty((0, 1, 1)), upscaling, threshold=0.0, offset=offset)]
-    for start in range(0, len(windows), WINDOWS_AT_ONCE):
-        some = windows[start : start + WINDOWS_AT_ONCE]
-        low = np.empty((len(some), *some[0].low_hw), dtype=np.float32)
-        for one, window in zip(low, some, strict=True):
-            window.write_logits(one)
-        parts.append(measure(torch.from_numpy(low), upscaling, threshold=some[0].threshold, offset=offset))
-    return Measures(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-
-
-def measure_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Measures:
+def survey_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Survey:
     """The same by torch alone, on any device, a few masks at full size at a time."""
     if not torch.isfinite(logits).all():
         raise InputError(_NOT_FINITE)
     pixels = max(height * width for height, width in (upscaling.padded_hw, upscaling.image_hw))
     together = _masks_together(logits)
-    parts = []
-    for chunk in logits.split(together * max(1, CHUNK_PIXELS // pixels // together)):
+    counts, boxes = [torch.zeros((0, 3), dtype=torch.int64)], [torch.zeros((0, 4), dtype=torch.int64)]
+    for chunk in logits.split(together * max(1, CHUNK_PIXELS // pixels // together)) if len(logits) else ():
         full = _upscale(chunk, upscaling)
         masks = full > threshold
         intersection, union = ((full > threshold + sign * offset).sum(dim=(1, 2)) for sign in (1, -1))
-        parts.append(Measures(intersection, union, masks.sum(dim=(1, 2)), mask_boxes(masks)))
-    return Measures(*(torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True)))
+        counts.append(torch.stack([intersection, union, masks.sum(dim=(1, 2))], dim=1).cpu())
+        boxes.append(mask_boxes(masks).cpu())
+    every_count, every_box = torch.cat(counts), torch.cat(boxes)
+    windows = _cut(logits, every_box, upscaling, threshold=threshold)
+    return Survey(every_box, every_count[:, 2] == 0, windows, every_count)
+
+
+def count(windows: Sequence[Window], upscaling: Upscaling, *, offset: float) -> Tensor:
+    """(n, 3) int64: pixels of each mask above threshold + offset, above threshold - offset, and above the threshold.
+
+    windows: of a survey with this offset that did not count.
+    """
+    counts = np.zeros((len(windows), 3), dtype=np.int64)
+    if len(windows):
+        plan = _plan(upscaling, windows[0].low_hw, windows[0].device)
+        if plan is None:
+            raise ValueError("the survey has counted the pixels of these masks")
+        _count_by_kernel(windows, plan, offset, counts)
+    return torch.from_numpy(counts[:, [2, 0, 1]])
 
 
 def rasterise(window: Window, upscaling: Upscaling) -> npt.NDArray[np.bool_]:
     """The mask inside its box, (box height, box width)."""
     x0, y0, x1, y1 = window.box
     logits, threshold = window.logits(), window.threshold
-    plan = _plan(torch.empty((0, *window.low_hw), device=window.device), upscaling)
+    plan = _plan(upscaling, window.low_hw, window.device)
     if plan is None:
         low = torch.zeros(window.low_hw, device=window.device)
         height, width = logits.shape
@@ -133,12 +109,30 @@ def rasterise(window: Window, upscaling: Upscaling) -> npt.NDArray[np.bool_]:
     from engine.masks import kernel
 
     out: npt.NDArray[np.bool_] = np.empty((y1 + 1 - y0, x1 + 1 - x0), dtype=bool)
-    work = make_workspace(plan.rows, plan.columns, low_hw=window.low_hw)
-    origin = (window.y0, window.x0)
-    kernel.rasterise(
-        logits, *origin, plan.rows, plan.columns, window.box, np.float32(threshold), plan.orders, work, out
-    )
+    origin, axes = (window.y0, window.x0), (plan.rows, plan.columns)
+    with plan.rooms.one() as (work, _):
+        kernel.rasterise(logits, *origin, *axes, window.box, np.float32(threshold), plan.orders, work, out)
     return out
+
+
+class _Rooms:
+    """Room for the kernel, for as many threads as ask at a time; it stays for the next masks of the same sizes."""
+
+    def __init__(self, rows: Axis, columns: Axis, low_hw: tuple[int, int]) -> None:
+        self._rows, self._columns, self._low_hw = rows, columns, low_hw
+        self._free: SimpleQueue[tuple[Workspace, Packed]] = SimpleQueue()
+
+    @contextmanager
+    def one(self) -> Iterator[tuple[Workspace, Packed]]:
+        try:
+            room = self._free.get_nowait()
+        except Empty:
+            work = make_workspace(self._rows, self._columns, low_hw=self._low_hw)
+            room = work, make_packed(MASKS_A_PART, low_hw=self._low_hw)
+        try:
+            yield room
+        finally:
+            self._free.put(room)
 
 
 class _Plan(NamedTuple):
@@ -148,21 +142,26 @@ class _Plan(NamedTuple):
     columns: Axis
     orders: tuple[int, int]
     same: bool
+    rooms: _Rooms
 
 
-def _plan(logits: Tensor, upscaling: Upscaling) -> _Plan | None:
+def _plan(upscaling: Upscaling, low_hw: tuple[int, int], device: torch.device) -> _Plan | None:
     """How the kernel gets torch's numbers; None if it cannot: not on a CPU, or torch rounds in a way we do not know."""
-    if logits.device.type != "cpu":
-        return None
+    return _plan_on_cpu(upscaling, low_hw, lane_count()) if device.type == "cpu" else None
+
+
+@lru_cache(maxsize=2)
+def _plan_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -> _Plan | None:
     steps = (upscaling.padded_hw, upscaling.image_hw)
-    orders = [_order_of_operations(lane_count(), sum(hw) <= _SMALL_SIDES) for hw in steps]
+    orders = [_order_of_operations(threads, sum(hw) <= _SMALL_SIDES) for hw in steps]
     if orders[0] is None or orders[1] is None:
         return None
     from engine.masks import kernel
 
     fused = orders[0] in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
-    rows, columns = upscaling_axes(upscaling, (logits.shape[1], logits.shape[2]), fused=fused)
-    return _Plan(rows, columns, (orders[0], orders[1]), upscaling.input_hw == upscaling.image_hw)
+    rows, columns = upscaling_axes(upscaling, low_hw, fused=fused)
+    same = upscaling.input_hw == upscaling.image_hw
+    return _Plan(rows, columns, (orders[0], orders[1]), same, _Rooms(rows, columns, low_hw))
 
 
 @lru_cache(maxsize=64)
@@ -195,65 +194,63 @@ def _interpolate(
     return out.reshape(height, width)
 
 
-# Rows, columns, thresholds, orders, same, and room for one thread, as the kernel takes them.
-_Tables = tuple[Axis, Axis, tuple[np.float32, np.float32, np.float32], tuple[int, int], bool, Workspace]
-
-
-def _measure_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, float]) -> Measures:
-    from engine.masks import kernel
-
-    low = logits.contiguous().numpy()
-    bits = low.view(np.int32)
-    counts = np.zeros((len(low), 3), dtype=np.int64)
-    boxes = np.zeros((len(low), 4), dtype=np.int64)
-
-    def part(rows: slice, tables: _Tables) -> int:
-        n_good: int = kernel.measure(low[rows], bits[rows], *tables, counts[rows], boxes[rows])
-        return n_good
-
-    _in_lanes(part, low, plan, bounds)
-    union, area, intersection = torch.from_numpy(counts).unbind(1)
-    return Measures(intersection, union, area, torch.from_numpy(boxes))
-
-
 def _survey_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, float]) -> Survey:
     from engine.masks import kernel
 
     low = logits.contiguous().numpy()
-    bits = low.view(np.int32)
+    low_hw, bits = (low.shape[1], low.shape[2]), low.view(np.int32)
     boxes = np.zeros((len(low), 4), dtype=np.int64)
     parts = np.zeros((len(low), 4), dtype=np.int32)
-
-    def part(rows: slice, tables: _Tables) -> int:
-        n_good: int = kernel.survey(low[rows], bits[rows], *tables, boxes[rows], parts[rows])
-        return n_good
-
-    _in_lanes(part, low, plan, bounds)
-    empty = torch.from_numpy(parts[:, 1] == 0)
-    for axis, ends in ((plan.rows, parts[:, :2]), (plan.columns, parts[:, 2:])):
-        # What a pixel is made of lies within the span; one more, as windows have it around what is near.
-        ends[:, 0], ends[:, 1] = np.maximum(ends[:, 0] - axis.span, 0), np.minimum(ends[:, 1] + axis.span, axis.used)
-    return Survey(torch.from_numpy(boxes), empty, parts, None)
-
-
-def _in_lanes(
-    part: Callable[[slice, _Tables], int], low: npt.NDArray[np.float32], plan: _Plan, bounds: tuple[float, float, float]
-) -> None:
-    """Give `part` the masks, some rows of `low` at a time, and the kernel's tables; it returns how many were finite."""
     lowest, middle, highest = map(np.float32, bounds)
-    rooms: SimpleQueue[Workspace] = SimpleQueue()
-    for _ in range(lane_count()):
-        rooms.put(make_workspace(plan.rows, plan.columns, low_hw=(low.shape[1], low.shape[2])))
+    tables = (plan.rows, plan.columns, (lowest, middle, highest), plan.orders, plan.same)
 
-    def some(rows: slice) -> bool:
-        work = rooms.get()
-        n_good = part(rows, (plan.rows, plan.columns, (lowest, middle, highest), plan.orders, plan.same, work))
-        rooms.put(work)
-        return n_good == len(low[rows])
+    def some(rows: slice) -> list[Window]:
+        with plan.rooms.one() as (work, packed):
+            n_good = kernel.survey(low[rows], bits[rows], *tables, work, packed, boxes[rows], parts[rows])
+            if n_good < len(low[rows]):
+                raise InputError(_NOT_FINITE)
+            where = (parts[rows], boxes[rows])
+            return packed.windows(*where, low_hw=low_hw, threshold=bounds[1], device=logits.device)
 
     starts = range(0, len(low), MASKS_A_PART)
-    if not all(side_by_side(some, [slice(start, start + MASKS_A_PART) for start in starts])):
-        raise InputError(_NOT_FINITE)
+    windows = side_by_side(some, [slice(start, start + MASKS_A_PART) for start in starts])
+    empty = torch.from_numpy(parts[:, 1] == 0)
+    return Survey(torch.from_numpy(boxes), empty, [window for part in windows for window in part], None)
+
+
+def _count_by_kernel(windows: Sequence[Window], plan: _Plan, offset: float, counts: npt.NDArray[np.int64]) -> None:
+    from engine.masks import kernel
+
+    threshold = windows[0].threshold
+    lowest, middle, highest = map(np.float32, (threshold - offset, threshold, threshold + offset))
+    tables = (plan.rows, plan.columns, (lowest, middle, highest), plan.orders, plan.same)
+
+    def one(place: int) -> None:
+        window = windows[place]
+        with plan.rooms.one() as (work, _):
+            kernel.count(window.logits(), window.part, window.peak, *tables, work, counts[place])
+
+    side_by_side(one, range(len(windows)))
+
+
+def _cut(logits: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: float) -> list[Window]:
+    """Of masks (n, h, w) that are measured, what the pixels in their boxes (n, 4) depend on."""
+    from engine.masks import kernel
+
+    low = logits.contiguous().cpu().numpy()
+    low_hw, bits = (low.shape[1], low.shape[2]), low.view(np.int32)
+    rows, columns = upscaling_axes(upscaling, low_hw, fused=True)
+    x0, y0, x1, y1 = boxes.numpy().T
+    parts = np.stack([*rows.low_res_range(y0, y1), *columns.low_res_range(x0, x1)], axis=1)
+    bound = np.float32(threshold)
+    work, packed = make_workspace(rows, columns, low_hw=low_hw), make_packed(MASKS_A_PART, low_hw=low_hw)
+    windows: list[Window] = []
+    for start in range(0, len(low), MASKS_A_PART):
+        some = slice(start, start + MASKS_A_PART)
+        kernel.pack(low[some], bits[some], rows, columns, (bound, bound), work, packed, parts[some])
+        where = (parts[some], boxes.numpy()[some])
+        windows += packed.windows(*where, low_hw=low_hw, threshold=threshold, device=logits.device)
+    return windows
 
 
 def _upscale(logits: Tensor, upscaling: Upscaling) -> Tensor:

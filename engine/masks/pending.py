@@ -7,8 +7,8 @@ from torch import Tensor
 
 from engine import rle
 from engine.masks.crops import Crop
-from engine.masks.measuring import Survey, measure_windows, rasterise
-from engine.masks.windows import Window, cut_windows
+from engine.masks.measuring import Survey, count, rasterise
+from engine.masks.windows import Window
 from model.upscaling import Upscaling
 
 MASK_THRESHOLD = 0.0
@@ -17,7 +17,7 @@ MASK_THRESHOLD = 0.0
 class Pending:
     """The masks of one crop, in the order in which they come.
 
-    offset: of the stability score. When the masks that wait take more than `max_bytes`, they are measured and become
+    offset: of the stability score. When the masks that wait take more than `max_bytes`, they are counted and become
     RLEs early, which changes no mask.
     """
 
@@ -25,39 +25,31 @@ class Pending:
         self, crop: Crop, upscaling: Upscaling, *, image_hw: tuple[int, int], offset: float, max_bytes: int
     ) -> None:
         self.masks: list[Window | rle.Rle] = []
-        self._counts: list[tuple[int, int, int] | None] = []
+        self._counts: dict[int, list[int]] = {}
         self._crop, self._upscaling, self._image_hw = crop, upscaling, image_hw
         self._offset, self._max_bytes, self._bytes = offset, max_bytes, 0
 
-    def add(self, logits: Tensor, index: Tensor, found: Survey) -> list[int]:
-        """Keep the masks `index` (m,) of n (n, h, w), which `found` is of. Returns their places."""
-        first, offset, known = len(self.masks), self._offset, found.measures
-        if known is not None:
-            offset = 0.0  # only pixels are still to be found
-            self._counts += zip(*(each[index].tolist() for each in known[:3]), strict=True)
-        else:
-            self._counts += [None] * len(index)
-        boxes, parts = found.boxes[index], found.parts[index.numpy()]
-        windows = cut_windows(logits, index, boxes, parts, self._upscaling, threshold=MASK_THRESHOLD, offset=offset)
+    def add(self, found: Survey, index: Tensor) -> list[int]:
+        """Keep the masks `index` (m,) of those that were surveyed. Returns their places."""
+        windows = [found.windows[row] for row in index.tolist()]
+        places = list(range(len(self.masks), len(self.masks) + len(windows)))
         self.masks += windows
+        if found.counts is not None:
+            self._counts.update(zip(places, found.counts[index].tolist(), strict=True))
         self._bytes += sum(window.nbytes for window in windows)
         if self._bytes > self._max_bytes:
             everything = range(len(self.masks))
             self.counts(everything)
             self.masks = [self.encoded(place) for place in everything]
             self._bytes = 0
-        return list(range(first, len(self.masks)))
+        return places
 
     def counts(self, places: Sequence[int]) -> Tensor:
-        """(m, 3) int64: intersection, union and area of the masks, as in `measuring.Measures`."""
-        windows = {
-            place: mask
-            for place in places
-            if isinstance(mask := self.masks[place], Window) and self._counts[place] is None
-        }
-        measured = measure_windows(list(windows.values()), self._upscaling, offset=self._offset)
-        for place, *counts in zip(windows, *(each.tolist() for each in measured[:3]), strict=True):
-            self._counts[place] = tuple(counts)
+        """(m, 3) int64: intersection, union and area of the masks at `places`, as `measuring.count` gives them."""
+        unknown = [place for place in places if place not in self._counts]
+        windows = [mask for place in unknown if isinstance(mask := self.masks[place], Window)]
+        counted = count(windows, self._upscaling, offset=self._offset)
+        self._counts.update(zip(unknown, counted.tolist(), strict=True))
         return torch.tensor([self._counts[place] for place in places], dtype=torch.int64).reshape(-1, 3)
 
     def encoded(self, place: int) -> rle.Rle:

@@ -25,6 +25,7 @@ class Axis(NamedTuple):
     low-res row or later; sizes (L,): how many begin there, a band; filled (L,): all bits set if any do,
     else none. last (L,): last low-res row that a band is made of.
     span: low-res rows a band is made of, at most. used: low-res rows that bands are made of; the rest is padding.
+    band_low, band_input: the most low-res rows, and the most input rows, that the rows of one band are made of.
     """
 
     low0: Ints
@@ -41,6 +42,8 @@ class Axis(NamedTuple):
     last: Ints
     span: int
     used: int
+    band_low: int
+    band_input: int
 
     def low_res_range(self, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
         """First low-res row that the picture's rows first..last (m,) are made of, and the one after the last.
@@ -50,19 +53,11 @@ class Axis(NamedTuple):
         start, end = self.low0[self.input0[first]] - 1, self.low1[self.input1[last]] + 2
         return np.maximum(start, 0), np.minimum(end, len(self.sizes))
 
-    @property
-    def band_rows(self) -> tuple[int, int]:
-        """The most low-res rows, and the most input rows, that the rows of one band are made of."""
-        filled = self.sizes > 0
-        first, last = self.input0[self.starts[:-1][filled]], self.input1[self.starts[1:][filled] - 1]
-        return int((self.low1[last] - self.low0[first]).max()) + 1, int((last - first).max()) + 1
-
 
 class Workspace(NamedTuple):
     """Room for one thread: what is known of the logits of a mask, and flat buffers for one band.
 
-    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights;
-    grid_words: that of `grid`.
+    Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights.
     """
 
     left: Floats
@@ -71,19 +66,15 @@ class Workspace(NamedTuple):
     left2: Floats
     right2: Floats
     pixels: Floats
-    magnitude: Ints
+    number: Ints
+    row_keys: Ints
+    column_keys: Ints
     codes: Bytes
-    every: Bytes
-    some: Bytes
+    other: Bytes
     states: Bytes
     state_words: npt.NDArray[np.uint64]
-    first: Ints
-    last: Ints
-    grid: Bytes
-    grid_words: npt.NDArray[np.uint64]
     columns_above: Bytes
-    begins: Ints
-    ends: Ints
+    any_open: Bytes
 
 
 def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> Axis:
@@ -102,7 +93,10 @@ def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> 
     span = int((last - bands[:-1]).max()) + 1
     to_input, to_image = (low0, low1, low_w0, low_w1), (input0, input1, input_w0, input_w1)
     filled = np.where(sizes > 0, 0xFF, 0).astype(np.uint8)
-    return Axis(*to_input, *to_image, starts, sizes, filled, last, span, used=int(ends[-1]) + 1)
+    first, final = input0[starts[:-1][sizes > 0]], input1[starts[1:][sizes > 0] - 1]
+    band_low, band_input = int((low1[final] - low0[first]).max()) + 1, int((final - first).max()) + 1
+    used = int(ends[-1]) + 1
+    return Axis(*to_input, *to_image, starts, sizes, filled, last, span, used, band_low, band_input)
 
 
 @lru_cache(maxsize=64)
@@ -114,35 +108,31 @@ def upscaling_axes(upscaling: Upscaling, low_hw: tuple[int, int], *, fused: bool
 
 
 def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Workspace:
-    low_rows, input_rows = rows.band_rows
-    shown, width = len(columns.low0), len(columns.input0)
+    low_rows, input_rows = rows.band_low, rows.band_input
+    shown, image_width = len(columns.low0), len(columns.input0)
 
     def floats(size: int) -> Floats:
         return np.empty(size, dtype=np.float32)
 
-    padded_width = low_hw[1] + columns.span
-    state_words = np.empty(-(-padded_width // 8), dtype=np.uint64)
-    grid_words = np.empty((low_hw[0], len(state_words)), dtype=np.uint64)
+    height, width = low_hw
+    padded_words = -(-(width + 2 * columns.span) // 8)
+    state_words = np.empty((height + 2 * rows.span) * padded_words, dtype=np.uint64)
     return Workspace(
         left=floats(low_rows * shown),
         right=floats(low_rows * shown),
         input=floats(input_rows * shown),
-        left2=floats(input_rows * width),
-        right2=floats(input_rows * width),
-        pixels=floats(int(rows.sizes.max()) * width),
-        magnitude=np.empty(1, dtype=np.int32),
-        codes=np.empty(low_hw, dtype=np.uint8),
-        every=np.empty(padded_width, dtype=np.uint8),
-        some=np.empty(padded_width, dtype=np.uint8),
+        left2=floats(input_rows * image_width),
+        right2=floats(input_rows * image_width),
+        pixels=floats(int(rows.sizes.max()) * image_width),
+        number=np.empty(1, dtype=np.int32),
+        row_keys=np.empty(height, dtype=np.int32),
+        column_keys=np.empty(width, dtype=np.int32),
+        codes=np.empty(state_words.nbytes, dtype=np.uint8),
+        other=np.empty(state_words.nbytes, dtype=np.uint8),
         states=state_words.view(np.uint8),
         state_words=state_words,
-        first=np.empty(low_hw[0], dtype=np.int32),
-        last=np.empty(low_hw[0], dtype=np.int32),
-        grid=grid_words.view(np.uint8),
-        grid_words=grid_words,
-        columns_above=np.empty(padded_width, dtype=np.uint8),
-        begins=np.empty(low_hw[0], dtype=np.int32),
-        ends=np.empty(low_hw[0], dtype=np.int32),
+        columns_above=np.empty(width, dtype=np.uint8),
+        any_open=np.empty(height, dtype=np.uint8),
     )
 
 

@@ -13,17 +13,8 @@ from torch.nn import functional as F
 
 from engine.geometry import mask_boxes
 from engine.masks import kernel, measuring
-from engine.masks.measuring import (
-    Measures,
-    Survey,
-    measure,
-    measure_at_full_size,
-    measure_windows,
-    rasterise,
-    survey,
-)
+from engine.masks.measuring import count, rasterise, survey, survey_at_full_size
 from engine.masks.tables import make_axis
-from engine.masks.windows import Window, cut_windows
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 
@@ -71,35 +62,21 @@ def random_logits(low_hw: tuple[int, int], *, seed: int = 0) -> Tensor:
     return torch.cat([noise[:1], noise[1:].round(), smooth])
 
 
-def windows_of(
-    logits: Tensor, index: Tensor, found: Survey, upscaling: Upscaling, *, threshold: float = 0.0, offset: float = 1.0
-) -> list[Window]:
-    of_index = (found.boxes[index], found.parts[index.numpy()])
-    return cut_windows(logits, index, *of_index, upscaling, threshold=threshold, offset=offset)
-
-
 def assert_as_at_full_size(
     logits: Tensor, upscaling: Upscaling, *, threshold: float = 0.0, offset: float = 1.0
 ) -> None:
     full = at_full_size(logits, upscaling)
-    expected = Measures(
-        (full > threshold + offset).sum(dim=(1, 2)),
-        (full > threshold - offset).sum(dim=(1, 2)),
-        (full > threshold).sum(dim=(1, 2)),
-        mask_boxes(full > threshold),
-    )
-    found = measure(logits, upscaling, threshold=threshold, offset=offset)
-    for name, mine, theirs in zip(Measures._fields, found, expected, strict=True):
-        assert mine.dtype == torch.int64
-        assert mine.tolist() == theirs.tolist(), name
-    where = survey(logits, upscaling, threshold=threshold, offset=offset)
-    assert where.boxes.tolist() == found.boxes.tolist()
-    assert where.empty.tolist() == (found.area == 0).tolist()
-    index = (~where.empty).nonzero().squeeze(1)
-    windows = windows_of(logits, index, where, upscaling, threshold=threshold, offset=offset)
-    later = measure_windows(windows, upscaling, offset=offset)
-    for name, mine, theirs in zip(Measures._fields, later, found, strict=True):
-        assert mine.tolist() == theirs[index].tolist(), name
+    expected = [(full > threshold + step).sum(dim=(1, 2)) for step in (offset, -offset, 0.0)]
+    found = survey(logits, upscaling, threshold=threshold, offset=offset)
+    assert found.counts is None
+    assert found.empty.tolist() == (expected[2] == 0).tolist()
+    assert found.boxes.dtype == torch.int64
+    assert found.boxes.tolist() == mask_boxes(full > threshold).tolist()
+    index = (~found.empty).nonzero().squeeze(1).tolist()
+    windows = [found.windows[row] for row in index]
+    counts = count(windows, upscaling, offset=offset)
+    assert counts.dtype == torch.int64
+    assert counts.tolist() == torch.stack(expected, dim=1)[index].tolist()
     for window, one in zip(windows, full[index], strict=True):
         x0, y0, x1, y1 = window.box
         inside = one[y0 : y1 + 1, x0 : x1 + 1] > threshold
@@ -199,17 +176,24 @@ def test_any_size(
 def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     low_hw, *hws = SIZES["small model"]
     logits, upscaling = random_logits(low_hw)[:5], Upscaling(*hws)  # not a multiple of three
-    expected = measure(logits, upscaling, threshold=0.0, offset=1.0)
+    expected = survey(logits, upscaling, threshold=0.0, offset=1.0)
+    assert not expected.empty.any()
     monkeypatch.setattr(measuring, "CHUNK_PIXELS", 1)  # three masks at a time
-    found = measure_at_full_size(logits, upscaling, threshold=0.0, offset=1.0)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
-    where = survey(logits, upscaling, threshold=0.0, offset=1.0)
-    windows = windows_of(logits, torch.arange(5), where, upscaling)
-    by_kernel = [rasterise(window, upscaling) for window in windows]
+    found = survey_at_full_size(logits, upscaling, threshold=0.0, offset=1.0)
+    assert found.boxes.tolist() == expected.boxes.tolist()
+    assert found.counts is not None
+    assert found.counts.tolist() == count(expected.windows, upscaling, offset=1.0).tolist()
+    by_kernel = [rasterise(window, upscaling) for window in found.windows]
+    measuring._plan_on_cpu.cache_clear()
     monkeypatch.setattr(measuring, "_order_of_operations", lambda threads, small: None)  # as for an unknown torch
-    assert measure(logits, upscaling, threshold=0.0, offset=1.0).area.tolist() == expected.area.tolist()
-    for window, mine in zip(windows, by_kernel, strict=True):
+    unknown = survey(logits, upscaling, threshold=0.0, offset=1.0)
+    assert unknown.counts is not None
+    assert unknown.counts.tolist() == found.counts.tolist()
+    for window, mine in zip(unknown.windows, by_kernel, strict=True):
         np.testing.assert_array_equal(rasterise(window, upscaling), mine)
+    with pytest.raises(ValueError, match="has counted"):
+        count(unknown.windows, upscaling, offset=1.0)
+    measuring._plan_on_cpu.cache_clear()
 
 
 def test_logits_of_any_memory_layout() -> None:
@@ -220,12 +204,14 @@ def test_logits_of_any_memory_layout() -> None:
 
 
 def test_no_masks() -> None:
-    found = measure(torch.zeros((0, 4, 4)), Upscaling((16, 16), (16, 9), (30, 20)), threshold=0.0, offset=1.0)
-    assert [tuple(each.shape) for each in found] == [(0,), (0,), (0,), (0, 4)]
+    found = survey(torch.zeros((0, 4, 4)), Upscaling((16, 16), (16, 9), (30, 20)), threshold=0.0, offset=1.0)
+    assert [tuple(each.shape) for each in found[:2]] == [(0, 4), (0,)]
+    assert found.windows == []
+    assert count([], Upscaling((16, 16), (16, 9), (30, 20)), offset=1.0).shape == (0, 3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("function", [measure, measure_at_full_size, survey])
+@pytest.mark.parametrize("function", [survey, survey_at_full_size])
 def test_logits_that_are_not_finite(value: float, function: object) -> None:
     logits = torch.zeros((5, 16, 16))
     logits[3, 2, 15] = value
@@ -235,7 +221,7 @@ def test_logits_that_are_not_finite(value: float, function: object) -> None:
 
 def test_a_negative_offset() -> None:
     with pytest.raises(ValueError, match="offset"):
-        measure(torch.zeros((1, 4, 4)), Upscaling((16, 16), (16, 16), (9, 9)), threshold=0.0, offset=-1.0)
+        survey(torch.zeros((1, 4, 4)), Upscaling((16, 16), (16, 16), (9, 9)), threshold=0.0, offset=-1.0)
 
 
 def test_tables_by_hand() -> None:
@@ -273,12 +259,10 @@ def test_on_a_gpu_as_there_at_full_size() -> None:
     low_hw, *hws = SIZES["small model"]
     logits, upscaling = random_logits(low_hw).cuda(), Upscaling(*hws)
     full = upscaling.apply(logits[None])[0].cpu()
-    found = measure(logits, upscaling, threshold=0.0, offset=1.0)
-    assert found.area.tolist() == (full > 0).sum(dim=(1, 2)).tolist()
+    found = survey(logits, upscaling, threshold=0.0, offset=1.0)
+    assert found.counts is not None
+    assert found.counts[:, 2].tolist() == (full > 0).sum(dim=(1, 2)).tolist()
     assert found.boxes.tolist() == mask_boxes(full > 0).tolist()
-    where = survey(logits, upscaling, threshold=0.0, offset=1.0)
-    assert where.measures is not None
-    windows = windows_of(logits, torch.arange(6), where, upscaling, offset=0.0)
-    for window, one in zip(windows, full, strict=True):
+    for window, one in zip(found.windows, full, strict=True):
         x0, y0, x1, y1 = window.box
         np.testing.assert_array_equal(rasterise(window, upscaling), (one[y0 : y1 + 1, x0 : x1 + 1] > 0).numpy())

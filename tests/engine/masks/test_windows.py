@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.masks.measuring import rasterise, survey
-from engine.masks.windows import Window, cut_windows
+from engine.masks.windows import Window
 from model.upscaling import Upscaling
 
 SQUARE = Upscaling((1024, 1024), (1024, 1024), (1024, 1024))
@@ -19,9 +19,7 @@ def disk(radius: float) -> Tensor:
 
 
 def windows_of(logits: Tensor, *, threshold: float = 0.0, offset: float = 1.0) -> list[Window]:
-    found = survey(logits, SQUARE, threshold=threshold, offset=offset)
-    everything = torch.arange(len(logits))
-    return cut_windows(logits, everything, found.boxes, found.parts, SQUARE, threshold=threshold, offset=offset)
+    return survey(logits, SQUARE, threshold=threshold, offset=offset).windows
 
 
 def test_a_window_takes_an_eighth_of_the_memory_of_the_logits() -> None:
@@ -44,7 +42,7 @@ def test_values_are_kept_near_the_border_and_sides_elsewhere() -> None:
     true = low[0, window.y0 : window.y0 + height, window.x0 : window.x0 + width].numpy()
     beside, far = np.abs(true) < 0.7, np.abs(true) > 6  # beside: a neighbour is on the other side
     np.testing.assert_array_equal(window.logits()[beside], true[beside])
-    np.testing.assert_array_equal(window.logits()[far], np.where(true > 0, 60, -60)[far])
+    np.testing.assert_array_equal(window.logits()[far], np.where(true > 0, window.peak, -window.peak)[far])
 
 
 @pytest.mark.parametrize("threshold", [-3.5, 0.0, 1e-7, 40.0])
