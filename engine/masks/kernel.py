@@ -19,9 +19,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 SEPARABLE_FUSED, FOUR_FUSED, SEPARABLE, FOUR = range(4)
 MARGIN = np.float32(1e-5)  # of the largest magnitude of a mask: several times what rounding can do in two steps
 TINY = np.float32(1e-36)
-# Of a logit, or of all in a window: above every threshold, above none, neither for certain. Joined by "and".
-ABOVE, BELOW, OPEN = np.uint8(1), np.uint8(2), np.uint8(0)
-_EITHER = np.uint8(3)  # beyond the ends: says nothing where codes are joined
+# Of a logit, or of all in a window, what is certain, as bits: above every threshold, above none, above the middle one,
+# not above the middle one. Joined by "and".
+ABOVE, BELOW, INSIDE, OUTSIDE = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(8)
+OPEN = np.uint8(0)  # nothing is certain
+_EITHER = ABOVE | BELOW | INSIDE | OUTSIDE  # beyond the ends: says nothing where codes are joined
 _EIGHT_TIMES = np.uint64(0x0101010101010101)
 _TO_BITS = np.uint64(0x8040201008040201)  # times eight bytes of 0 or 1: their bits, the first highest, in the top byte
 _INFINITY_BITS = 0x7F800000
@@ -273,11 +275,13 @@ def _stride(part, columns):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _classify(low, part, origin, rows, columns, sure, maybe, codes):  # type: ignore[no-untyped-def]
+def _classify(low, part, origin, rows, columns, thresholds, margin, codes):  # type: ignore[no-untyped-def]
     """codes, flat: of the logits in a part, with rows.span more rows above and below, columns.span more columns beside.
 
     low: logits from low-res row origin[0], column origin[1] on.
     """
+    lowest, middle, highest = thresholds
+    above, below, inside, outside = highest + margin, lowest - margin, middle + margin, middle - margin
     top, foot, n = part[0] - origin[0], part[1] - origin[0], _U(part[3] - part[2])
     left, beside, stride = _U(part[2] - origin[1]), _U(columns.span), _stride(part, columns)
     first = _U(rows.span) * stride
@@ -292,7 +296,8 @@ def _classify(low, part, origin, rows, columns, sure, maybe, codes):  # type: ig
             codes[i] = _EITHER
         for i in range(n):
             x = low[row, left + i]
-            codes[start + beside + i] = np.uint8(x > sure) | np.uint8(x <= maybe) * BELOW
+            code = np.uint8(x > above) * ABOVE | np.uint8(x <= below) * BELOW
+            codes[start + beside + i] = code | np.uint8(x > inside) * INSIDE | np.uint8(x <= outside) * OUTSIDE
 
 
 @compiled(forceinline=True)
@@ -312,17 +317,23 @@ def _join(codes, other, size, step, count):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _decide(part, rows, columns, work):  # type: ignore[no-untyped-def]
-    """work.states: what the logits are that a cell is made of: its own and `span` in all to the right and down.
+def _decide(part, rows, columns, asked, work):  # type: ignore[no-untyped-def]
+    """work.states: what is certain of all logits that a cell is made of, of the bits that are asked for.
 
-    From work.codes, and as flat as they are. Returns a buffer with the same, and one that is free.
+    From work.codes, and as flat as they are. Returns a buffer with codes that are joined to the right, as far as the
+    span, and one that is free.
     """
     stride = _stride(part, columns)
     size = _U(part[1] - part[0] + 2 * rows.span) * stride
     codes, other = _join(work.codes, work.other, size, _U(1), _U(columns.span))
-    codes, other = _join(codes, other, size, stride, _U(rows.span))
-    for i in range(size):
-        work.states[i] = codes[i]
+    for band in range(part[0], part[1]):
+        start = _U(band - part[0] + rows.span) * stride
+        for i in range(start, start + stride):
+            work.states[i] = codes[i] & asked
+        for step in range(1, rows.last[band] + 1 - band):
+            below = start + _U(step) * stride
+            for i in range(stride):
+                work.states[start + i] &= codes[below + i]
     return codes, other
 
 
@@ -374,11 +385,9 @@ def count(low, part, peak, rows, columns, thresholds, orders, same, work, counts
 
     low: its logits in a part; all others are below the thresholds. peak: the largest magnitude.
     """
-    lowest, _, highest = thresholds
     origin = (part[0], part[2])
-    margin = peak * MARGIN + TINY
-    _classify(low, part, origin, rows, columns, highest + margin, lowest - margin, work.codes)
-    _decide(part, rows, columns, work)
+    _classify(low, part, origin, rows, columns, thresholds, peak * MARGIN + TINY, work.codes)
+    _decide(part, rows, columns, ABOVE | BELOW, work)
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
     pixels = work.input if same else work.pixels
     for band in range(part[0], part[1]):
@@ -404,10 +413,10 @@ def count(low, part, peak, rows, columns, thresholds, orders, same, work, counts
 
 @compiled(forceinline=True)
 def _box_of_decided(part, rows, columns, work, box):  # type: ignore[no-untyped-def]
-    """Box of the cells that are above; work.any_open: bands that have open cells."""
+    """Box of the cells that are above the middle threshold; work.any_open: bands with cells of which that is open."""
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
     for i in range(n):
-        work.columns_above[i] = 0
+        work.columns_inside[i] = 0
     for band in range(part[0], part[1]):
         begin = _U(band - part[0] + rows.span) * stride + _U(columns.span)
         work.any_open[band] = 0
@@ -416,15 +425,15 @@ def _box_of_decided(part, rows, columns, work, box):  # type: ignore[no-untyped-
         found, any_open = np.uint8(0), np.uint8(0)
         for i in range(n):
             state = work.states[begin + i]
-            above = state & ABOVE & columns.filled[left + i]
-            found |= above
+            inside = state & INSIDE & columns.filled[left + i]
+            found |= inside
             any_open |= np.uint8(state == OPEN)
-            work.columns_above[i] |= above
+            work.columns_inside[i] |= inside
         work.any_open[band] = any_open
         if found:
             box[1], box[3] = min(box[1], rows.starts[band]), rows.starts[band + 1] - 1
     for i in range(n):
-        if work.columns_above[i]:
+        if work.columns_inside[i]:
             box[0], box[2] = min(box[0], columns.starts[left + i]), columns.starts[left + i + _U(1)] - 1
 
 
@@ -468,7 +477,7 @@ def _sides(codes, start, n, sides):  # type: ignore[no-untyped-def]
     """sides (n,): 1 where all around are above, 0 where none is, 2 where that is not sure; codes from `start` on."""
     for i in range(n):
         code = codes[start + i]
-        near = np.uint8(code == OPEN)
+        near = np.uint8(code & (ABOVE | BELOW) == OPEN)
         sides[i] = (code & ABOVE) | (near << np.uint8(1))
     for i in range(n, (n + _U(7)) & ~_U(7)):
         sides[i] = np.uint8(0)
@@ -482,9 +491,9 @@ def _pack(low, part, rows, columns, codes, other, ends, out):  # type: ignore[no
     """
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
     size = _U(part[1] - part[0] + 2 * rows.span) * stride
-    # With what is joined already: as far as the span on every side.
+    # As far as the span on every side; to the right it is joined already.
     codes, other = _join(codes, other, size, _U(1), _U(columns.span + 2))
-    codes, other = _join(codes, other, size, stride, _U(rows.span + 2))
+    codes, other = _join(codes, other, size, stride, _U(2 * rows.span + 1))
     n_bytes, n_values = _U(ends[0]), _U(ends[1])
     for row in range(part[0], part[1]):
         _sides(codes, _U(row - part[0]) * stride, n, out.sides)
@@ -516,7 +525,7 @@ def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, box
     (n, 4): first row, the one after the last, first column, the one after the last of what is kept. out:
     `windows.Packed`. Returns the index of the first mask that is not finite, or n.
     """
-    lowest, middle, highest = thresholds
+    lowest, middle, _ = thresholds
     everything = (0, logits.shape[1], 0, logits.shape[2])
     for index in range(len(logits)):
         low, box, part = logits[index], boxes[index], parts[index]
@@ -529,8 +538,8 @@ def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, box
         _begin(out.ends, index)
         if not _find_part(rows, columns, lowest - margin, work, part):
             continue
-        _classify(low, part, (0, 0), rows, columns, highest + margin, lowest - margin, work.codes)
-        codes, other = _decide(part, rows, columns, work)
+        _classify(low, part, (0, 0), rows, columns, thresholds, margin, work.codes)
+        codes, other = _decide(part, rows, columns, _EITHER, work)
         _find_box(low, part, rows, columns, middle, orders, same, work, box)
         if box[2] < 0:
             box[:] = 0
@@ -541,13 +550,13 @@ def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, box
 
 
 @compiled()
-def pack(logits, bits, rows, columns, bounds, work, out, parts):  # type: ignore[no-untyped-def]
-    """What must be kept of parts (n, 4) of n masks to rasterise them at a threshold within the bounds: see `survey`."""
+def pack(logits, bits, rows, columns, threshold, work, out, parts):  # type: ignore[no-untyped-def]
+    """What must be kept of parts (n, 4) of n masks to rasterise them: see `survey`."""
     for index in range(len(logits)):
         low, part = logits[index], parts[index]
         out.peaks[index] = _peak(bits[index], part, work)
         margin = _margin(work)
         _begin(out.ends, index)
-        _classify(low, part, (0, 0), rows, columns, bounds[1] + margin, bounds[0] - margin, work.codes)
-        codes, other = _decide(part, rows, columns, work)
+        _classify(low, part, (0, 0), rows, columns, (threshold, threshold, threshold), margin, work.codes)
+        codes, other = _decide(part, rows, columns, _EITHER, work)
         _pack(low, part, rows, columns, codes, other, out.ends[index], out)

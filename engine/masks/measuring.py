@@ -242,12 +242,11 @@ def _cut(logits: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: floa
     rows, columns = upscaling_axes(upscaling, low_hw, fused=True)
     x0, y0, x1, y1 = boxes.numpy().T
     parts = np.stack([*rows.low_res_range(y0, y1), *columns.low_res_range(x0, x1)], axis=1)
-    bound = np.float32(threshold)
     work, packed = make_workspace(rows, columns, low_hw=low_hw), make_packed(MASKS_A_PART, low_hw=low_hw)
     windows: list[Window] = []
     for start in range(0, len(low), MASKS_A_PART):
         some = slice(start, start + MASKS_A_PART)
-        kernel.pack(low[some], bits[some], rows, columns, (bound, bound), work, packed, parts[some])
+        kernel.pack(low[some], bits[some], rows, columns, np.float32(threshold), work, packed, parts[some])
         where = (parts[some], boxes.numpy()[some])
         windows += packed.windows(*where, low_hw=low_hw, threshold=threshold, device=logits.device)
     return windows

@@ -73,7 +73,7 @@ class Workspace(NamedTuple):
     other: Bytes
     states: Bytes
     state_words: npt.NDArray[np.uint64]
-    columns_above: Bytes
+    columns_inside: Bytes
     any_open: Bytes
 
 
@@ -131,7 +131,7 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         other=np.empty(state_words.nbytes, dtype=np.uint8),
         states=state_words.view(np.uint8),
         state_words=state_words,
-        columns_above=np.empty(width, dtype=np.uint8),
+        columns_inside=np.empty(width, dtype=np.uint8),
         any_open=np.empty(height, dtype=np.uint8),
     )
 
