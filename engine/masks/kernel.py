@@ -380,11 +380,29 @@ def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def count(low, part, peak, rows, columns, thresholds, orders, same, work, counts):  # type: ignore[no-untyped-def]
+def unpack(above, near, values, peak, low):  # type: ignore[no-untyped-def]
+    """low: logits (h', w') of a window, see `windows.Window`; what is beyond its width is filled as well."""
+    n_values = _U(0)
+    for row in range(above.shape[0]):
+        for byte in range(above.shape[1]):
+            sides, kept, start = above[row, byte], near[row, byte], _U(byte) << _U(3)
+            for bit in range(8):
+                low[row, start + _U(bit)] = peak if sides >> np.uint8(7 - bit) & np.uint8(1) else -peak
+            if kept:
+                for bit in range(8):
+                    if kept >> np.uint8(7 - bit) & np.uint8(1):
+                        low[row, start + _U(bit)] = values[n_values]
+                        n_values += _U(1)
+
+
+@compiled()
+def count(above, near, values, part, peak, rows, columns, thresholds, orders, same, work, counts):  # type: ignore[no-untyped-def]
     """Add to counts (3,) the pixels of a mask that are above each of the thresholds, lowest first.
 
-    low: its logits in a part; all others are below the thresholds. peak: the largest magnitude.
+    above, near, values, part, peak: of its window, see `windows.Window`.
     """
+    low = work.low
+    unpack(above, near, values, peak, low)
     origin = (part[0], part[2])
     _classify(low, part, origin, rows, columns, thresholds, peak * MARGIN + TINY, work.codes)
     _decide(part, rows, columns, ABOVE | BELOW, work)

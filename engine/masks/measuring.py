@@ -228,7 +228,7 @@ def _count_by_kernel(windows: Sequence[Window], plan: _Plan, offset: float, coun
     def one(place: int) -> None:
         window = windows[place]
         with plan.rooms.one() as (work, _):
-            kernel.count(window.logits(), window.part, window.peak, *tables, work, counts[place])
+            kernel.count(*window[:3], window.part, window.peak, *tables, work, counts[place])
 
     side_by_side(one, range(len(windows)))
 

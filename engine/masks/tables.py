@@ -57,6 +57,7 @@ class Axis(NamedTuple):
 class Workspace(NamedTuple):
     """Room for one thread: what is known of the logits of a mask, and flat buffers for one band.
 
+    low (h, w): logits of a window, rows padded to eights.
     Mostly only the beginning of the buffers is used: it stays cached. state_words: the memory of `states`, by eights.
     """
 
@@ -66,6 +67,7 @@ class Workspace(NamedTuple):
     left2: Floats
     right2: Floats
     pixels: Floats
+    low: Floats
     number: Ints
     row_keys: Ints
     column_keys: Ints
@@ -124,6 +126,7 @@ def make_workspace(rows: Axis, columns: Axis, *, low_hw: tuple[int, int]) -> Wor
         left2=floats(input_rows * image_width),
         right2=floats(input_rows * image_width),
         pixels=floats(int(rows.sizes.max()) * image_width),
+        low=np.empty((height, -(-width // 8) * 8), dtype=np.float32),
         number=np.empty(1, dtype=np.int32),
         row_keys=np.empty(height, dtype=np.int32),
         column_keys=np.empty(width, dtype=np.int32),
