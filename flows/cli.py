@@ -18,6 +18,7 @@ from flows.commands.init import init
 from flows.commands.run import run
 from flows.commands.status import status
 from flows.commands.train import train
+from flows.commands.train_detector import train_detector
 from flows.console import note
 from schemas.errors import DivergedError, InputError, WaitError
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, init, ingest, run, status, generate, train, explain):
+for command in (demo, init, ingest, run, status, generate, train, train_detector, explain):
     app.command()(command)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(models.app, name="models")

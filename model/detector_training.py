@@ -3,16 +3,20 @@
 Shapes: B images, K cells, N boxes of an image; see `model.object_detector`. Lengths are pixels of the model's input.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.object_detector import CellOutput, Cells, DetectorConfig, ObjectDetector, as_float, inside
+from model.predictor import Predictor
 from model.sam import ImageEmbedding
 from schemas.errors import DivergedError, InputError
 
@@ -30,6 +34,19 @@ class DetectorSample(NamedTuple):
     embedding: ImageEmbedding
     boxes: Tensor
     input_hw: tuple[int, int]
+
+
+def encode_sample(
+    predictor: Predictor, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], *, full_hw: tuple[int, int]
+) -> DetectorSample:
+    """What the detector learns of a picture (H, W, 3) uint8, with boxes (N, 4) XYXY in pixels of its full size.
+
+    The picture may be given smaller than that; its shape must be the same.
+    """
+    predictor.set_image(image)
+    input_h, input_w = predictor.input_hw
+    scale = torch.tensor([input_w / full_hw[1], input_h / full_hw[0]] * 2)
+    return DetectorSample(predictor.encoded.embedding, torch.tensor(boxes) * scale, (input_h, input_w))
 
 
 class DetectorSource(Protocol):
@@ -96,18 +113,26 @@ def train_detector(
     source: DetectorSource,
     training: DetectorTraining,
     *,
+    start: ObjectDetector | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
 ) -> ObjectDetector:
-    """Train a new detector; the embeddings stay as they are. Equal settings and samples give equal weights on a CPU.
+    """Train a detector; the embeddings stay as they are. Equal settings and samples give equal weights on a CPU.
 
-    Raises InputError where there is no image or no box, DivergedError where the loss is no number any more.
+    start: a detector to go on from, which stays as it is; None for a new one.
+    Raises InputError where there is no image or no box, or `start` is of another model's embeddings, DivergedError
+    where the loss is no number any more.
     """
     if len(source) == 0:
         raise InputError("no image to train the object detector on")
+    config = DetectorConfig.for_embedding(source[0].embedding)
+    if start is not None and not start.fits(config):
+        raise InputError(
+            f"the detector to start from is for other embeddings ({start.config}) than the model's: {config}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        detector = ObjectDetector(DetectorConfig.for_embedding(source[0].embedding)).to(device)
+        detector = (copy.deepcopy(start) if start is not None else ObjectDetector(config)).to(device).train()
     kept = _Kept(source, detector)
     optimizer = _optimizer(detector, training)
     steps, seen = training.steps(len(source)), 0

@@ -29,6 +29,7 @@ from model.sam import EMBEDDING_STRIDE, ImageEmbedding
 from schemas.errors import InputError
 
 WEIGHTS_FILE, CARD_FILE = "detector.safetensors", "card.json"
+DETECTOR_FOLDER = "detector"  # in the folder of a model that has one to begin with
 GRIDS = 3
 _RARE = -4.6  # logit of 0.01: a cell that has learnt nothing expects no object (arXiv 1708.02002)
 _LARGEST_LOG = 5.0  # a side is at most 148 cells away
@@ -92,6 +93,10 @@ class ObjectDetector(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
         nn.init.constant_(self.objectness.bias, _RARE)  # type: ignore[arg-type]
         nn.init.zeros_(self.log_distances.bias)  # type: ignore[arg-type]
+
+    def fits(self, config: DetectorConfig) -> bool:
+        """Whether it takes the embeddings that a detector of this configuration takes."""
+        return (self.config.in_chans, self.config.fine_chans) == (config.in_chans, config.fine_chans)
 
     def forward(self, embedding: ImageEmbedding) -> CellOutput:
         """embedding: of B images, with finer features where the detector was made for them."""

@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from engine.files import storage_errors
 from engine.masks.generator import GeneratedMask
 from engine.rle import Rle
 from engine.rows import content_key
 from engine.store import Store
-from model.detector_training import DetectorSample, DetectorTraining, train_detector
-from model.object_detector import CARD_FILE, ObjectDetector, load_detector, save_detector
+from model.detector_training import DetectorSample, DetectorTraining, encode_sample, train_detector
+from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector
 from model.predictor import Predictor
+from model.registry import find_model, model_roots
 from model.sam import Sam
 from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
-from schemas.errors import WaitError
+from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_threshold import MATCH_IOU, MeasuredOn, PrefillThreshold, choose_threshold, match_masks
@@ -81,6 +81,7 @@ class PrefillDetector:
             plan.measured_on,
             asdict(self.settings),
             asdict(self.training),
+            self._start.weights_sha256 if self._start else None,
             self._config.semi_automatic.prefill_precision,
             MATCH_IOU,
         )
@@ -113,6 +114,7 @@ class PrefillDetector:
         detector = train_detector(
             _Images(self._store, self._predictor, boxes),
             self.training,
+            start=self._start.detector if self._start else None,
             device=self._predictor.sam.device,
             on_step=lambda done, steps, loss: self._progress(
                 f"{_title(self._record)}, training the detector", done, steps, f"loss {loss:.2f}"
@@ -120,6 +122,7 @@ class PrefillDetector:
         )
         card = {
             "model_id": self._record.model_before,
+            "start": self._start.weights_sha256 if self._start else None,
             "stage": self._record.stage,
             "round": self._record.round,
             "versions": self._store.versions(),
@@ -162,8 +165,31 @@ class PrefillDetector:
             yield from ((image_id, masks.get(image_id, [])) for image_id in image_ids)
 
     @cached_property
+    def _start(self) -> "_Start | None":
+        """The detector that came with the round's model, or with the nearest one that it was trained from."""
+        roots, model_id = model_roots(self._store.workspace), self._record.model_before
+        while model_id:
+            try:
+                info = find_model(model_id, roots)
+            except InputError:  # a parent that nobody kept
+                return None
+            folder = info.folder / DETECTOR_FOLDER
+            if (folder / CARD_FILE).is_file():
+                detector, card = load_detector(folder)
+                return _Start(detector, card["weights_sha256"])
+            model_id = info.card.parent
+        return None
+
+    @cached_property
     def _plan(self) -> "_Plan":
         return _plan(self._store, self._record, seed=self.training.seed)
+
+
+class _Start(NamedTuple):
+    """A detector to go on from."""
+
+    detector: ObjectDetector
+    weights_sha256: str
 
 
 class _Plan(NamedTuple):
@@ -187,11 +213,8 @@ class _Images:
 
     def __getitem__(self, index: int) -> DetectorSample:
         image_id = self._image_ids[index]
-        self._predictor.set_image(self._store.load_image(image_id))
-        (height, width), (input_h, input_w) = self._predictor.image_hw, self._predictor.input_hw
-        scale = torch.tensor([input_w / width, input_h / height] * 2)
-        boxes = torch.tensor(self._boxes[image_id]) * scale
-        return DetectorSample(self._predictor.encoded.embedding, boxes, (input_h, input_w))
+        image = self._store.load_image(image_id)
+        return encode_sample(self._predictor, image, self._boxes[image_id], full_hw=(image.shape[0], image.shape[1]))
 
 
 def _plan(store: Store, record: Round, *, seed: int) -> _Plan:

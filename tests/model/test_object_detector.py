@@ -220,6 +220,22 @@ def test_one_seed_gives_one_detector() -> None:
     assert not torch.equal(first.objectness.weight, other.objectness.weight)
 
 
+def test_going_on_from_a_detector_begins_where_it_ended() -> None:
+    start = train_detector(Rectangles(24), QUICK)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    training, others = replace(QUICK, min_steps=10, lr=1e-4), Rectangles(8, first_seed=500)
+    losses: list[float] = []
+    train_detector(others, training, on_step=lambda _, __, loss: losses.append(loss))
+    least_of_new = min(losses)
+    losses.clear()
+    trained = train_detector(others, training, start=start, on_step=lambda _, __, loss: losses.append(loss))
+    assert max(losses) < 0.8 * least_of_new
+    assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
+    assert not torch.equal(trained.objectness.weight, start.objectness.weight)
+    with pytest.raises(InputError, match="other embeddings"):
+        train_detector(Rectangles(8, fine=False), training, start=start)
+
+
 def test_training_leaves_other_random_numbers_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)

@@ -17,9 +17,9 @@ from engine import rle as rle_codec
 from engine.rle import Rle
 from engine.rows import content_key, mask_row, row_rle
 from engine.store import Store
-from model.object_detector import CARD_FILE, DetectorConfig, ObjectDetector
+from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
 from model.predictor import Predictor
-from model.registry import find_model, load_model, model_roots
+from model.registry import ModelCard, find_model, load_model, model_roots, save_model
 from schemas.config import Stage, load_config
 from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round, table_of
@@ -197,10 +197,12 @@ def annotate(store: Store, *, stage: Stage = "assisted_manual", round: int = 1, 
     return chosen
 
 
-def of_round(store: Store, *, stage: Stage = "semi_automatic", round: int = 1, steps: int = 4) -> PrefillDetector:
+def of_round(
+    store: Store, *, stage: Stage = "semi_automatic", round: int = 1, steps: int = 4, model: str = "tiny"
+) -> PrefillDetector:
     roots = model_roots(store.workspace)
-    record = Round(stage, round, (), model_before=find_model("tiny", roots).model_id)
-    found = PrefillDetector(store, load_config(store.workspace), record, load_model("tiny", roots)[0])
+    record = Round(stage, round, (), model_before=find_model(model, roots).model_id)
+    found = PrefillDetector(store, load_config(store.workspace), record, load_model(model, roots)[0])
     found.training = replace(found.training, min_steps=steps, passes=1)
     return found
 
@@ -222,6 +224,25 @@ def test_the_detector_of_a_round_is_trained_once(workspace: Store, monkeypatch: 
     assert all(
         torch.equal(value, again.trained.detector.state_dict()[name]) for name, value in detector.state_dict().items()
     )
+
+
+def test_a_round_goes_on_from_the_detector_of_its_model_or_of_an_ancestor(workspace: Store) -> None:
+    annotate(workspace)
+    roots = model_roots(workspace.workspace)
+    without, parent = of_round(workspace), find_model("tiny", roots)
+    assert without.trained.card["start"] is None
+    sam = load_model("tiny", roots)[0]
+    with torch.no_grad():
+        next(sam.parameters()).add_(0.01)
+    save_model(sam, workspace.workspace / "models", ModelCard(name="child", parent=parent.model_id))
+    predictor = Predictor(sam)
+    predictor.set_image(shapes(0)[0])
+    shipped = ObjectDetector(DetectorConfig.for_embedding(predictor.encoded.embedding))
+    save_detector(shipped, parent.folder / DETECTOR_FOLDER, {})
+    own, of_child = of_round(workspace), of_round(workspace, model="child")
+    sha = json.loads((parent.folder / DETECTOR_FOLDER / CARD_FILE).read_text())["weights_sha256"]
+    assert own.trained.card["start"] == of_child.trained.card["start"] == sha
+    assert len({without.key, own.key, of_child.key}) == 3
 
 
 def test_prefilled_masks_are_those_above_the_threshold(workspace: Store) -> None:

@@ -1,0 +1,93 @@
+"""`sam-engine train-detector`: the object detector that semi-automatic rounds with a model begin with."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.console import JsonFlag, emit, note, progress_bars
+
+if TYPE_CHECKING:
+    from engine.samples import CocoSamples
+    from model.detector_training import DetectorSample
+    from model.predictor import Predictor
+
+
+def train_detector(
+    coco: Annotated[list[Path], typer.Option("--coco", help="COCO json files to learn from.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model whose image embedding it looks at.")] = "nano",
+    images: Annotated[Path | None, typer.Option("--images", help="Folder of the pictures of --coco.")] = None,
+    workspace: Annotated[Path | None, typer.Option("--workspace", help="Look for the model here first.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Of 8 pictures; default: each picture is seen 8 times.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Train an object detector on a model's image embedding and keep it beside the model.
+
+    Rounds with `semi_automatic.prefill: detector` go on from it with the masks of their workspace, also with models
+    that were trained from this one.
+    """
+    from engine.samples import CocoSamples
+    from model.detector_training import DetectorTraining
+    from model.detector_training import train_detector as train
+    from model.object_detector import DETECTOR_FOLDER, save_detector
+    from model.predictor import Predictor
+    from model.registry import load_model, model_roots
+    from schemas.config import ModelConfig
+    from schemas.errors import InputError
+    from stages.workers import device_of
+
+    sam, info = load_model(
+        model, model_roots(workspace), device=device_of(ModelConfig.model_validate({"device": device}))
+    )
+    folder = info.folder / DETECTOR_FOLDER
+    if folder.exists():
+        raise InputError(f"{folder}: this model has a detector already; delete the folder to train another")
+    samples = CocoSamples(coco, images_root=images)
+    for problem in samples.problems:
+        note(f"{problem.source}: {problem.reason}")
+    samples.longest_px = sam.image_size
+    once = {"many_images": len(samples), "images_in_memory": len(samples)}
+    of_steps = {"passes": 8} if steps is None else {"passes": 1, "min_steps": steps}
+    training = DetectorTraining(seed=seed, **once, **of_steps)
+    with progress_bars() as progress:
+        detector = train(
+            _Encoded(samples, Predictor(sam)),
+            training,
+            device=sam.device,
+            on_step=lambda done, steps, loss: progress("training the detector", done, steps, f"loss {loss:.2f}"),
+        )
+    card = {
+        "model_id": info.model_id,
+        "coco": [f"{file.parent.name}/{file.name}" for file in coco],
+        "images": len(samples),
+        "fingerprint": samples.fingerprint(),
+        "training": asdict(training),
+    }
+    save_detector(detector, folder, card)
+    emit({"folder": folder, "images": len(samples)}, as_json=as_json, text=f"The detector is in {folder}.")
+
+
+class _Encoded:
+    """COCO files as the detector takes them; a picture is encoded when it is asked for."""
+
+    def __init__(self, samples: "CocoSamples", predictor: "Predictor") -> None:
+        self._samples, self._predictor = samples, predictor
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> "DetectorSample":
+        import numpy as np
+        from pycocotools import mask as coco_mask
+
+        from model.detector_training import encode_sample
+
+        sample = self._samples[index]
+        x, y, width, height = coco_mask.toBbox(list(sample.masks)).astype(np.float32).T
+        boxes = np.stack([x, y, x + width, y + height], axis=1)
+        return encode_sample(self._predictor, sample.image, boxes, full_hw=sample.full_hw)
