@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 PROJECT, TASK = 1, 7
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 LABEL_CONFIG = """<View>
@@ -102,3 +104,11 @@ def box(
 
 def webhook_body(action: str, **more: Any) -> dict[str, Any]:
     return {"action": action, "project": {"id": PROJECT, "title": "shapes", "token": TOKEN}, **more}
+
+
+# What JSON may hold where a recorded body has something else.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)

@@ -14,18 +14,15 @@ from torch import Tensor
 
 from engine.labeling import prompt_log
 from engine.labeling.brush import decode_brush
-from engine.labeling.contexts import OUR_TAGS, Click, DrawnBox, Prompt, Tags, read_context, read_tags
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
-from engine.labeling.files import image_file
 from engine.labeling.prompting import Prompter
 from model.efficientnet import EfficientNetConfig
 from model.folded_decoder import FoldedMasks, SharedImage
 from model.predictor import DecodedMasks, Predictor
 from model.sam import Sam, SamConfig, build_sam
-from schemas.errors import InputError
-from schemas.labeling import MASKS_CONFIG, VERIFICATION_CONFIG
 from tests.engine.labeling.bodies import (
     CHOICES_CONFIG,
+    JSON,
     OTHER_NAMES_CONFIG,
     TASK,
     batch_body,
@@ -134,205 +131,6 @@ def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
 def meta_of(region: dict[str, Any]) -> dict[str, Any]:
     meta: dict[str, Any] = region["meta"]["sa"]
     return meta
-
-
-# Contexts and labelling configs
-
-
-def test_a_recorded_context() -> None:
-    context = {
-        "result": [
-            {
-                "id": "o8t1",
-                "type": "keypointlabels",
-                "from_name": "point",
-                "to_name": "image",
-                "original_width": 375,
-                "original_height": 500,
-                "image_rotation": 0,
-                "is_positive": True,
-                "origin": "manual",
-                "value": {"x": 25.06, "y": 77.98, "width": 0.26, "keypointlabels": ["foreground"]},
-            },
-            point(10.0, 20.0, id="n", positive=False),
-            box(64.96, 4.97, 27.02, 17.05, id="b"),
-        ]
-    }
-    prompt = read_context(context)
-    assert prompt.points == (Click("o8t1", 25.06, 77.98, 1), Click("n", 10.0, 20.0, 0))
-    assert prompt.box == pytest.approx((64.96, 4.97, 91.98, 22.02))
-    assert prompt.ids == ("o8t1", "n", "b")
-
-
-def test_a_turned_box_by_hand() -> None:
-    """20 by 10 px on 200 by 100 px, a quarter turned clockwise about (100, 50): 10 px to the left, 20 px down."""
-    given_box = box(50.0, 50.0, 10.0, 10.0, id="b", rotation=90.0, width=200, height=100)
-    assert read_context([given_box]).box == pytest.approx((45.0, 50.0, 50.0, 70.0))
-
-
-def test_the_last_box_counts_and_all_stay_within_the_picture() -> None:
-    prompt = read_context([box(0, 0, 10, 10, id="a"), box(-5, 50, 200, 10, id="b"), point(-3, 120, id="p")])
-    assert prompt.box == (0.0, 50.0, 100.0, 60.0)
-    assert prompt.points == (Click("p", 0.0, 100.0, 1),)
-
-
-def test_prompts_without_an_id_are_known_by_their_place() -> None:
-    one, same, other = ({**point(x, 2, id=""), "id": None} for x in (1, 1, 3))
-    assert read_context([one]).ids == read_context([same]).ids != read_context([other]).ids
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=10,
-)
-KEYS = ["id", "type", "value", "is_positive", "image_rotation", "original_width", "original_height"]
-VALUES = ["x", "y", "width", "height", "rotation"]
-
-
-@st.composite
-def odd_regions(draw: st.DrawFn) -> Any:
-    region: dict[str, Any] = draw(st.sampled_from([point(1, 2, id="p"), box(1, 2, 3, 4, id="b", rotation=5)]))
-    region = json.loads(json.dumps(region))
-    part, keys = draw(st.sampled_from([(region, KEYS), (region["value"], VALUES)]))
-    part[draw(st.sampled_from(keys))] = draw(JSON)
-    return region
-
-
-@given(JSON | odd_regions() | st.lists(odd_regions() | JSON, max_size=3))
-def test_any_context_can_be_read(context: Any) -> None:
-    for given_context in (context, {"result": context}, [context]):
-        prompt = read_context(given_context)
-        numbers = [side for click in prompt.points for side in (click.x, click.y)]
-        numbers += [side for drawn in prompt.boxes for side in drawn.xyxy]
-        assert all(0 <= number <= 100 for number in numbers)
-        hash(prompt)
-
-
-@pytest.mark.parametrize(
-    ("config", "tags"),
-    [
-        (MASKS_CONFIG, OUR_TAGS),
-        ("", OUR_TAGS),
-        (OTHER_NAMES_CONFIG, Tags("tag", "photo", "thing", "picture")),
-        (CHOICES_CONFIG, None),
-        (VERIFICATION_CONFIG, None),
-        ("<View><BrushLabels name='a' toName='b'/></View>", None),
-        ("<View>", None),
-        ("no xml", None),
-    ],
-)
-def test_names_come_from_the_labelling_config(config: str, tags: Tags | None) -> None:
-    assert read_tags(config) == tags
-
-
-# Which file a picture is
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "deeper/b c.jpg", "ü+&#?.jpg", "..jpg", "...", "a..b/c"])
-def test_pictures_below_the_root(tmp_path: Path, name: str) -> None:
-    from urllib.parse import quote
-
-    path = tmp_path / "root" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    assert image_file(tmp_path / "root", f"/data/local-files/?d={quote(name)}") == path.resolve()
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A document root with files, and links that lead out of it."""
-    folder = tmp_path_factory.mktemp("guarded")
-    root = folder / "root"
-    (root / "sub").mkdir(parents=True)
-    (root / "in.png").touch()
-    (root / "sub" / "in.png").touch()
-    (folder / "secret.png").touch()
-    (folder / "root2").mkdir()
-    (folder / "root2" / "secret.png").touch()
-    (root / "link.png").symlink_to(folder / "secret.png")
-    (root / "up").symlink_to(folder)
-    (root / "circle").symlink_to(root / "circle")
-    (root / "inner.png").symlink_to(root / "in.png")
-    return root
-
-
-def test_links_within_the_root_are_followed(guarded: Path) -> None:
-    assert image_file(guarded, "/data/local-files/?d=inner.png") == (guarded / "in.png").resolve()
-
-
-ESCAPES = [
-    "/data/local-files/?d=../secret.png",
-    "/data/local-files/?d=%2e%2e/secret.png",
-    "/data/local-files/?d=..%2fsecret.png",
-    "/data/local-files/?d=sub/../../secret.png",
-    "/data/local-files/?d=sub/../in.png",
-    "/data/local-files/?d=/etc/hostname",
-    "/data/local-files/?d=//etc/hostname",
-    "/data/local-files/?d=%2Fetc%2Fhostname",
-    "/data/local-files/?d=link.png",
-    "/data/local-files/?d=up/secret.png",
-    "/data/local-files/?d=up/root2/secret.png",
-    "/data/local-files/?d=circle",
-    "/data/local-files/?d=..\\secret.png",
-    "/data/local-files/?d=in.png%00",
-    "/data/local-files/?d=in.png%0a",
-    "/data/local-files/?d=%ff",
-    "/data/local-files/?d=\ud800.png",
-    "/data/local-files/?d=" + "a" * 5000,
-    "/data/local-files/?d=" + "a/" * 5000,
-    "/data/local-files/?d=",
-    "/data/local-files/?d=.",
-    "/data/local-files/?d=sub",
-    "/data/local-files/?d=gone.png",
-    "/data/local-files/?d=in.png&d=../secret.png",
-    "/data/local-files/?d=in.png&token=abc",
-    "/data/local-files/?e=in.png",
-    "/data/local-files/../local-files/?d=in.png",
-    "/data/upload/1/in.png",
-    "in.png",
-    "file:///etc/hostname",
-    "http://127.0.0.1:8080/data/local-files/?d=in.png",
-    "//127.0.0.1/data/local-files/?d=in.png",
-    "https://example.com/in.png?token=abc",
-    "s3://bucket/in.png",
-    "data:image/png;base64,AAAA",
-    "http://[",
-    "",
-    None,
-    7,
-    ["in.png"],
-    {"d": "in.png"},
-]
-
-
-@pytest.mark.parametrize("url", ESCAPES, ids=range(len(ESCAPES)))
-def test_nothing_outside_is_read(guarded: Path, url: object) -> None:
-    with pytest.raises(InputError) as caught:
-        image_file(guarded, url)
-    assert "\n" not in str(caught.value)
-    assert "abc" not in str(caught.value)
-    assert len(str(caught.value)) < 400 + len(str(guarded))
-
-
-PARTS = ["..", ".", "", "sub", "up", "link.png", "in.png", "secret.png", "root2", "%2e%2e", "~", "\\", "etc", "\0"]
-
-
-@given(
-    st.lists(st.sampled_from(PARTS) | st.text(max_size=6), max_size=6).map("/".join) | st.text(max_size=20),
-    st.sampled_from(["/data/local-files/?d=", "/data/local-files/?d=/", "file://", "", "/", "?d=", "//host/?d="]),
-)
-def test_no_text_leads_out(guarded: Path, text: str, prefix: str) -> None:
-    found, message = None, ""
-    try:
-        found = image_file(guarded, prefix + text)
-    except InputError as error:
-        message = str(error)
-    assert found in {None, (guarded / "in.png").resolve(), (guarded / "sub" / "in.png").resolve()}
-    assert len(message.splitlines()) == (found is None)
-
-
-# Masks
 
 
 def test_the_mask_is_that_of_the_predictor(prompter: Prompter, direct: Predictor) -> None:
@@ -647,10 +445,3 @@ def test_clicks_of_several_threads_do_not_mix(start: Callable[[], Prompter], dir
     for thread in threads:
         thread.join()
     assert right == [True] * 2 * threads_at_once
-
-
-def test_prompts_can_be_compared() -> None:
-    prompt = Prompt((Click("a", 1.0, 2.0, 1),), (DrawnBox("b", (0.0, 0.0, 5.0, 5.0)),))
-    assert prompt.parts == Prompt(prompt.points, prompt.boxes).parts
-    assert prompt.spot is None
-    assert Prompt(prompt.points).spot == prompt.points[0]
