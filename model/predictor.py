@@ -199,21 +199,27 @@ class Predictor:
         )
 
     @torch.no_grad()
-    def prompt(self, points: Numbers, labels: Numbers) -> PromptedMasks:
-        """Three masks for each of N prompts of P points, (N, P, 2) and (N, P); their logits are made on demand.
+    def prompt(
+        self, points: Numbers | None = None, labels: Numbers | None = None, *, boxes: Numbers | None = None
+    ) -> PromptedMasks:
+        """Three masks for each of N prompts of P points, (N, P, 2) and (N, P), or of N boxes (N, 4), or of both.
 
-        What the prompts of a picture share is computed once, so many prompts cost far less than by `predict_low_res`.
-        Raises InputError as that does.
+        Logits are made on demand, and what the prompts of a picture share is computed once, so many prompts cost far
+        less than by `predict_low_res`. Raises InputError as that does.
         """
         if not isinstance(self.sam, Sam):
-            low_res = self.predict_low_res(points, labels)
+            low_res = self.predict_low_res(points, labels, boxes=boxes)
             return DecodedMasks(low_res.predicted_iou, low_res.logits)
-        clicks = to_points(points, labels, device=self.sam.device)
-        if clicks is None:
-            raise InputError("points: none were given")
+        clicks, xyxy = to_points(points, labels, device=self.sam.device), to_boxes(boxes, device=self.sam.device)
+        check_same_count(points=clicks and clicks[0], boxes=xyxy)
         if self._shared is None:
             self._shared = self.sam.share(self.encoded.embedding, dtype=self.contract.decoder_dtype)
-        return self.sam.prompt(self._shared, points=(self._to_input(clicks[0]), clicks[1]), multimask_output=True)
+        return self.sam.prompt(
+            self._shared,
+            points=None if clicks is None else (self._to_input(clicks[0]), clicks[1]),
+            boxes=None if xyxy is None else self._to_input(xyxy.reshape(-1, 2, 2)).reshape(-1, 4),
+            multimask_output=True,
+        )
 
     @property
     def upscaling(self) -> Upscaling:

@@ -101,11 +101,11 @@ def _prompt(predictor: Predictor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, h, w) of each box's mask of highest predicted IoU, and that IoU (N,), cut to [0, 1], on the CPU."""
     logits, predicted = [], []
     for some in boxes.split(_PROMPTS_AT_ONCE):
-        low_res = predictor.predict_low_res(None, None, boxes=some, multimask_output=True)
-        best = low_res.predicted_iou.argmax(dim=1)
-        rows = torch.arange(len(some), device=best.device)
-        logits.append(low_res.logits[rows, best].float())
-        predicted.append(low_res.predicted_iou[rows, best].float())
+        prompted = predictor.prompt(boxes=some)
+        each, best = prompted.predicted_iou.max(dim=1)
+        first = torch.arange(len(some), device=best.device) * prompted.predicted_iou.shape[1]
+        logits.append(prompted.logits(first + best).float())
+        predicted.append(each.float())
     predicted_iou = torch.cat(predicted).cpu()
     if not torch.isfinite(predicted_iou).all():
         raise InputError("the model gave predicted IoUs that are not finite; its weights are broken")

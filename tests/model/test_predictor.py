@@ -255,11 +255,15 @@ def test_pictures_encoded_together_are_encoded_as_alone(real: Predictor) -> None
     assert real.encode_images([]) == []
 
 
-def test_prompted_masks_are_those_of_the_plain_decoder(real: Predictor) -> None:
-    points, labels = [[[10, 20]], [[70, 30]]], [[1], [1]]
+CLICKS = {"points": [[[10, 20]], [[70, 30]]], "labels": [[1], [1]]}
+BOXES = {"points": None, "labels": None, "boxes": [[5, 10, 30, 40], [20, 0, 45, 45]]}
+
+
+@pytest.mark.parametrize("prompts", [CLICKS, BOXES, BOXES | CLICKS], ids=["points", "boxes", "both"])
+def test_prompted_masks_are_those_of_the_plain_decoder(real: Predictor, prompts: dict[str, Any]) -> None:
     for picture in (photo(50, 100), photo(100, 50)):  # the second must not use what the first one's prompts shared
         real.set_image(picture)
-        masks, plain = real.prompt(points, labels), real.predict_low_res(points, labels)
+        masks, plain = real.prompt(**prompts), real.predict_low_res(**prompts)
         torch.testing.assert_close(masks.predicted_iou, plain.predicted_iou, atol=1e-4, rtol=1e-4)
         expected = plain.logits.flatten(0, 1)[[4, 1]]
         torch.testing.assert_close(masks.logits(torch.tensor([4, 1])), expected, atol=1e-3, rtol=1e-3)
@@ -290,6 +294,6 @@ def test_a_contract_that_is_none_is_an_error(model: NotingModel) -> None:
         Predictor(model, compiled=True)
 
 
-def test_prompting_without_points_is_an_error(real: Predictor) -> None:
-    with pytest.raises(InputError, match="points: none were given"):
-        real.prompt(None, None)  # type: ignore[arg-type]
+def test_prompting_with_nothing_is_an_error(real: Predictor) -> None:
+    with pytest.raises(InputError, match="no prompt"):
+        real.prompt()
