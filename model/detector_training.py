@@ -72,6 +72,11 @@ class DetectorTraining:
     warmup_steps: int = 50
     images_in_memory: int = 1000
 
+    @staticmethod
+    def to_go_on(*, seed: int) -> "DetectorTraining":
+        """For a detector that has learned already: more steps, or larger ones, made it worse with 20 images."""
+        return DetectorTraining(seed=seed, min_steps=30, lr=3e-4, warmup_steps=5)
+
     def passes_over(self, images: int) -> float:
         """How often each of so many images comes."""
         few = self.min_steps * self.batch_size / images

@@ -187,6 +187,8 @@ def save_detector(detector: ObjectDetector, folder: Path, card: Mapping[str, Any
         own = {"detector": asdict(detector.config), "weights_sha256": file_sha256(_weights(unfinished))}
         text = json.dumps({**card, **own}, indent=2, allow_nan=False) + "\n"
         (unfinished / CARD_FILE).write_text(text, encoding="utf-8")
+        # safetensors writes files that only their owner can read
+        _weights(unfinished).chmod((unfinished / CARD_FILE).stat().st_mode)
         sync_file(unfinished / CARD_FILE)
         sync_folder(unfinished)
         try:

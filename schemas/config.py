@@ -70,7 +70,7 @@ class SemiAutomaticConfig(_Section):
     rounds: int = Field(5, ge=1)
     images_per_round: int = Field(36_000, ge=1)
     max_prefilled_masks: int = Field(40, ge=0)
-    prefill: Literal["detector", "generator"] = "generator"
+    prefill: Literal["detector", "generator"] = "detector"
     prefill_precision: float = Field(0.8, gt=0, lt=1)
     generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
@@ -169,7 +169,7 @@ semi_automatic:
   rounds: 5
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
-  prefill: generator          # or detector: boxes of a one-class detector trained on the masks so far prompt the model
+  prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks
   prefill_precision: 0.8      # of the detector's masks on held-out images, which sets its threshold
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings
   generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}

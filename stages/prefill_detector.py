@@ -62,7 +62,8 @@ class PrefillDetector:
         self._predictor = Predictor(sam)
         self.settings = PrefillSettings.of(config.semi_automatic)
         seed = content_key("detector", config.seed, record.stage, record.round)
-        self.training = DetectorTraining(seed=int(seed, 16) % 2**31)
+        number = int(seed, 16) % 2**31
+        self.training = DetectorTraining.to_go_on(seed=number) if self._start else DetectorTraining(seed=number)
 
     @cached_property
     def key(self) -> str:

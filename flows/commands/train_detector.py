@@ -22,6 +22,7 @@ def train_detector(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Of 8 pictures; default: each picture is seen 8 times.")
     ] = None,
+    min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave out masks of fewer pixels.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonFlag = False,
@@ -47,7 +48,7 @@ def train_detector(
     folder = info.folder / DETECTOR_FOLDER
     if folder.exists():
         raise InputError(f"{folder}: this model has a detector already; delete the folder to train another")
-    samples = CocoSamples(coco, images_root=images)
+    samples = CocoSamples(coco, images_root=images).sampled(max_masks=None, min_area_px=min_area)
     for problem in samples.problems:
         note(f"{problem.source}: {problem.reason}")
     samples.longest_px = sam.image_size
@@ -65,6 +66,7 @@ def train_detector(
         "model_id": info.model_id,
         "coco": [f"{file.parent.name}/{file.name}" for file in coco],
         "images": len(samples),
+        "min_area": min_area,
         "fingerprint": samples.fingerprint(),
         "training": asdict(training),
     }

@@ -34,6 +34,7 @@ assisted_manual:
 
 semi_automatic:
   rounds: 1
+  prefill: generator          # seven photographs are too few to choose a detector's threshold on
   generator: {{points_per_side: 16}}
 
 fully_automatic:

@@ -18,7 +18,8 @@ def test_the_parent_flow_ends_where_people_have_to_work_and_goes_on_there(
     """Scheduled again and again, as an operator would: each run does what can be done, and fails never."""
     server = stand_in(monkeypatch)
     rounds = {"rounds": 1, "images_per_round": 2}
-    store = make_workspace(tmp_path, annotator={"kind": "label_studio"}, assisted_manual=rounds, semi_automatic=rounds)
+    second = rounds | {"prefill": "generator"}
+    store = make_workspace(tmp_path, annotator={"kind": "label_studio"}, assisted_manual=rounds, semi_automatic=second)
     first = data_engine(str(store.workspace))
     assert list(first) == ["assisted_manual"]
     assert [(done["action"], done["state"]) for done in first["assisted_manual"]] == [

@@ -87,6 +87,7 @@ def test_confident_masks_are_there_in_the_second_stage(server: FakeLabelStudio, 
         semi_automatic={
             "rounds": 1,
             "images_per_round": 2,
+            "prefill": "generator",
             "max_prefilled_masks": 3,
             "generator": {
                 "points_per_side": 3,

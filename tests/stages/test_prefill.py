@@ -26,6 +26,7 @@ from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
 from stages.prefill_threshold import NOTHING_PASSES, choose_threshold, match_masks
+from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
 ANY_MASK = PrefillSettings(
@@ -340,3 +341,26 @@ def test_progress_is_told(workspace: Store) -> None:
         *[("semi_automatic round 1, training the detector", step, 4) for step in range(1, 5)],
         ("semi_automatic round 1, measuring the detector", 1, 1),
     ]
+
+
+def test_a_round_with_the_detector_from_tick_to_tick(tmp_path: Path, detector: ObjectDetector) -> None:
+    """`prefill: detector` is the default. Here any mask will do, and the detector begins as one that sees much."""
+    anything = {"stability_score_thresh": 0.0, "min_mask_region_area": 0, "drop_small_masks": False}
+    store = make_workspace(
+        tmp_path,
+        assisted_manual={"rounds": 1},
+        semi_automatic={"rounds": 1, "prefill_precision": 1e-6, "generator": anything},
+    )
+    save_detector(detector, store.workspace / "models" / "tiny" / DETECTOR_FOLDER, {})
+    while tick(store, "assisted_manual").state != "done":
+        pass
+    while tick(store, "semi_automatic").state != "done":
+        pass
+    record = next(one for one in store.rounds() if one.stage == "semi_automatic")
+    (folder,) = (store.workspace / DETECTORS_FOLDER).iterdir()
+    card = json.loads((folder / CARD_FILE).read_text())
+    assert card["model_id"] == record.model_before
+    assert card["start"]
+    assert record.metrics["prefill"] == card["threshold"]
+    prefilled = [row for row in store.read_table("semi_automatic").to_pylist() if row["origin"] != "manual"]
+    assert {row["generator_config"] for row in prefilled} <= {folder.name}

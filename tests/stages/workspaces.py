@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "model": {"start": "tiny", "device": "cpu"},
     "annotator": {"max_clicks": 1},
     "assisted_manual": {"rounds": 2},
-    "semi_automatic": {"rounds": 1, "max_prefilled_masks": 5, "generator": ALL_MASKS},
+    "semi_automatic": {"rounds": 1, "prefill": "generator", "max_prefilled_masks": 5, "generator": ALL_MASKS},
     "fully_automatic": {"generator": ALL_MASKS},
     "retraining": {"steps": 2, "masks_per_image": 2},
     "flow": {"shards_per_task": 2, "retries": 0},
