@@ -2,16 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
-
-if TYPE_CHECKING:
-    from engine.samples import CocoSamples
-    from model.detector_training import DetectorSample
-    from model.predictor import Predictor
 
 
 def train_detector(
@@ -32,6 +27,7 @@ def train_detector(
     Rounds with `semi_automatic.prefill: detector` go on from it with the masks of their workspace, also with models
     that were trained from this one.
     """
+    from engine.encoded_samples import EncodedSamples
     from engine.samples import CocoSamples
     from model.detector_training import DetectorTraining
     from model.detector_training import train_detector as train
@@ -57,7 +53,7 @@ def train_detector(
     training = DetectorTraining(seed=seed, **once, **of_steps)
     with progress_bars() as progress:
         detector = train(
-            _Encoded(samples, Predictor(sam)),
+            EncodedSamples(samples, Predictor(sam)),
             training,
             device=sam.device,
             on_step=lambda done, steps, loss: progress("training the detector", done, steps, f"loss {loss:.2f}"),
@@ -72,24 +68,3 @@ def train_detector(
     }
     save_detector(detector, folder, card)
     emit({"folder": folder, "images": len(samples)}, as_json=as_json, text=f"The detector is in {folder}.")
-
-
-class _Encoded:
-    """COCO files as the detector takes them; a picture is encoded when it is asked for."""
-
-    def __init__(self, samples: "CocoSamples", predictor: "Predictor") -> None:
-        self._samples, self._predictor = samples, predictor
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> "DetectorSample":
-        import numpy as np
-        from pycocotools import mask as coco_mask
-
-        from model.detector_training import encode_sample
-
-        sample = self._samples[index]
-        x, y, width, height = coco_mask.toBbox(list(sample.masks)).astype(np.float32).T
-        boxes = np.stack([x, y, x + width, y + height], axis=1)
-        return encode_sample(self._predictor, sample.image, boxes, full_hw=sample.full_hw)

@@ -1,0 +1,24 @@
+"""Samples as the object detector learns from them: the embedding of a picture, and the boxes of its masks."""
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from model.detector_training import DetectorSample, encode_sample
+from model.predictor import Predictor
+from model.training.samples import SampleSource
+
+
+class EncodedSamples:
+    """`model.detector_training.DetectorSource` of samples; a picture is encoded when it is asked for."""
+
+    def __init__(self, samples: SampleSource, predictor: Predictor) -> None:
+        self._samples, self._predictor = samples, predictor
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> DetectorSample:
+        sample = self._samples[index]
+        x, y, width, height = coco_mask.toBbox(list(sample.masks)).astype(np.float32).T
+        boxes = np.stack([x, y, x + width, y + height], axis=1)
+        return encode_sample(self._predictor, sample.image, boxes, full_hw=sample.full_hw)
