@@ -348,9 +348,10 @@ def test_stopping_leaves_no_process_and_starting_again_finds_everything(
 
 
 SERVE = """
-    import sys
+    import signal, sys
     from pathlib import Path
     from engine.labeling.server import serve_forever
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs behind them without it
     serve_forever(Path(sys.argv[1]), port=int(sys.argv[2]), ready=lambda server: print(server.process.pid, flush=True))
     print("stopped")
 """
