@@ -502,19 +502,20 @@ def _sides(codes, start, n, sides):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _pack(low, part, rows, columns, codes, other, ends, out):  # type: ignore[no-untyped-def]
+def _pack(low, part, rows, columns, codes, other, slack, ends, out):  # type: ignore[no-untyped-def]
     """Append what is left of the part of a mask (`windows.Window`) to out; ends: of bits and values, before and after.
 
-    codes, other: from `_decide`.
+    codes, other: from `_decide`. slack: 0, or 1 where a device that rounds otherwise may begin a cell at another logit.
     """
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
     size = _U(part[1] - part[0] + 2 * rows.span) * stride
-    # As far as the span on every side; to the right it is joined already.
-    codes, other = _join(codes, other, size, _U(1), _U(columns.span + 2))
-    codes, other = _join(codes, other, size, stride, _U(2 * rows.span + 1))
+    # All logits of all cells that a logit is part of: span - 1 on every side; to the right the span is joined already.
+    codes, other = _join(codes, other, size, _U(1), _U(columns.span + 2 * slack))
+    codes, other = _join(codes, other, size, stride, _U(2 * rows.span - 1 + 2 * slack))
+    first = _U(1 - slack) * (stride + _U(1))
     n_bytes, n_values = _U(ends[0]), _U(ends[1])
     for row in range(part[0], part[1]):
-        _sides(codes, _U(row - part[0]) * stride, n, out.sides)
+        _sides(codes, first + _U(row - part[0]) * stride, n, out.sides)
         for word in range((n + _U(7)) >> _U(3)):
             eight = out.words[word]
             out.above[n_bytes] = (eight & _EIGHT_TIMES) * _TO_BITS >> _U(56)
@@ -563,7 +564,7 @@ def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, box
             box[:] = 0
             part[:] = 0
             continue
-        _pack(low, part, rows, columns, codes, other, out.ends[index], out)
+        _pack(low, part, rows, columns, codes, other, 0, out.ends[index], out)
     return len(logits)
 
 
@@ -577,4 +578,4 @@ def pack(logits, bits, rows, columns, threshold, work, out, parts):  # type: ign
         _begin(out.ends, index)
         _classify(low, part, (0, 0), rows, columns, (threshold, threshold, threshold), margin, work.codes)
         codes, other = _decide(part, rows, columns, _EITHER, work)
-        _pack(low, part, rows, columns, codes, other, out.ends[index], out)
+        _pack(low, part, rows, columns, codes, other, 1, out.ends[index], out)

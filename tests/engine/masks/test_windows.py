@@ -22,9 +22,9 @@ def windows_of(logits: Tensor, *, threshold: float = 0.0, offset: float = 1.0) -
     return survey(logits, SQUARE, threshold=threshold, offset=offset).windows
 
 
-def test_a_window_takes_an_eighth_of_the_memory_of_the_logits() -> None:
+def test_a_window_takes_a_tenth_of_the_memory_of_the_logits() -> None:
     (window,) = windows_of(disk(100.0))
-    assert window.nbytes < disk(100.0).nbytes / 8
+    assert window.nbytes < disk(100.0).nbytes / 10
 
 
 def test_a_window_is_cut_to_the_box_of_the_mask() -> None:
