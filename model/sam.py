@@ -200,7 +200,10 @@ class Sam(nn.Module):
         image_index: Tensor | None,
         multimask_output: bool,
     ) -> MaskPrediction:
-        """As `decode`, from prompts that are already encoded: sparse (N, T, C), dense (N, C, H, W)."""
+        """As `decode`, from prompts that are already encoded: sparse (N, T, C), dense (N, C, H, W).
+
+        dense may be (1, C, H, W), the same for all prompts.
+        """
         return self.mask_decoder(
             image_embeddings=embedding.features,
             image_pe=self.prompt_encoder.get_dense_pe(),

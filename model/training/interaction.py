@@ -98,7 +98,7 @@ def interact(
             prompts = prompts.add(*correction_points(masks, fed_back, uniform=draws.corrections[:, corrected]))
             corrected += 1
         sparse = sam.prompt_encoder.embed_points(prompts.coords, prompts.labels)
-        dense = sam.prompt_encoder.embed_masks(None if fed_back is None else fed_back[:, None], len(masks))
+        dense = sam.prompt_encoder.embed_masks(None if fed_back is None else fed_back[:, None], 1)
         answer = sam.decode_tokens(image, sparse, dense, image_index=image_index, multimask_output=fed_back is None)
         prediction = MaskPrediction(answer.logits.float(), answer.predicted_iou.float())
         best = prediction.predicted_iou.detach().argmax(1)
