@@ -75,7 +75,9 @@ class TwoWayAttentionBlock(nn.Module):
             queries = queries + self.dropout(self.self_attn(placed, placed, queries))
         queries = self.norm1(queries)
         placed_keys = keys + key_pe
-        queries = queries + self.dropout(self.cross_attn_token_to_image(queries + query_pe, placed_keys, keys, k_index=image_index))
+        queries = queries + self.dropout(
+            self.cross_attn_token_to_image(queries + query_pe, placed_keys, keys, k_index=image_index)
+        )
         queries = self.norm2(queries)
         queries = self.norm3(queries + self.dropout(self.mlp(queries)))
         answer = self.cross_attn_image_to_token(placed_keys, queries + query_pe, queries, q_index=image_index)

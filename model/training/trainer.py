@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model import denormals
 from model.image_encoder import DropPath, growing_rates
 from model.sam import ImageEmbedding, Sam
 from model.training.batches import StepBatches, batch_loader
@@ -53,14 +54,15 @@ def train(
     *,
     weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
-    checkpoint_every: int = 200,
+    checkpoint_every_s: float = 20.0,
     data: str = "",
     on_step: Callable[[StepReport], None] | None = None,
 ) -> list[StepReport]:
     """Train `sam` in place and leave it ready for inference.
 
     source: what to learn from; weights: how often each sample comes, see `StepBatches`. checkpoints: a folder; where it
-    holds some the run goes on from them, to the same weights as if it had never stopped. data: what tells the source
+    holds some the run goes on from them, to the same weights as if it had never stopped. checkpoint_every_s: a step
+    that ends this long after the last checkpoint is followed by one; so is the last step. data: what tells the source
     apart from others, for the checkpoints. Where torchrun started several processes, they share each step's pictures.
     Returns the reports of the steps that this call made, the same in every process.
     Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
@@ -82,20 +84,22 @@ def train(
     step = kept.load(run.parts()) if kept else 0
     reports = []
     loader = batch_loader(batches, first_step=step, workers=config.loader_workers)
-    asked = time.perf_counter()
+    asked = saved = time.perf_counter()
     for batch in loader:
         started = time.perf_counter()
         try:
-            report = run.step(step, batch, wait_s=started - asked)
+            with denormals.flushed():
+                report = run.step(step, batch, wait_s=started - asked)
         except FloatingPointError as error:
             raise DivergedError(_diverged(step, config, kept)) from error
         reports.append(report)
         step += 1
         if on_step:
             on_step(report)
-        if kept and run.processes.is_main and (step % checkpoint_every == 0 or step == config.steps):
-            kept.save(run.parts(), step=step)
         asked = time.perf_counter()
+        if kept and run.processes.is_main and (asked - saved >= checkpoint_every_s or step == config.steps):
+            kept.save(run.parts(), step=step)
+            asked = saved = time.perf_counter()
     run.processes.wait()
     run.finish()
     return reports
