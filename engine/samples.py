@@ -2,7 +2,7 @@
 
 import copy
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,12 @@ class CocoSamples:
         fewer = copy.copy(self)
         fewer._images = [(self._images[number][0], masks) for number, masks in kept.items()]
         return fewer
+
+    def filtered(self, keep: Callable[[Path], bool]) -> "CocoSamples | None":
+        """The same with the pictures alone whose file `keep` wants; None where it wants none."""
+        fewer = copy.copy(self)
+        fewer._images = [(image, masks) for image, masks in self._images if keep(image.path)]
+        return fewer if fewer._images else None
 
     def fingerprint(self) -> str:
         """8 hex digits that change with the images' names and masks, for the card of a model trained on them."""

@@ -93,6 +93,11 @@ class RetrainingConfig(_Section):
     oversampling: dict[Stage, float] = Field(default_factory=dict)
     steps: int | None = Field(None, ge=1)
     masks_per_image: int | None = Field(None, ge=1)
+    lr: float | None = Field(None, gt=0)
+    min_mask_frac: float | None = Field(None, ge=0, lt=1)
+    replay: str | None = None
+    replay_frac: float = Field(0.4, ge=0, lt=1)
+    averaging: bool = True
 
 
 class FlowConfig(_Section):
@@ -182,8 +187,13 @@ retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs
   selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
   oversampling: {}            # for example {assisted_manual: 10, semi_automatic: 10}
-  steps: null                 # null: what the preset says (retrain: 40 to 300, by the number of images)
-  masks_per_image: null
+  steps: null                 # null: what the preset says (retrain: 40 to 3000, by the number of images)
+  masks_per_image: null       # of a step; null: what the preset says, as below
+  lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is 4 times that
+  min_mask_frac: null         # masks under this share of the model's input are not learned from; the report counts them
+  replay: null                # COCO json of pictures that keep old knowledge; null: the set beside the start model
+  replay_frac: 0.4            # share of the pictures of a step that come from there; 0: none
+  averaging: true             # go only part of the way from the start model, as far as old knowledge is kept
 
 flow:
   shards_per_task: 50         # shards in one Prefect task

@@ -4,7 +4,7 @@ A round goes open -> annotated -> retrained. A cron run, a person and a flow can
 in between, and a step that was killed is done again without redoing the shards that are committed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -210,14 +210,25 @@ def _retrain(store: Store, step: Step, progress: Progress) -> str:
     record = _record(store, step)
     trained = retrain(store, load_config(store.workspace), record, progress)
     metrics = record.metrics | trained.metrics
-    store.put_round(replace(record, state="retrained", model_after=trained.model_id, metrics=metrics))
+    store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
     write_report(store)
+    return f"model {trained.model_id}; {_measured(metrics)}" + _not_used(metrics)
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
     if "miou_after" not in metrics:
-        return f"model {trained.model_id}; no image is held out, so it was not measured"
+        return "no image is held out, so it was not measured"
+    where = "held-out images" if metrics["measured_on"] == "holdout" else "images that were set aside"
+    low, high = metrics["miou_change"]
     return (
-        f"model {trained.model_id}; mIoU at 1 click on {metrics['holdout_images']} held-out images "
-        f"{metrics['miou_before']:.3f} -> {metrics['miou_after']:.3f}"
+        f"mIoU at 1 click on {metrics['measured_images']} {where} {metrics['miou_before']:.3f} -> "
+        f"{metrics['miou_after']:.3f} ({low:+.3f} to {high:+.3f})"
     )
+
+
+def _not_used(metrics: Mapping[str, Any]) -> str:
+    guard = metrics["guard"]
+    return "" if guard["accepted"] else f"; the next round does not use it: {guard['reason']}"
 
 
 def _record(store: Store, step: Step) -> Round:

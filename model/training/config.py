@@ -89,10 +89,15 @@ class TrainingConfig(BaseModel):
     def steps(self) -> int:
         return self.phases[-1].until
 
+    @property
+    def largest_scale(self) -> float:
+        """How much larger than to fit the input a picture is ever shown."""
+        return self.scale_range[1]
+
     def longest_px(self, image_size: int) -> int:
         """How large a picture's longest side ever gets, for a model of this input size: no more need be decoded."""
         largest = max(phase.input_size_px or image_size for phase in self.phases)
-        return math.ceil(largest * self.scale_range[1])
+        return math.ceil(largest * self.largest_scale)
 
     def phase(self, step: int) -> Phase:
         """The phase that step number `step` (from 0) belongs to."""

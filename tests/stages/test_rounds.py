@@ -105,8 +105,8 @@ def test_a_round_is_measured_before_and_after_on_the_held_out_images(finished: F
     store, _ = finished
     rounds = store.rounds()
     for record in rounds:
-        assert record.metrics["holdout_images"] == 1
-        assert record.metrics["holdout_masks"] == 3
+        assert record.metrics["measured_images"] == 1
+        assert record.metrics["measured_masks"] == 3
     for earlier, later in pairwise(rounds):
         assert later.metrics["miou_before"] == pytest.approx(earlier.metrics["miou_after"])
     assert (store.workspace / "reports" / "rounds.md").is_file()
