@@ -50,6 +50,7 @@ class TrainingConfig(BaseModel):
     supervise_all_iou: bool = Field(False, description="the IoU of every mask, not of the one of lowest loss alone")
 
     box_prob: float = Field(0.5, ge=0, le=1)
+    mask_first_prob: float = Field(0.0, ge=0, le=1, description="share of steps that start from a degraded true mask")
     scale_range: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     colour_jitter: float = Field(0.0, ge=0, lt=1)
