@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.training.regions import uniform_points
+from model.training.regions import coverage, uniform_points
 
 DRAWS = 9  # random numbers a mask
 _BLURS_PX = (1, 3, 9)  # of the decoder's logits; a box filter run twice
@@ -25,7 +25,7 @@ def degraded_masks(masks: Tensor, size: Sequence[int], *, uniform: Tensor) -> Te
 
     uniform: (N, DRAWS) in [0, 1). A third of the masks gets a hole, a third a patch; none loses its last pixel.
     """
-    covered = F.adaptive_avg_pool2d(masks[:, None].float(), (size[0], size[1]))[:, 0]
+    covered = coverage(masks, size)
     blurred = torch.stack([_blur(covered, kernel_px=kernel) for kernel in _BLURS_PX])
     rows = torch.arange(len(masks), device=masks.device)
     chosen = blurred[(uniform[:, 0] * len(_BLURS_PX)).long(), rows]

@@ -28,6 +28,11 @@ def mask_boxes(masks: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], 1).float()
 
 
+def coverage(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """How much of each pixel of another size masks (N, S, S) cover: (N, h, w) in [0, 1]."""
+    return F.adaptive_avg_pool2d(masks.float(), (size[0], size[1]))
+
+
 def resize_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Masks (N, S, S) bool at another size (N, h, w) bool: set where at least half of the pixel is covered."""
-    return F.adaptive_avg_pool2d(masks.float(), (size[0], size[1])) >= 0.5
+    return coverage(masks, size) >= 0.5
