@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from engine.images import decode_image_file
 from engine.store import Store
+from model.training.augment import MOST_ENLARGED
 from model.training.config import TrainingConfig
 from model.training.samples import CocoRle, Sample
 from schemas.config import STAGES, Stage
@@ -55,14 +56,18 @@ class SnapshotDataset:
         ]
         return Sample(decoded.pixels, masks)
 
-    def left_out(self, config: TrainingConfig) -> dict[str, int]:
+    def left_out(self, config: TrainingConfig, *, side_px: int) -> dict[str, int]:
         """How many masks no step ever learns from, since they cover too little of its input or too much of a picture.
 
-        too_small: under `min_mask_frac` even at the largest scale. too_large: over `max_mask_frac`.
+        side_px: of the model's input. too_small: under `min_mask_frac` of it even where they are shown largest.
+        too_large: over `max_mask_frac` of their picture.
         """
         areas = self._masks["area"].to_numpy().astype(np.float64)
         height, width = (self._masks[name].to_numpy().astype(np.float64) for name in ("height", "width"))
-        shown = areas / np.maximum(height, width) ** 2 * config.largest_scale**2
+        enlarged = config.scale_range[1] * side_px / np.maximum(height, width)
+        if config.zoom_prob:
+            enlarged = np.maximum(enlarged, MOST_ENLARGED)
+        shown = areas * enlarged**2 / side_px**2
         too_large = areas > config.max_mask_frac * height * width
         return {
             "too_small": int(((shown <= config.min_mask_frac) & ~too_large).sum()),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.evaluation.matching import MATCH_IOU, match_masks
 from engine.files import storage_errors
 from engine.masks.generator import GeneratedMask
 from engine.rle import Rle
@@ -27,7 +28,7 @@ from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
 from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
-from stages.prefill_threshold import MATCH_IOU, MeasuredOn, PrefillThreshold, choose_threshold, match_masks
+from stages.prefill_threshold import MeasuredOn, PrefillThreshold, choose_threshold
 from stages.progress import Progress, silent
 from stages.records import masks_by_image
 from stages.workers import images_by_shard

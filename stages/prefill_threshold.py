@@ -1,17 +1,14 @@
 """Which prefilled masks people are shown: the lowest threshold at which the stated share of masks shows an object."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from engine import rle as rle_codec
-from engine.rle import Rle
+from engine.evaluation.matching import MATCH_IOU
 
 NOTHING_PASSES = 2.0  # a threshold above every score
-MATCH_IOU = 0.5  # a mask shows an object from this IoU with it on
 
 MeasuredOn = Literal["holdout", "training_fifth"]
 
@@ -52,18 +49,6 @@ class PrefillThreshold:
             )
         recall = "" if self.recall is None else f", recall {self.recall:.2f}"
         return f"threshold {self.threshold:.3f}: precision {self.precision:.2f}{recall} on {self.images} {where}"
-
-
-def match_masks(masks: Sequence[Rle], objects: Sequence[Rle], *, iou: float = MATCH_IOU) -> list[bool]:
-    """Which masks, best first, show an object: each takes the free object that it overlaps most, at `iou` or more."""
-    overlap = rle_codec.iou_matrix(masks, objects)
-    right = []
-    for row in overlap:
-        best = int(row.argmax()) if len(row) else 0
-        right.append(bool(len(row)) and bool(row[best] >= iou))
-        if right[-1]:
-            overlap[:, best] = -1.0
-    return right
 
 
 def choose_threshold(

@@ -266,7 +266,7 @@ class _Retraining:
         found: dict[str, Any] = {
             "trained_images": self.lineage["images"],
             "trained_masks": self.lineage["masks"],
-            "left_out": self.samples.left_out(self.training),
+            "left_out": self.samples.left_out(self.training, side_px=self.parent.config.encoder.img_size),
             "share": choice.share,
             "guard": guard(before, after),
             "measured_on": self.measured.measured_on if self.measured else "",

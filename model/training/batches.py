@@ -91,6 +91,7 @@ class StepBatches(Dataset[Batch]):
                 min_mask_frac=config.min_mask_frac,
                 max_mask_frac=config.max_mask_frac,
                 pad_rgb=self._pad_rgb,
+                zoom_prob=config.zoom_prob,
                 donor=self._source[int(rng.choice(self._epoch))] if pasted else None,
                 rng=rng,
             )

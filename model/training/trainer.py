@@ -16,11 +16,12 @@ from model.training.batches import StepBatches, batch_loader
 from model.training.checkpoint import Checkpoints
 from model.training.config import Phase, TrainingConfig
 from model.training.embedding_cache import EmbeddingCache
-from model.training.interaction import Draws, RoundKind, interact, plan_rounds, resize_masks
+from model.training.interaction import Draws, RoundKind, interact, plan_rounds
 from model.training.losses import interaction_loss, mask_iou
 from model.training.memory import images_at_once
 from model.training.optimizer import ema_update, learning_rate, parameter_groups
 from model.training.processes import Processes
+from model.training.regions import resize_masks
 from model.training.samples import Batch, SampleSource
 from schemas.errors import DivergedError
 
@@ -147,6 +148,7 @@ class _Run:
         rounds = plan_rounds(
             correction_points=phase.correction_points,
             mask_only_rounds=phase.mask_only_rounds,
+            mask_first_prob=self.config.mask_first_prob,
             generator=torch.Generator().manual_seed(_mix(self.config.seed, step)),
         )
         masks = int(self.processes.sum(torch.tensor(len(batch.masks), device=self.sam.device)))

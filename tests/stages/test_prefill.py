@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import stages.prefill_detector
 from engine import rle as rle_codec
-from engine.rle import Rle
 from engine.rows import content_key, mask_row, row_rle
 from engine.store import Store
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
@@ -25,7 +24,7 @@ from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
-from stages.prefill_threshold import NOTHING_PASSES, choose_threshold, match_masks
+from stages.prefill_threshold import NOTHING_PASSES, choose_threshold
 from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
@@ -57,26 +56,6 @@ def detector(predictor: Predictor) -> ObjectDetector:
         for head in (detector.objectness, detector.log_distances):
             head.weight.mul_(20)
     return detector
-
-
-def block(x: int, *, width: int = 4) -> Rle:
-    mask = np.zeros((6, 20), dtype=bool)
-    mask[1:5, x : x + width] = True
-    return rle_codec.encode(mask)
-
-
-def test_masks_are_matched_best_first_and_each_object_once() -> None:
-    objects = [block(0), block(10)]
-    assert match_masks([block(1), block(0), block(10), block(15)], objects) == [True, False, True, False]
-    # IoU of neighbours by two columns: 8 / 24.
-    assert match_masks([block(2)], objects) == [False]
-    assert match_masks([block(2)], objects, iou=1 / 3) == [True]
-    assert match_masks([], objects) == []
-    assert match_masks([block(0)], []) == [False]
-
-
-def test_a_mask_takes_the_object_it_shows_best() -> None:
-    assert match_masks([block(1), block(0)], [block(0), block(1)]) == [True, True]
 
 
 def test_threshold_by_hand() -> None:

@@ -157,3 +157,20 @@ def test_pasted_segments_come_from_other_samples_and_add_masks() -> None:
         )
     ]
     assert counts[1] > counts[0] == 36
+
+
+def test_small_masks_are_zoomed_in_on_as_often_as_the_config_says() -> None:
+    dot = np.zeros((64, 64), dtype=bool)
+    dot[40:45, 20:25] = True
+    source = [Sample(np.zeros((64, 64, 3), np.uint8), [compress(dot)])]
+
+    def areas(prob: float) -> list[int]:
+        batches = StepBatches(source, _config(zoom_prob=prob), image_size=64)
+        return [int(mask.sum()) for step in range(6) for mask in batches[step].masks]
+
+    assert areas(0.0) == [25] * 12
+    # A tenth of 64 px is 6 px, four times 5 px is 20.
+    assert all(30 <= area <= 410 for area in areas(1.0))
+    assert 0 < sum(area > 25 for area in areas(0.5)) < 12
+    with pytest.raises(ValueError, match="zoom_prob"):
+        _config(zoom_prob=0.5, freeze_encoder=True, cache_embeddings_mib=1)
