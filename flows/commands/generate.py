@@ -36,7 +36,7 @@ def generate(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the preset; may be repeated.")
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Half precision where that pays; says on a sample how masks then differ.")
+        bool, typer.Option("--fast", help="Half precision where it is faster; says on a sample how masks then differ.")
     ] = False,
     max_memory_mb: Annotated[
         int | None, typer.Option(help="Working memory in MiB, beside model, picture and result (default: no limit).")
@@ -71,10 +71,12 @@ def generate(
     text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
+    text += f"\n{predictor.contract}" if config.contract == "fast" else ""
     text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
     result: dict[str, Any] = {
         "model": model_name,
         "settings": config.model_dump(),
+        "contract": str(predictor.contract),
         "pictures": written,
         "rejected": rejected,
     }
