@@ -14,7 +14,16 @@ from engine.rows import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.predictor import Predictor
-from model.registry import ModelCard, ModelInfo, find_model, list_models, load_model, model_roots, save_model
+from model.registry import (
+    ModelCard,
+    ModelInfo,
+    check_name,
+    find_model,
+    list_models,
+    load_model,
+    model_roots,
+    save_model,
+)
 from model.sam import EncoderConfig, Sam
 from model.training.config import TrainingConfig
 from model.training.initialise import with_decoder_depth
@@ -57,7 +66,9 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
         if known.card.trained_on == lineage and known.card.parent == record.model_before:
             shutil.rmtree(checkpoints, ignore_errors=True)
             return Retrained(known.model_id, dict(known.card.metrics))
-    sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
+    name = f"{record.stage}-{record.round}-{key[:6]}"
+    check_name(models, name)
+    sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model.device))
     before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")
     sam = with_decoder_depth(sam, training.decoder_depth)
     samples.longest_px = training.longest_px(sam.image_size)
@@ -78,7 +89,7 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
         "trained_masks": lineage["masks"],
     }
     card = ModelCard(
-        name=f"{record.stage}-{record.round}-{key[:6]}",
+        name=name,
         parent=record.model_before,
         stage=record.stage,
         round=record.round,
