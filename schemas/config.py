@@ -27,7 +27,7 @@ class ImagesConfig(_Section):
 
 class ModelConfig(_Section):
     start: str = "nano"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
 
 
 class AnnotatorConfig(_Section):
@@ -142,7 +142,7 @@ images:
 
 model:
   start: nano                 # the model of the first round: nano, or any name that `sam-engine models list` shows
-  device: auto                # auto, cpu or cuda
+  device: auto                # auto, cpu, cuda, cuda:1 or mps
 
 annotator:
   kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"

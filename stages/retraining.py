@@ -20,7 +20,16 @@ from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.calibration import Line, apply_lines, fit_line
 from model.predictor import Predictor
-from model.registry import ModelCard, ModelInfo, find_model, list_models, load_model, model_roots, save_model
+from model.registry import (
+    ModelCard,
+    ModelInfo,
+    check_name,
+    find_model,
+    list_models,
+    load_model,
+    model_roots,
+    save_model,
+)
 from model.sam import EncoderConfig, Sam
 from model.training.config import TrainingConfig
 from model.training.initialise import with_decoder_depth
@@ -36,7 +45,7 @@ from stages.progress import Progress
 from stages.workers import device_of
 
 _CHECKPOINTS = ".training"
-_REPLAYED_MASKS = 100  # that tell whether old knowledge is forgotten
+_REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
 # Part of every retraining's key: raise it when the same inputs would give another model.
 RETRAINING_VERSION = 2
 
@@ -173,7 +182,9 @@ class _Retraining:
 
     def run(self) -> Retrained:
         """Train, choose, calibrate, measure and register."""
-        sam, _ = load_model(self.record.model_before, self.roots, device=device_of(self.config.model))
+        name = f"{self.record.stage}-{self.record.round}-{self.key[:6]}"
+        check_name(self.models, name)
+        sam, _ = load_model(self.record.model_before, self.roots, device=device_of(self.config.model.device))
         before = self._score_new(sam, "before")
         start = self._start_model(sam)
         old_before = self._score_old(start)
@@ -189,7 +200,7 @@ class _Retraining:
             "calibration": {name: asdict(line) for name, line in lines.items()}
         }
         card = ModelCard(
-            name=f"{self.record.stage}-{self.record.round}-{self.key[:6]}",
+            name=name,
             parent=self.record.model_before,
             stage=self.record.stage,
             round=self.record.round,
@@ -218,6 +229,7 @@ class _Retraining:
             weights=weights,
             checkpoints=self.checkpoints,
             data=self.key,
+            too_small=f"lower retraining.min_mask_frac in {self.store.workspace / CONFIG_FILE}, or check the masks",
             on_step=lambda report: self.progress(
                 f"{_title(self.record)}, retraining",
                 report.step + 1,

@@ -117,7 +117,9 @@ def next_step(store: Store, stage: Stage) -> Step:
     current = own[-1] if own else None
     if current and current.state == "open":
         action: Action = "generate" if stage == "fully_automatic" else "annotate"
-        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images")
+        people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
+        who = ", by people in Label Studio" if people else ""
+        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
     if current and current.state == "annotated":
         return Step(stage, "retrain", current.round, "retrain on the masks so far")
     missing = None if own else _missing_before(store, config, stage, rounds)
@@ -129,7 +131,8 @@ def next_step(store: Store, stage: Stage) -> Step:
         return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
     if not own and stage == "assisted_manual":
         return Step(stage, "wait", 0, _no_image_to_start_with(store))
-    return Step(stage, "none", len(own), _why_done(config, stage, len(own)))
+    use = _use_of_last(store, own[-1]) if own else ""
+    return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + use)
 
 
 def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:
@@ -212,7 +215,20 @@ def _retrain(store: Store, step: Step, progress: Progress) -> str:
     metrics = record.metrics | trained.metrics
     store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
     write_report(store)
-    return f"model {trained.model_id}; {_measured(metrics)}" + _not_used(metrics)
+    use = _use_of_last(store, replace(record, model_after=trained.model_id, metrics=metrics))
+    return f"model {trained.model_id}; {_measured(metrics)}" + _not_used(metrics) + use
+
+
+def _use_of_last(store: Store, record: Round) -> str:
+    """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
+    if record.stage != "fully_automatic" or not record.metrics.get("guard", {}).get("accepted", True):
+        return ""
+    models = store.workspace / "models"
+    folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)
+    return (
+        f"; that model made none of the masks here: it is for sam-engine generate -m {folder}, and for model.start of "
+        "another workspace"
+    )
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def generate(
         int | None, typer.Option(help="Working memory in MiB, beside model, picture and result (default: no limit).")
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture with the masks drawn in.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Find the masks of everything in pictures and write SA-1B json, one file a picture.
@@ -114,10 +114,9 @@ def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "Gener
 def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":
     from model.checkpoints import load_weights_file
     from model.registry import load_model, model_roots
-    from schemas.config import ModelConfig
     from stages.workers import device_of
 
-    where = device_of(ModelConfig.model_validate({"device": device}))
+    where = device_of(device)
     if weights is not None:
         size, sam = load_weights_file(weights)
         return sam.to(where), f"{size} ({weights.name})"

@@ -12,7 +12,7 @@ from torch import Tensor
 from model import denormals
 from model.image_encoder import DropPath, growing_rates
 from model.sam import ImageEmbedding, Sam
-from model.training.batches import StepBatches, batch_loader
+from model.training.batches import TOO_SMALL, StepBatches, batch_loader
 from model.training.checkpoint import Checkpoints
 from model.training.config import Phase, TrainingConfig
 from model.training.embedding_cache import EmbeddingCache
@@ -57,6 +57,7 @@ def train(
     checkpoints: Path | None = None,
     checkpoint_every_s: float = 20.0,
     data: str = "",
+    too_small: str = TOO_SMALL,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> list[StepReport]:
     """Train `sam` in place and leave it ready for inference.
@@ -64,7 +65,8 @@ def train(
     source: what to learn from; weights: how often each sample comes, see `StepBatches`. checkpoints: a folder; where it
     holds some the run goes on from them, to the same weights as if it had never stopped. checkpoint_every_s: a step
     that ends this long after the last checkpoint is followed by one; so is the last step. data: what tells the source
-    apart from others, for the checkpoints. Where torchrun started several processes, they share each step's pictures.
+    apart from others, for the checkpoints. too_small: see `StepBatches`. Where torchrun started several processes, they
+    share each step's pictures.
     Returns the reports of the steps that this call made, the same in every process.
     Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
     loss is no number any more: the step is not taken, and the last checkpoint stays as it is.
@@ -80,6 +82,7 @@ def train(
         weights=weights,
         process=run.processes.index,
         processes=run.processes.count,
+        too_small=too_small,
     )
     kept = Checkpoints(checkpoints, config, data=data) if checkpoints else None
     step = kept.load(run.parts()) if kept else 0

@@ -8,7 +8,7 @@ import torch
 
 from model.sam import build_sam
 from model.training.augment import augment
-from model.training.batches import StepBatches
+from model.training.batches import StepBatches, batch_loader
 from model.training.config import Phase, TrainingConfig
 from model.training.samples import Sample, decode_masks
 from schemas.errors import InputError
@@ -116,6 +116,14 @@ def test_nothing_to_train_on_is_said() -> None:
         StepBatches([], _config(), image_size=64)
     with pytest.raises(InputError, match="lower min_mask_frac"):
         StepBatches(Shapes(3), _config(min_mask_frac=0.99), image_size=64)[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_masks_that_are_all_too_small_are_named_with_the_way_out_of_who_trains(workers: int) -> None:
+    """Also where another process makes the batches: its traceback is no part of the line."""
+    batches = StepBatches(Shapes(3), _config(min_mask_frac=0.99), image_size=64, too_small="turn the knob")
+    with pytest.raises(InputError, match=r"^20 pictures in a row have no mask .* of the picture; turn the knob$"):
+        next(batch_loader(batches, first_step=0, workers=workers))
 
 
 def test_shapes_are_what_they_say() -> None:
