@@ -90,7 +90,9 @@ def _crop_window(height: int, width: int, *, crop_px: float, rng: np.random.Gene
 
 def _small_mask(sample: Sample, rng: np.random.Generator) -> int | None:
     """The index of one of a sample's small masks, any of them; None where it has none."""
-    small = np.flatnonzero(coco_mask.area(list(sample.masks)) < _ZOOM_BELOW_FRAC * np.prod(sample.full_hw))
+    # One by one: pycocotools 2.0.11 counts the masks of a list in 8 bits.
+    areas = np.array([coco_mask.area(mask) for mask in sample.masks])
+    small = np.flatnonzero(areas < _ZOOM_BELOW_FRAC * np.prod(sample.full_hw))
     return int(rng.choice(small)) if len(small) else None
 
 

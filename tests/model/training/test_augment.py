@@ -113,6 +113,13 @@ def test_a_zoomed_view_holds_a_whole_small_mask_at_the_size_that_was_drawn(seed:
     assert np.logical_xor(picture[..., 0] > 127, focus).sum() <= 0.1 * focus.sum() + 2
 
 
+def test_a_picture_may_have_more_masks_than_eight_bits_count() -> None:
+    dots = [_box(300, 400, 10 * row, 10 * column, 4, 4) for row in range(20) for column in range(15)]
+    found = _augment(_sample(_painted(dots[0], 255, 0), *dots), zoom_prob=1.0, min_mask_frac=4e-3)
+    assert found is not None
+    assert len(found[1])
+
+
 def test_a_picture_without_small_masks_is_not_zoomed() -> None:
     large = _box(64, 64, 8, 8, 30, 30)
     sample = _sample(_painted(large, 200, 50), large)
