@@ -148,7 +148,7 @@ annotator:
   kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"
                               # label_studio: people; see the section `labeling`. What follows is of the simulated one
   max_clicks: 6               # then the mask is finished by hand, with the brush
-  accept_iou: 0.85            # a mask at least this close to ground truth is accepted
+  accept_iou: 0.85            # a mask at least this close to ground truth is accepted; prefilled ones of people too
   seconds_to_find: 3.0        # simulated seconds to find the next object ...
   seconds_per_click: 1.5      # ... for each click ...
   seconds_to_review: 1.5      # ... to look at a finished or prefilled mask ...
@@ -175,7 +175,8 @@ semi_automatic:
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
   prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks
-  prefill_precision: 0.8      # of the detector's masks on held-out images, which sets its threshold
+  prefill_precision: 0.8      # share of the detector's masks that could be kept (at annotator.accept_iou) on held-out
+                              # images, which sets its threshold; where that is out of reach half of them, or none
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings
   generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}
 

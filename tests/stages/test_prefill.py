@@ -24,7 +24,7 @@ from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
-from stages.prefill_threshold import NOTHING_PASSES, choose_threshold
+from stages.prefill_threshold import LEAST_KEPT, NOTHING_PASSES, choose_or_half, choose_threshold
 from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
@@ -58,6 +58,19 @@ def detector(predictor: Predictor) -> ObjectDetector:
     return detector
 
 
+def test_half_of_the_masks_must_be_worth_keeping_or_none_is_shown() -> None:
+    def choose(*right: bool, precision: float = 0.8) -> tuple[float, float]:
+        scores = [0.9, 0.7, 0.5, 0.3][: len(right)]
+        chosen = choose_or_half(scores, right, objects=4, images=1, precision=precision, iou=0.85)
+        return chosen.threshold, chosen.stated_precision
+
+    assert choose(True, True, True, True) == (0.3, 0.8)
+    assert choose(True, True, True, False) == (0.5, 0.8)
+    assert choose(False, True, True, False) == (0.3, LEAST_KEPT)
+    assert choose(False, False, True, False) == (NOTHING_PASSES, LEAST_KEPT)
+    assert choose(False, False, True, False, precision=0.25) == (0.3, 0.25)
+
+
 def test_threshold_by_hand() -> None:
     scores, right = [0.9, 0.3, 0.7, 0.5, 0.1], [True, True, True, False, False]
     # Down from the best: 1/1, 2/2, 2/3, 3/4, 3/5.
@@ -66,7 +79,7 @@ def test_threshold_by_hand() -> None:
     assert (chosen.masks, chosen.right, chosen.objects, chosen.images) == (4, 3, 6, 2)
     assert choose_threshold(scores, right, objects=6, images=2, precision=0.76).threshold == 0.7
     assert choose_threshold(scores, right, objects=6, images=2, precision=0.1).threshold == 0.1
-    assert "threshold 0.300: precision 0.75, recall 0.50 on 2 held-out images" in chosen.summary()
+    assert "threshold 0.300: precision 0.75 at IoU 0.5, recall 0.50 on 2 held-out images" in chosen.summary()
 
 
 def test_nothing_passes_where_no_threshold_is_good_enough() -> None:
