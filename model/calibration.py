@@ -16,7 +16,7 @@ import torch
 from model.sam import Sam
 
 MIN_PAIRS = 20  # fewer fit a line to chance
-_MIN_SLOPE = 0.05  # keeps the order of masks where a head knows nothing
+_MIN_SLOPE = 0.3  # less would take from a head that knows little here what it may learn to tell apart
 _ROUNDS, _CLOSE = 50, 1e-3
 
 

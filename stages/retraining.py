@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from engine.evaluation.model_scores import ModelScores, compare, score_model
-from engine.evaluation.scores import PromptScores
 from engine.replay import WithReplay, read_replay, replay_file
 from engine.rows import content_key
 from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
-from model.calibration import Line, apply_lines, fit_line
+from model.calibration import Line
 from model.predictor import Predictor
 from model.registry import (
     ModelCard,
@@ -39,6 +38,7 @@ from model.training.trainer import train
 from schemas.config import CONFIG_FILE, EngineConfig
 from schemas.errors import WaitError
 from schemas.tables import Round
+from stages.calibrating import calibrate
 from stages.measuring import MeasuringSet, measuring_set, set_aside
 from stages.model_choice import Choice, choose_share, guard
 from stages.progress import Progress
@@ -194,8 +194,8 @@ class _Retraining:
         choice = self._choose(sam, start_weights, old_before)
         after = choice.new
         lines = {"single": Line(), "multiple": Line()}
-        if after is not None and self.measured is not None and self.measured.measured_on == "holdout":
-            after, lines = _calibrated(sam, after)
+        if after is not None:
+            after, lines = calibrate(sam, after)
         metrics = self._metrics(before, after, choice, old_before) | {
             "calibration": {name: asdict(line) for name, line in lines.items()}
         }
@@ -294,28 +294,6 @@ class _Retraining:
     def _retrained(self, model_id: str, metrics: dict[str, Any]) -> Retrained:
         accepted = metrics["guard"]["accepted"]
         return Retrained(model_id, model_id if accepted else self.record.model_before, metrics)
-
-
-def _calibrated(sam: Sam, scores: ModelScores) -> tuple[ModelScores, dict[str, Line]]:
-    """Bend the predicted IoUs of `sam` to the true ones: of the masks that answer 1 click, of the one that answers 3.
-
-    Returns the scores as they are then, and the lines.
-    """
-    multiple, single = (_line(prompted) for prompted in (scores.one_click, scores.three_clicks))
-    apply_lines(sam, single=single, multiple=multiple)
-    calibrated = ModelScores(
-        _bent(scores.one_click, multiple), _bent(scores.three_clicks, single), _bent(scores.box, multiple)
-    )
-    return calibrated, {"single": single, "multiple": multiple}
-
-
-def _line(scores: PromptScores) -> Line:
-    return Line() if scores.predicted is None else fit_line(scores.predicted, scores.confident)
-
-
-def _bent(scores: PromptScores, line: Line) -> PromptScores:
-    predicted = scores.predicted
-    return scores if predicted is None else replace(scores, predicted=line.slope * predicted + line.intercept)
 
 
 def _title(record: Round) -> str:

@@ -21,6 +21,7 @@ from schemas.errors import InputError, WaitError
 from schemas.tables import Round
 from stages.annotators import SIMULATED
 from stages.assisted_manual import AssistedManualWorker
+from stages.calibrating import calibrated_start
 from stages.fully_automatic import FullyAutomaticWorker
 from stages.people import PeopleAtWork, PeopleSemiAutomaticWorker, PeopleWorker
 from stages.progress import Progress, silent
@@ -98,7 +99,7 @@ def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress
     if step.action == "none":
         return TickResult(stage, "none", step.round, step.message, "done")
     if step.action == "open":
-        message = _open(store, step)
+        message = _open(store, step, progress)
     elif step.action == "retrain":
         message = _retrain(store, step, progress)
     else:
@@ -175,9 +176,11 @@ def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Se
     return None
 
 
-def _open(store: Store, step: Step) -> str:
-    config = load_config(store.workspace)
-    start = find_model(model_for(config, step.stage, store.rounds()), model_roots(store.workspace))
+def _open(store: Store, step: Step, progress: Progress) -> str:
+    config, rounds = load_config(store.workspace), store.rounds()
+    start = find_model(model_for(config, step.stage, rounds), model_roots(store.workspace))
+    if not rounds:
+        start = calibrated_start(store, config, start, progress)
     store.put_round(Round(step.stage, step.round, step.image_ids, "open", model_before=start.model_id))
     return f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
 

@@ -36,7 +36,7 @@ def test_it_is_never_further_off_than_a_constant_and_never_turns_the_order(seed:
     line = fit_line(predicted, reached)
     assert line.slope > 0
     error = np.abs(line.slope * predicted + line.intercept - reached).mean()
-    assert error <= np.abs(0.05 * (predicted - predicted.mean()) + np.median(reached) - reached).mean() * 1.05 + 1e-3
+    assert error <= np.abs(0.3 * (predicted - predicted.mean()) + np.median(reached) - reached).mean() * 1.05 + 1e-3
 
 
 def test_too_few_masks_change_nothing() -> None:
