@@ -1,4 +1,4 @@
-"""Trains on discs for a few steps and writes losses and weights. Run as a program: FILE BATCH_SIZE."""
+"""Trains on discs for a few steps in double precision; writes losses and weights. Run as a program: FILE BATCH_SIZE."""
 
 import sys
 
@@ -8,9 +8,11 @@ from model.training.config import Phase, TrainingConfig
 from model.training.processes import Processes
 from model.training.trainer import train
 from tests.model.training.models import disc_model
+from tests.model.training.precision import double_precision
 from tests.model.training.shapes import Shapes
 
 
+@double_precision()
 def main() -> None:
     torch.set_num_threads(1)
     phase = Phase(until=6, batch_size=int(sys.argv[2]), masks_per_image=3, correction_points=2)
