@@ -5,17 +5,27 @@ the file names: {"images_in": {"package": "skimage", "folder": "data"}}.
 """
 
 import importlib.util
+import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engine import rle as rle_codec
+from engine.files import write_atomic
 from engine.images import content_id, read_bytes
 from engine.samples import CocoSamples
 from model.registry import ModelInfo, find_model
-from model.training.samples import Sample, SampleSource
+from model.training.samples import Sample, SampleSource, decode_masks
 from schemas.errors import InputError
 
 REPLAY_FILE = "replay.json"
+_PICTURES_FOLDER = "replay"
 
 
 class WithReplay:
@@ -58,6 +68,43 @@ def read_replay(file: Path, *, leave_out: Callable[[int], bool] = lambda _: Fals
     """
     samples = CocoSamples([file], images_root=_images_root(file))
     return samples.filtered(lambda path: not leave_out(content_id(read_bytes(path))))
+
+
+def write_replay(samples: CocoSamples, folder: Path, *, count: int, longest_px: int, seed: int = 0) -> Path:
+    """Keep a random `count` of the pictures, with their masks, as the replay set of the model in `folder`.
+
+    longest_px: pictures and masks are scaled down to it. The pictures are copies: who may have the model may see them.
+    Returns the COCO file, which is written last.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(samples))[:count]
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, index in enumerate(sorted(int(each) for each in chosen), start=1):
+        sample = samples[index]
+        scale = min(1.0, longest_px / max(sample.full_hw))
+        height, width = (max(1, round(side * scale)) for side in sample.full_hw)
+        name = f"{_PICTURES_FOLDER}/{number}.jpg"
+        _write_picture(cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA), folder / name)
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        for rle in _scaled(sample, (width, height)):
+            annotations.append({"id": len(annotations) + 1, "image_id": number, "iscrowd": 0, "segmentation": rle})
+    file = folder / REPLAY_FILE
+    write_atomic(file, json.dumps({"images": images, "annotations": annotations}).encode())
+    return file
+
+
+def _write_picture(image: npt.NDArray[np.uint8], path: Path) -> None:
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, format="JPEG", quality=95)
+    write_atomic(path, encoded.getvalue())
+
+
+def _scaled(sample: Sample, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """The masks of a sample at a size (width, height), as COCO RLE; those that vanish are left out."""
+    for mask in sample.masks:
+        share = cv2.resize(decode_masks([mask])[..., 0] * np.uint8(255), size, interpolation=cv2.INTER_AREA)
+        if (share > 127).any():
+            yield rle_codec.encode(share > 127).to_coco()
 
 
 def _images_root(file: Path) -> Path:

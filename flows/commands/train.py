@@ -40,14 +40,19 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in 16 bits: half the size.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")] = False,
+    keep_replay: Annotated[
+        int, typer.Option("--keep-replay", min=0, help="Keep so many pictures of --coco beside the model, for rounds.")
+    ] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model by simulated interaction and register it with where it comes from.
 
     Checkpoints, a log of every step and TensorBoard files go to OUTPUT/.training; a killed run goes on with --resume,
-    step for step. A --coco file that is given twice is seen twice as often. For several processes or GPUs:
-    torchrun --nproc-per-node N -m flows.cli train ...
+    step for step. A --coco file that is given twice is seen twice as often. Pictures that --keep-replay copies to the
+    model's folder remind the retrainings of an engine that starts from it of what it knew.
+
+    For several processes or GPUs: torchrun --nproc-per-node N -m flows.cli train ...
     """
     import torch
 
@@ -59,6 +64,8 @@ def train(
 
     if (workspace is None) == (not coco):
         raise InputError("give either a workspace or --coco FILE, not both and not neither")
+    if keep_replay and not coco:
+        raise InputError("--keep-replay takes its pictures from --coco FILE; a workspace has them in its stages")
     root = output or (workspace / "models" if workspace else user_models_root())
     folder = root / ".training"
     checkpoints = folder / name
@@ -96,6 +103,10 @@ def train(
         metrics={"loss": sum(report.loss for report in last) / len(last)} if last else {},
     )
     save_model(sam, root, card, dtype=torch.float16 if half else torch.float32)
+    if keep_replay:
+        from engine.replay import write_replay
+
+        write_replay(source, root / name, count=keep_replay, longest_px=2 * sam.image_size, seed=seed)
     shutil.rmtree(checkpoints, ignore_errors=True)
     _tell(read_info(root / name), config, as_json)
 

@@ -99,8 +99,7 @@ def retrain(
         scale_range=(0.8, 1.4),
         flip=True,
         colour_jitter=0.2,
-        zoom_prob=0.3,
-        min_mask_frac=2.4e-4,  # four pixels of the decoder's logits
+        min_mask_frac=6e-5,  # one pixel of the decoder's logits
     )
 
 

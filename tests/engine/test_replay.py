@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pycocotools import mask as coco_mask
 
 from engine.images import content_id
-from engine.replay import REPLAY_FILE, WithReplay, read_replay, replay_file
+from engine.replay import REPLAY_FILE, WithReplay, read_replay, replay_file, write_replay
 from engine.samples import CocoSamples
 from model.registry import ModelCard, find_model, list_models, model_roots, save_model
 from schemas.errors import InputError
@@ -53,6 +54,28 @@ def test_its_share_of_the_pictures_is_the_one_asked_for(tmp_path: Path, new: int
     assert sum(both.weights[new:]) / sum(both.weights) == pytest.approx(frac)
     assert (both[new].image == replay[0].image).all()
     assert (both[new - 1].image == learned[(new - 1) % 2].image).all()
+
+
+def test_a_set_that_was_kept_is_read_again_scaled_down(tmp_path: Path) -> None:
+    samples = CocoSamples([write_pictures(tmp_path / "pictures", images=5)])
+    kept = read_replay(write_replay(samples, tmp_path / "model", count=3, longest_px=28))
+    assert kept is not None
+    assert len(kept) == 3
+    (height, width), (full_height, full_width) = kept[0].full_hw, samples[0].full_hw
+    assert (height, width) == (round(full_height * 28 / full_width), 28)
+    assert kept[0].image.shape[:2] == (height, width)
+    assert len(kept[0].masks) == 3
+    areas = [coco_mask.area(mask) for mask in kept[0].masks]
+    scale = (28 / full_width) ** 2
+    of_all = [[coco_mask.area(mask) * scale for mask in samples[at].masks] for at in range(5)]
+    assert any(areas == pytest.approx(wanted, rel=0.15) for wanted in of_all)
+
+
+def test_a_set_of_small_pictures_is_kept_as_it_is(tmp_path: Path) -> None:
+    samples = CocoSamples([write_pictures(tmp_path / "pictures", images=2)])
+    kept = read_replay(write_replay(samples, tmp_path / "model", count=9, longest_px=1000))
+    assert kept is not None
+    assert [kept[at].masks for at in range(2)] == [samples[at].masks for at in range(2)]
 
 
 def test_what_is_wrong_with_a_set_is_said(tmp_path: Path) -> None:
