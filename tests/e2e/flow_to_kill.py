@@ -89,6 +89,10 @@ MOMENTS = (
 
 def main() -> None:
     workspace, moment = Path(sys.argv[1]), sys.argv[2]
+    from flows.prefect_settings import prepare_prefect
+
+    prepare_prefect(workspace)
+    import flows.fully_automatic  # noqa: F401, before a moment is watched for: imports take long beside a busy loop
     from engine.store import Store
     from flows.running import run_flow
     from stages.progress import silent
