@@ -31,6 +31,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
     made.titles = {f"workspace: {gate}": 7 for gate in ("verification", "exhaustivity")}
     monkeypatch.setattr(gates, "LabelStudioClient", lambda credentials: made)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
+    monkeypatch.setattr(verifier, "MIN_ANSWERS", 50)
     return made
 
 
