@@ -37,7 +37,7 @@ from stages.workers import device_of
 # Part of every verifier's key and of the names of kept features: raise it when equal answers would give another one.
 VERIFIER_VERSION = 1
 VERIFIERS_FOLDER = Path("labeling") / "verifiers"
-MIN_ANSWERS = 200  # with 50 and 100 the stated precision was missed on three and on one of four sets
+MIN_ANSWERS = 200  # with 50 and 100 the stated precision was missed on four and on one of five sets
 MIN_OF_A_KIND = 10
 AUDIT_FRAC = 0.1  # of the masks that it is sure about, of each answer
 
