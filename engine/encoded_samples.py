@@ -1,11 +1,14 @@
 """Samples as the object detector learns from them: the embedding of a picture, and the boxes of its masks."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from model.detector_training import DetectorSample, encode_sample
 from model.predictor import Predictor
-from model.training.samples import SampleSource
+from model.training.samples import CocoRle, SampleSource
 
 
 class EncodedSamples:
@@ -19,6 +22,10 @@ class EncodedSamples:
 
     def __getitem__(self, index: int) -> DetectorSample:
         sample = self._samples[index]
-        x, y, width, height = coco_mask.toBbox(list(sample.masks)).astype(np.float32).T
-        boxes = np.stack([x, y, x + width, y + height], axis=1)
-        return encode_sample(self._predictor, sample.image, boxes, full_hw=sample.full_hw)
+        return encode_sample(self._predictor, sample.image, mask_boxes(sample.masks), full_hw=sample.full_hw)
+
+
+def mask_boxes(masks: Sequence[CocoRle]) -> npt.NDArray[np.float32]:
+    """(N, 4) XYXY boxes of N masks, in pixels of the picture."""
+    x, y, width, height = coco_mask.toBbox(list(masks)).astype(np.float32).T
+    return np.stack([x, y, x + width, y + height], axis=1)

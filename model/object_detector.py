@@ -8,27 +8,22 @@ Shapes: B images, (H, W) side of the image embedding, K cells of all three grids
 N boxes. Boxes are XYXY, sides in the order left, top, right, bottom.
 """
 
-import json
 import math
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.common import LayerNorm2d
-from model.files import file_sha256, sync_file, sync_folder
 from model.predictor import EncodedImage, resized_hw
 from model.sam import EMBEDDING_STRIDE, ImageEmbedding
-from schemas.errors import InputError
+from model.weights_folder import CARD_FILE as CARD_FILE
+from model.weights_folder import damaged, load_weights_folder, save_weights_folder
 
-WEIGHTS_FILE, CARD_FILE = "detector.safetensors", "card.json"
+WEIGHTS_FILE = "detector.safetensors"
 DETECTOR_FOLDER = "detector"  # in the folder of a model that has one to begin with
 GRIDS = 3
 _RARE = -4.6  # logit of 0.01: a cell that has learnt nothing expects no object (arXiv 1708.02002)
@@ -177,28 +172,8 @@ def save_detector(detector: ObjectDetector, folder: Path, card: Mapping[str, Any
 
     card: where it comes from and what was measured, plain values for JSON.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    try:
-        unfinished.mkdir()
-        weights = {name: value.cpu().contiguous() for name, value in detector.state_dict().items()}
-        save_file(weights, _weights(unfinished))
-        sync_file(_weights(unfinished))
-        own = {"detector": asdict(detector.config), "weights_sha256": file_sha256(_weights(unfinished))}
-        text = json.dumps({**card, **own}, indent=2, allow_nan=False) + "\n"
-        (unfinished / CARD_FILE).write_text(text, encoding="utf-8")
-        # safetensors writes files that only their owner can read
-        _weights(unfinished).chmod((unfinished / CARD_FILE).stat().st_mode)
-        sync_file(unfinished / CARD_FILE)
-        sync_folder(unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not (folder / CARD_FILE).is_file():
-                raise
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    own = {"detector": asdict(detector.config)}
+    save_weights_folder(folder, WEIGHTS_FILE, detector.state_dict(), {**card, **own})
 
 
 def load_detector(folder: Path, *, device: torch.device | str = "cpu") -> tuple[ObjectDetector, dict[str, Any]]:
@@ -206,20 +181,13 @@ def load_detector(folder: Path, *, device: torch.device | str = "cpu") -> tuple[
 
     Raises InputError naming the folder where a file is missing or damaged.
     """
+    weights, card = load_weights_folder(folder, WEIGHTS_FILE, what="detector")
     try:
-        card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        if file_sha256(_weights(folder)) != card["weights_sha256"]:
-            raise ValueError("the weights are not those that the card names")
         detector = ObjectDetector(DetectorConfig(**card["detector"]))
-        detector.load_state_dict(load_file(_weights(folder)))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{folder}: a damaged detector ({reason}); delete the folder, it is then made anew") from error
+        detector.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise damaged(folder, error, what="detector") from error
     return detector.to(device).eval(), card
-
-
-def _weights(folder: Path) -> Path:
-    return folder / WEIGHTS_FILE
 
 
 def _normed_projection(in_chans: int, width: int, stride: int) -> nn.Sequential:

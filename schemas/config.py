@@ -58,6 +58,7 @@ class LabelingConfig(_Section):
     embeddings_in_memory: int = Field(16, ge=1)
     embeddings_on_disk_mb: int = Field(4096, ge=0)
     verify_frac: float = Field(0.05, ge=0, le=1)
+    verifier_precision: float | None = Field(0.95, gt=0, lt=1)
     audit_images: int = Field(50, ge=1)
 
 
@@ -164,6 +165,8 @@ labeling:                     # Label Studio, where annotator.kind is label_stud
   embeddings_in_memory: 16    # images whose embedding is kept in memory, so that a click costs the decoder only ...
   embeddings_on_disk_mb: 4096 # ... and on disk
   verify_frac: 0.05           # share of a round's masks that the verification gate looks at
+  verifier_precision: 0.95    # of the answers that a verifier gives in people's place, once it has 200 of earlier gates
+                              # to learn from; null: people answer all
   audit_images: 50            # images of an audit (SAM paper, section 5: 500)
 
 assisted_manual:

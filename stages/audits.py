@@ -35,6 +35,8 @@ class AuditState:
 class AuditRound(GateRound):
     """The audit of one round. Of an image with more masks than a browser can bear, a random part is shown."""
 
+    gate = "audit"
+
     def audit(self) -> AuditState:
         """Publish what is missing, read what is done. Raises WaitError where Label Studio does not answer."""
         image_ids = sample_images(
@@ -42,7 +44,8 @@ class AuditRound(GateRound):
             count=self.config.labeling.audit_images,
             gate="audit",
             seed=self.config.seed,
-            **self._round,
+            stage=self.record.stage,
+            round=self.record.round,
         )
         publisher = Publisher(self.client, self.folder, self.scope, project=self.project)
         missing = publisher.missing(image_ids)
@@ -54,7 +57,7 @@ class AuditRound(GateRound):
         skipped = sum(image.skipped for image in found.images)
         return AuditState(
             finished=found.done == len(image_ids),
-            url=f"{self.client.url}/projects/{self.project}/data",
+            url=self.url,
             asked=len(image_ids),
             answered=found.done,
             report=audit_report(audited, skipped=skipped) if audited else None,

@@ -1,13 +1,15 @@
 """The gates of quality that masks pass: verification of a sample of masks, exhaustivity of a sample of images.
 
-A tick publishes the sample to the gate's project in Label Studio, reads the verdicts so far and, once all are there,
-draws the consequences: rejected masks go, images with bad or missing masks go back to annotators with the good ones.
+A tick publishes what is missing of the sample to the gate's project in Label Studio, reads the verdicts so far and,
+once all are there, draws the consequences: rejected masks go, images with bad or missing masks go back to annotators
+with the good ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,19 +22,20 @@ from engine.labeling.setup import known_project
 from engine.masks.generator import GeneratedMask
 from engine.quality.gate_summary import GateSummary, summaries
 from engine.quality.returned import ReturnedImage, add_returned
-from engine.quality.sampling import sample_images, sample_masks, sample_size
+from engine.quality.sampling import sample_images, sample_size
 from engine.quality.verdicts import (
     Answers,
+    AnyVerdict,
     Consequences,
     ImageVerdict,
     MaskVerdict,
     consequences,
     exhaustivity_task,
     image_verdicts,
-    mask_verdicts,
-    verification_task,
+    subject_of,
 )
-from engine.quality.views import exhaustivity_view, jpeg_bytes, verification_view
+from engine.quality.verifier_summary import VerifierSummary
+from engine.quality.views import exhaustivity_view, jpeg_bytes
 from engine.rows import content_key, row_rle
 from engine.store import Store
 from schemas.config import EngineConfig
@@ -47,7 +50,8 @@ Subject = int  # id of a mask (verification) or of an image (exhaustivity)
 
 @dataclass(frozen=True)
 class GateState:
-    """finished: everything that was asked is answered, and the consequences are drawn. url: where people answer."""
+    """finished: everything that was asked is answered, and the consequences are drawn. url: where people answer.
+    asked, answered: of people. verifier: what it answered, None where the workspace wants none, and for images."""
 
     finished: bool
     url: str
@@ -55,15 +59,18 @@ class GateState:
     answered: int
     summary: GateSummary | None
     consequences: Consequences
+    verifier: VerifierSummary | None = None
 
 
 class GateRound:
     """One gate for the masks of one round that is annotated."""
 
-    def __init__(self, store: Store, config: EngineConfig, gate: Gate, record: Round, progress: Progress) -> None:
-        self.store, self.config, self.gate, self.record, self.progress = store, config, gate, record, progress
+    gate: ClassVar[Gate]
+
+    def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
+        self.store, self.config, self.record, self.progress = store, config, record, progress
         self.folder = LabelingFolder(store.workspace)
-        self.scope = Scope(gate, record.stage, record.round)
+        self.scope = Scope(self.gate, record.stage, record.round)
 
     @cached_property
     def client(self) -> LabelStudioClient:
@@ -86,61 +93,59 @@ class GateRound:
         rows = self.store.read_table(self.record.stage)
         return rows.filter(pc.equal(rows["round"], self.record.round))
 
+    @property
+    def url(self) -> str:
+        """Where people answer."""
+        return f"{self.client.url}/projects/{self.project}/data"
+
+
+class QuestionRound(GateRound, ABC):
+    """A gate that asks one question about each subject of a sample."""
+
+    @abstractmethod
+    def subjects(self, published: Set[Subject]) -> Sequence[Subject]:
+        """What people are asked about, in the order of the draw. published: what they see already."""
+
+    @abstractmethod
+    def task(self, subject: Subject) -> dict[str, Any]:
+        """The task that asks about a subject; its picture is written."""
+
+    @abstractmethod
+    def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
+        """What the tasks say, once all are published, and the consequences where all are answered."""
+
     def move(self) -> GateState:
         """Publish what is missing, read what is answered, draw consequences once all is.
 
         Raises WaitError where Label Studio does not answer or has no such project.
         """
-        tasks = [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
-        if not tasks:
-            self._publish()
-            tasks = [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
-        answers: Answers[Any] = mask_verdicts(tasks) if self.gate == "verification" else image_verdicts(tasks)
-        found = _consequences(answers)
+        tasks = self._tasks()
+        there = [subject for task in tasks if (subject := subject_of(task, self.gate))]
+        published = {subject.mask_id or subject.image_id for subject in there}
+        missing = [subject for subject in self.subjects(published) if subject not in published]
+        chunk = self.config.labeling.images_per_chunk
+        for at in range(0, len(missing), chunk):
+            self.client.import_tasks(self.project, [self.task(subject) for subject in missing[at : at + chunk]])
+            self.progress(f"{self.gate}: publish", min(at + chunk, len(missing)), len(missing))
+        return self.state(self._tasks() if missing else tasks)
+
+    def concluded(self, answers: Answers[AnyVerdict], *, verifier: VerifierSummary | None = None) -> GateState:
+        """The state that answers amount to; draws the consequences where none is missing."""
+        masks = [one for one in answers.verdicts if isinstance(one, MaskVerdict)]
+        found = consequences(masks, [one for one in answers.verdicts if isinstance(one, ImageVerdict)])
         finished = len(answers.unanswered) == 0
         if finished:
             self._draw(found)
         summary = next(iter(summaries(answers)), None)
         answered = len(answers.verdicts) + len(answers.skipped)
-        url = f"{self.client.url}/projects/{self.project}/data"
-        return GateState(finished, url, len(tasks), answered, summary, found)
+        asked = answered + len(answers.unanswered)
+        return GateState(finished, self.url, asked, answered, summary, found, verifier)
 
-    def _publish(self) -> None:
-        subjects = list(self._subjects())
-        chunk = self.config.labeling.images_per_chunk
-        for at in range(0, len(subjects), chunk):
-            bodies = [make() for make in subjects[at : at + chunk]]
-            self.client.import_tasks(self.project, bodies)
-            self.progress(f"{self.gate}: publish", min(at + chunk, len(subjects)), len(subjects))
+    def _tasks(self) -> list[dict[str, Any]]:
+        return [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
 
-    def _subjects(self) -> Iterator[Callable[[], dict[str, Any]]]:
-        """The task of each subject of the sample, made when it is its turn."""
-        if self.gate == "verification":
-            rows = {row["mask_id"]: row for row in self.masks.to_pylist()}
-            frac = self.config.labeling.verify_frac
-            for mask_id in sample_masks(self.masks, frac=frac, seed=self.config.seed, **self._round):
-                yield lambda row=rows[mask_id]: self._verification(row)  # type: ignore[misc]
-            return
-        by_image = masks_by_image(self.masks)
-        count = sample_size(len(self.record.image_ids), self.config.labeling.verify_frac)
-        ids = sample_images(self.record.image_ids, count=count, gate=self.gate, seed=self.config.seed, **self._round)
-        for image_id in ids:
-            yield lambda image_id=image_id: self._exhaustivity(image_id, by_image.get(image_id, []))  # type: ignore[misc]
-
-    @property
-    def _round(self) -> dict[str, Any]:
-        return {"stage": self.record.stage, "round": self.record.round}
-
-    def _verification(self, row: dict[str, Any]) -> dict[str, Any]:
-        view = verification_view(self.store.load_image(row["image_id"]), row_rle(row))
-        return verification_task(row, self._picture(row["mask_id"], jpeg_bytes(view)))
-
-    def _exhaustivity(self, image_id: int, masks: Sequence[Any]) -> dict[str, Any]:
-        view = exhaustivity_view(self.store.load_image(image_id), masks, seed=self.config.seed)
-        url = self._picture(image_id, jpeg_bytes(view))
-        return exhaustivity_task(image_id, url, masks=len(masks), **self._round)
-
-    def _picture(self, subject: Subject, data: bytes) -> str:
+    def picture(self, subject: Subject, data: bytes) -> str:
+        """Write the picture of a task; gives back its address."""
         path = f"{self.scope.path}/{subject}.jpg"
         write_atomic(self.folder.images / path, data)
         return f"/data/local-files/?d={path}"
@@ -174,9 +179,34 @@ class GateRound:
         )
 
 
-def _consequences(answers: Answers[Any]) -> Consequences:
-    masks = [one for one in answers.verdicts if isinstance(one, MaskVerdict)]
-    return consequences(masks, [one for one in answers.verdicts if isinstance(one, ImageVerdict)])
+class ExhaustivityRound(QuestionRound):
+    """Asks of a sample of the round's images whether every object has a mask."""
+
+    gate = "exhaustivity"
+
+    def subjects(self, published: Set[Subject]) -> Sequence[Subject]:
+        count = sample_size(len(self.record.image_ids), self.config.labeling.verify_frac)
+        return sample_images(
+            self.record.image_ids,
+            count=count,
+            gate=self.gate,
+            seed=self.config.seed,
+            stage=self.record.stage,
+            round=self.record.round,
+        )
+
+    def task(self, subject: Subject) -> dict[str, Any]:
+        masks = self._masks_by_image.get(subject, [])
+        view = exhaustivity_view(self.store.load_image(subject), masks, seed=self.config.seed)
+        url = self.picture(subject, jpeg_bytes(view))
+        return exhaustivity_task(subject, url, stage=self.record.stage, round=self.record.round, masks=len(masks))
+
+    def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
+        return self.concluded(image_verdicts(tasks))
+
+    @cached_property
+    def _masks_by_image(self) -> Mapping[int, Sequence[Any]]:
+        return masks_by_image(self.masks)
 
 
 def as_prefilled(row: dict[str, Any]) -> Prefilled:

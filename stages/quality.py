@@ -7,15 +7,17 @@ from typing import Any
 from engine.files import write_atomic
 from engine.quality.audit import audit_lines
 from engine.quality.gate_summary import gate_lines
+from engine.quality.verifier_summary import verifier_lines
 from engine.store import Store
 from schemas.config import Stage, load_config
 from schemas.errors import WaitError
 from schemas.labeling import Gate
 from schemas.tables import Round
 from stages.audits import AuditRound
-from stages.gates import GateRound
+from stages.gates import ExhaustivityRound
 from stages.progress import Progress, silent
 from stages.selection import PEOPLE_STAGES
+from stages.verification import VerificationRound
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def move_gate(
     record = _annotated_round(store, stage, round)
     where = f"{gate} of {record.stage} round {record.round}"
     if gate == "audit":
-        audit = AuditRound(store, config, gate, record, progress).audit()
+        audit = AuditRound(store, config, record, progress).audit()
         lines = audit_lines(audit.report) if audit.report else []
         found = audit.report.to_dict() if audit.report else None
         message = f"{where}: {audit.answered} of {audit.asked} images are corrected; experts work at {audit.url}"
@@ -52,9 +54,11 @@ def move_gate(
             message += f"; {len(audit.problems)} to be looked at, the first: {audit.problems[0]}"
         finished = audit.finished
     else:
-        state = GateRound(store, config, gate, record, progress).move()
-        lines = gate_lines([state.summary]) if state.summary else []
-        found = state.summary.to_dict() if state.summary else None
+        kind = VerificationRound if gate == "verification" else ExhaustivityRound
+        state = kind(store, config, record, progress).move()
+        verifier = state.verifier
+        lines = (gate_lines([state.summary]) if state.summary else []) + verifier_lines(verifier)
+        found = state.summary.to_dict() | {"verifier": verifier and verifier.to_dict()} if state.summary else None
         message = f"{where}: {state.answered} of {state.asked} are answered; people answer at {state.url}"
         if state.finished:
             drawn = state.consequences
@@ -62,6 +66,8 @@ def move_gate(
                 f"{where}: all {state.asked} are answered; {len(drawn.taken_away)} masks taken away, "
                 f"{len(drawn.to_annotators)} images go back to annotators in the next round"
             )
+        if verifier is not None:
+            message += f"; {verifier.sentence()}"
         finished = state.finished
     if found is not None:
         _keep(store, record, gate, found, lines)

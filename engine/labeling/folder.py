@@ -3,7 +3,9 @@
 images/                pictures that annotators see; Label Studio's document root
 credentials.json       account and API token of a local server; readable by its owner alone
 projects.json          purpose -> project id
-rounds/<scope>/        published/<image id>.json, collected/<image id>.json, cursor.json
+rounds/<scope>/        published/<image id>.json, collected/<image id>.json, cursor.json; of a verification gate
+                       sample.parquet, answers.json, features-*.safetensors
+detectors/, verifiers/ trained for a round or a gate
 prompts/, embeddings/  of the model backend
 """
 

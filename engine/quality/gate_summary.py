@@ -96,7 +96,7 @@ def gate_lines(found: Sequence[GateSummary]) -> list[str]:
     )
     lines = ["", "# Gates of quality", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     for one in found:
-        shares = ", ".join(f"{answer} {_percent(share)}" for answer, share in one.shares.items())
+        shares = ", ".join(f"{answer} {percent(share)}" for answer, share in one.shares.items())
         by_annotator = ", ".join(
             f"{who or '?'} {share.frac:.0%} of {share.total}" for who, share in one.accepted_by.items()
         )
@@ -131,5 +131,6 @@ def _summary(answers: Answers[AnyVerdict], stage: Stage, round: int) -> GateSumm
     )
 
 
-def _percent(share: Share) -> str:
+def percent(share: Share) -> str:
+    """A share and its interval, for people."""
     return f"{share.frac:.0%} ({share.low:.0%} to {share.high:.0%})"

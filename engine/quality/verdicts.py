@@ -162,7 +162,7 @@ class _Said:
     comment: str
 
 
-def _subject(task: Task, gate: Gate) -> Subject | None:
+def subject_of(task: Task, gate: Gate) -> Subject | None:
     """What a task asks about; None if it is not one of this gate's."""
     data = task.get("data") or {}
     try:
@@ -196,7 +196,7 @@ def _by_subject(tasks: Iterable[Task], gate: Gate) -> tuple[dict[Subject, dict[A
     found: dict[Subject, dict[Any, Task]] = {}
     strangers = set()
     for task in tasks:
-        subject = _subject(task, gate)
+        subject = subject_of(task, gate)
         if subject is None:
             strangers.add(task.get("id"))
             continue

@@ -1,0 +1,197 @@
+"""The verifier at a gate: it learns from the answers of earlier gates and answers where it is sure; people are asked
+the rest, and a share of what it is sure about (SAM 3 paper, section 4: AI verifiers).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from engine import rle as rle_codec
+from engine.files import storage_errors, write_atomic
+from engine.labeling.folder import LabelingFolder, Scope
+from engine.quality.gate_sample import GateFolder, GateSample
+from engine.quality.sampling import sample_size
+from engine.rows import content_key, row_rle
+from engine.store import Store
+from model.mask_features import mask_features
+from model.mask_verifier import MaskVerifier, fit_verifier, load_verifier, out_of_fold_scores, save_verifier
+from model.predictor import Predictor
+from model.registry import find_model, load_model, model_roots
+from model.weights_folder import CARD_FILE
+from schemas.config import STAGES, EngineConfig
+from schemas.errors import InputError
+from schemas.labeling import Verdict
+from schemas.tables import Round
+from stages.progress import Progress, silent
+from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thresholds
+from stages.workers import device_of
+
+# Part of every verifier's key and of the names of kept features: raise it when equal answers would give another one.
+VERIFIER_VERSION = 1
+VERIFIERS_FOLDER = Path("labeling") / "verifiers"
+MIN_ANSWERS = 200  # with 50 and 100 the stated precision was missed on four and on one of five sets
+MIN_OF_A_KIND = 10
+AUDIT_FRAC = 0.1  # of the masks that it is sure about, of each answer
+
+
+class TrainedVerifier(NamedTuple):
+    """A verifier, where it is sure, and the card that says where it comes from."""
+
+    verifier: MaskVerifier
+    thresholds: VerifierThresholds
+    card: Mapping[str, Any]
+
+
+class _Answered(NamedTuple):
+    """What people said of the masks of one earlier gate. which: (K,) places in its sample. good: (K,) bool."""
+
+    gate: GateFolder
+    sample: GateSample
+    which: Sequence[int]
+    good: Sequence[bool]
+
+    @property
+    def image_ids(self) -> list[int]:
+        ids: list[int] = self.sample.masks["image_id"].take(pa.array(self.which, pa.int64())).to_pylist()
+        return ids
+
+
+class RoundVerifier:
+    """Draws the sample of one verification gate, and answers of it what is sure.
+
+    The embeddings are those of the model that the workspace started from: they stay the same while the stages retrain,
+    so that the answers of all gates count together and no picture is encoded twice.
+    """
+
+    def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress = silent) -> None:
+        self._store, self._config, self._record, self._progress = store, config, record, progress
+        self._folder = LabelingFolder(store.workspace)
+        self.gate = self._gate(record)
+
+    def sample(self, masks: pa.Table) -> GateSample:
+        """The sample with what the verifier is sure about; equal masks and earlier answers give an equal sample.
+
+        masks: rows of a masks table, in the order of the draw. Raises InputError for damaged files or a full disk.
+        """
+        sample, precision = GateSample(masks), self._config.labeling.verifier_precision
+        if precision is None or not len(masks):
+            return sample
+        good = [each for answered in self._answered for each in answered.good]
+        card: dict[str, Any] = {"stated_precision": precision, "learnt_from": len(good)}
+        if len(good) < MIN_ANSWERS or min(sum(good), len(good) - sum(good)) < MIN_OF_A_KIND:
+            few = f"earlier gates gave {len(good)} answers, {sum(good)} of them good"
+            needed = f"the verifier learns from {MIN_ANSWERS}, {MIN_OF_A_KIND} of each kind"
+            return replace(sample, verifier={**card, "reason": f"{few}; {needed}"})
+        trained = self._trained(precision)
+        thresholds = trained.thresholds.to_dict()
+        card |= {"id": f"verifier:{self.key(precision)}", "out_of_fold": thresholds}
+        if trained.thresholds.good.threshold is None and trained.thresholds.bad.threshold is None:
+            reason = (
+                f"on {len(good)} answers of earlier gates the verifier is nowhere sure with precision {precision:g}"
+            )
+            return replace(sample, verifier={**card, "reason": reason})
+        scores = trained.verifier(self._features(self.gate, sample)).tolist()
+        given = {each: trained.thresholds.answer(score) for each, score in zip(sample.mask_ids, scores, strict=True)}
+        sure = {each: verdict for each, verdict in given.items() if verdict is not None}
+        return replace(sample, pre_answers=sure, audited=frozenset(_audited(sure)), verifier=card)
+
+    def key(self, precision: float) -> str:
+        """16 hex digits: equal keys, equal verifiers and thresholds."""
+        answers = [(each.gate.path.name, each.sample.mask_ids, each.which, each.good) for each in self._answered]
+        return content_key(VERIFIER_VERSION, self._model_id, answers, precision, self._config.seed)
+
+    def _gate(self, record: Round) -> GateFolder:
+        return GateFolder(self._folder, Scope("verification", record.stage, record.round))
+
+    @cached_property
+    def _model_id(self) -> str:
+        return find_model(self._config.model.start, model_roots(self._store.workspace)).model_id
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        device = device_of(self._config.model)
+        return Predictor(load_model(self._model_id, model_roots(self._store.workspace), device=device)[0])
+
+    @cached_property
+    def _answered(self) -> list[_Answered]:
+        """Earlier gates with answers, in the order of stages and rounds."""
+        here, found = (STAGES.index(self._record.stage), self._record.round), []
+        for record in self._store.rounds():
+            if (STAGES.index(record.stage), record.round) < here:
+                gate = self._gate(record)
+                sample, answers = gate.sample(), gate.answers()
+                if sample is not None and answers:
+                    which = [place for place, each in enumerate(sample.mask_ids) if each in answers]
+                    good = [answers[sample.mask_ids[place]] == "good" for place in which]
+                    found.append(_Answered(gate, sample, which, good))
+        return found
+
+    def _trained(self, precision: float) -> TrainedVerifier:
+        """Load the gate's verifier, or train it, choose its thresholds and keep it."""
+        folder = self._store.workspace / VERIFIERS_FOLDER / self.key(precision)
+        if not (folder / CARD_FILE).is_file():
+            self._train(folder, precision)
+        verifier, card = load_verifier(folder)
+        thresholds = {name: SureFrom(**card["thresholds"][name]) for name in ("good", "bad")}
+        return TrainedVerifier(verifier, VerifierThresholds(**thresholds), card)
+
+    def _train(self, folder: Path, precision: float) -> None:
+        answered = self._answered
+        features = torch.cat([self._features(each.gate, each.sample)[each.which] for each in answered])
+        good = torch.tensor([one for each in answered for one in each.good])
+        image_ids = np.array([one for each in answered for one in each.image_ids])
+        scores = out_of_fold_scores(features, good, image_ids, seed=self._config.seed)
+        card = {
+            "model_id": self._model_id,
+            "gates": [each.gate.path.name for each in answered],
+            "answers": len(good),
+            "good": int(good.sum()),
+            "images": len(np.unique(image_ids)),
+            "stated_precision": precision,
+            "thresholds": choose_thresholds(scores.numpy(), good.numpy(), precision=precision).to_dict(),
+        }
+        with storage_errors(folder):
+            save_verifier(fit_verifier(features, good), folder, card)
+
+    def _features(self, gate: GateFolder, sample: GateSample) -> torch.Tensor:
+        """Of all masks of a sample, in its order; made once and kept beside it."""
+        file = gate.features_file(f"{self._model_id}-v{VERIFIER_VERSION}")
+        if not file.is_file():
+            write_atomic(file, save({"features": self._made_features(sample)}))
+        try:
+            return load_file(file)["features"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise InputError(f"{file}: damaged ({error}); delete it, it is then made anew") from error
+
+    def _made_features(self, sample: GateSample) -> torch.Tensor:
+        by_image: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+        for place, row in enumerate(sample.masks.to_pylist()):
+            by_image.setdefault(row["image_id"], []).append((place, row))
+        parts = []
+        for done, (image_id, placed) in enumerate(sorted(by_image.items()), start=1):
+            self._predictor.set_image(self._store.load_image(image_id))
+            rows = [row for _, row in placed]
+            masks = [rle_codec.decode(row_rle(row)) for row in rows]
+            scores = [[row[name] for row in rows] for name in ("predicted_iou", "stability_score")]
+            parts.append(mask_features(self._predictor, masks, *scores))
+            self._progress("verifier: look at masks", done, len(by_image))
+        places = [place for _, placed in sorted(by_image.items()) for place, _ in placed]
+        back = torch.tensor(np.argsort(places))
+        return torch.cat(parts)[back]
+
+
+def _audited(sure: Mapping[int, Verdict]) -> list[int]:
+    """Masks to ask people all the same: of each answer the first of the draw, which are a random sample of them."""
+    found = []
+    for verdict in ("good", "bad"):
+        alike = [each for each, given in sure.items() if given == verdict]
+        found += alike[: sample_size(len(alike), AUDIT_FRAC)]
+    return found
