@@ -12,7 +12,8 @@ Contests:
     fast     a row for our contract `fast` in `decoder` and `whole` (in `whole`, if neither is asked for), and how its
              masks differ
     memory   peak resident memory after the image encoder at the largest size, in fresh processes
-    nano     the model that ships, from a JPEG file of the largest size to masks
+    nano     the model that ships, with its trained weights: from a JPEG file of the largest size to masks, and its
+             decoder, plain and folded; only trained weights bring denormal numbers, which some processors are slow on
 
 Beside every time stands whether the masks were equal; looking up decoder outputs is off the clock. Exit code 0: all
 that had to be equal was; 1: it was not; 2: bad input. Needs the extra `test`; transformers joins if it is installed.

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from engine.encoded_samples import EncodedSamples
+from engine.evaluation.matching import match_masks
 from engine.masks.generator import MaskGenerator
 from engine.rle import Rle
 from engine.samples import CocoSamples
@@ -28,7 +29,7 @@ from model.registry import load_model, model_roots
 from model.training.samples import Sample
 from schemas.config import SemiAutomaticConfig
 from stages.prefill import PrefillSettings, scored_masks
-from stages.prefill_threshold import choose_threshold, match_masks
+from stages.prefill_threshold import choose_threshold
 
 DATASETS = ("ccp/val", "labelmefacade/val", "bsds500/test", "coco_mini/val")
 PRECISIONS = (0.8, 0.7, 0.6, 0.5)

@@ -2,7 +2,7 @@
 
 import copy
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,16 @@ class CocoSamples:
     longest_px: int | None = None
 
     def __init__(
-        self, files: Sequence[Path], *, images_root: Path | None = None, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+        self,
+        files: Sequence[Path],
+        *,
+        images_root: Path | None = None,
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+        one_annotator: bool = False,
     ) -> None:
         """images_root: folder that file names are relative to; None for the folder of each file.
 
+        one_annotator: of images that several people annotated, only the masks of the first of them, by name.
         Raises InputError where a file is no COCO file, or where no image with a mask is left.
         """
         datasets = [read_coco(file, images_root=images_root) for file in files]
@@ -35,7 +41,12 @@ class CocoSamples:
         self._max_megapixels = max_megapixels
         self._images: list[tuple[CocoImage, list[CocoRle]]] = []
         for image in (image for dataset in datasets for image in dataset.images):
-            masks = [_coco_rle(mask.rle.counts, image) for mask in image.masks if not mask.iscrowd]
+            first = min((mask.annotator for mask in image.masks), default="") if one_annotator else None
+            masks = [
+                _coco_rle(mask.rle.counts, image)
+                for mask in image.masks
+                if not mask.iscrowd and first in (None, mask.annotator)
+            ]
             if masks:
                 self._images.append((image, masks))
         if not self._images:
@@ -80,6 +91,17 @@ class CocoSamples:
         fewer = copy.copy(self)
         fewer._images = [(self._images[number][0], masks) for number, masks in kept.items()]
         return fewer
+
+    def filtered(self, keep: Callable[[Path], bool]) -> "CocoSamples | None":
+        """The same with the pictures alone whose file `keep` wants; None where it wants none."""
+        fewer = copy.copy(self)
+        fewer._images = [(image, masks) for image, masks in self._images if keep(image.path)]
+        return fewer if fewer._images else None
+
+    def some(self, count: int, *, seed: int = 0) -> list[Sample]:
+        """`count` images at random, all where there are fewer, in the order of the files."""
+        chosen = np.random.default_rng(seed).permutation(len(self))[:count]
+        return [self[int(index)] for index in sorted(chosen)]
 
     def fingerprint(self) -> str:
         """8 hex digits that change with the images' names and masks, for the card of a model trained on them."""

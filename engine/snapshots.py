@@ -1,6 +1,6 @@
 """What a model is trained on: masks of the store at exact table versions, chosen by an explicit rule."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 
 from engine.images import decode_image_file
 from engine.store import Store
+from model.training.augment import MOST_ENLARGED
+from model.training.config import TrainingConfig
 from model.training.samples import CocoRle, Sample
 from schemas.config import STAGES, Stage
 
 Selection = Literal["new_only", "accumulated"]
 
-_COLUMNS = ["image_id", "mask_id", "round", "rle", "height", "width"]
+_COLUMNS = ["image_id", "mask_id", "round", "rle", "height", "width", "area"]
 
 
 class SnapshotDataset:
@@ -29,7 +31,7 @@ class SnapshotDataset:
     longest_px: int | None = None
 
     def __init__(self, masks: pa.Table, paths: Mapping[int, Path], rule: dict[str, Any]) -> None:
-        """masks: columns stage_index, image_id, rle, height, width, sorted by the first two. rule: see `lineage`."""
+        """masks: columns stage_index and those of `_COLUMNS`, sorted by stage and image. rule: see `lineage`."""
         stages, images = (masks[name].to_numpy() for name in ("stage_index", "image_id"))
         changes = np.flatnonzero((np.diff(stages) != 0) | (np.diff(images) != 0)) + 1
         self._starts = np.concatenate([[0], changes]) if len(masks) else np.zeros(0, dtype=np.int64)
@@ -54,6 +56,24 @@ class SnapshotDataset:
         ]
         return Sample(decoded.pixels, masks)
 
+    def left_out(self, config: TrainingConfig, *, side_px: int) -> dict[str, int]:
+        """How many masks no step ever learns from, since they cover too little of its input or too much of a picture.
+
+        side_px: of the model's input. too_small: under `min_mask_frac` of it even where they are shown largest.
+        too_large: over `max_mask_frac` of their picture.
+        """
+        areas = self._masks["area"].to_numpy().astype(np.float64)
+        height, width = (self._masks[name].to_numpy().astype(np.float64) for name in ("height", "width"))
+        enlarged = config.scale_range[1] * side_px / np.maximum(height, width)
+        if config.zoom_prob:
+            enlarged = np.maximum(enlarged, MOST_ENLARGED)
+        shown = areas * enlarged**2 / side_px**2
+        too_large = areas > config.max_mask_frac * height * width
+        return {
+            "too_small": int(((shown <= config.min_mask_frac) & ~too_large).sum()),
+            "too_large": int(too_large.sum()),
+        }
+
     def lineage(self) -> dict[str, Any]:
         """For the model card: table versions, the rule, and how many different images and masks it came to."""
         return {**self._rule, "images": len(set(self.image_ids)), "masks": len(self._masks)}
@@ -67,8 +87,9 @@ def training_samples(
     stage: Stage | None = None,
     round: int | None = None,
     oversampling: Mapping[Stage, float] | None = None,
+    without: Collection[int] = (),
 ) -> SnapshotDataset:
-    """Select masks to train on; images that are held out never come.
+    """Select masks to train on; images that are held out never come, nor do those of the ids in `without`.
 
     tables_versions: of `images` and the stages' tables, as from Store.versions. selection: `accumulated` takes the
     stages up to `stage`, and of that stage the rounds up to `round` (all where None); `new_only` takes one round alone.
@@ -80,6 +101,9 @@ def training_samples(
         raise ValueError(f"oversampling weights must be above 0: {oversampling}")
     images = store.read_table("images", columns=["image_id", "path", "split"], version=tables_versions["images"])
     images = images.filter(pc.equal(images["split"], "train"))
+    if without:
+        aside = pa.array(sorted(without), type=pa.int64())
+        images = images.filter(pc.invert(pc.is_in(images["image_id"], value_set=aside)))
     parts = [
         _masks_of(store, name, tables_versions[name], images["image_id"], rounds)
         for name, rounds in _wanted(selection, stage, round).items()

@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows.stage_runs import one_at_a_time, run_until_done
+from flows.stage_runs import run_until_done
 
 
-@flow(name="assisted-manual", task_runner=one_at_a_time())
+@flow(name="assisted-manual")
 def assisted_manual(workspace: str) -> list[dict[str, Any]]:
     """Stage 1: annotators make masks with SAM under the cursor; each round ends with a retraining.
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows.stage_runs import one_at_a_time, run_until_done
+from flows.stage_runs import run_until_done
 
 
-@flow(name="fully-automatic", task_runner=one_at_a_time())
+@flow(name="fully-automatic")
 def fully_automatic(workspace: str) -> list[dict[str, Any]]:
     """Stage 3: the generator makes the masks of all images; then the model is retrained on all masks.
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from engine.store import Store
 from flows.console import note
+from flows.prefect_server import tie_servers_to_this_process
 from flows.prefect_settings import prepare_prefect
 from schemas.config import STAGES, Stage
 from schemas.errors import WaitError
@@ -30,7 +31,12 @@ def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progr
         return {step.stage: [_nothing_to_do(step)] for step in steps}
     prepare_prefect(store.workspace)
     note("starting Prefect ...")
+    from prefect.settings import PREFECT_API_URL
+
     from flows.stage_runs import current_progress
+
+    if PREFECT_API_URL.value() is None:
+        tie_servers_to_this_process()
 
     token = current_progress.set(progress)
     try:

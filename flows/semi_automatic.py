@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows.stage_runs import one_at_a_time, run_until_done
+from flows.stage_runs import run_until_done
 
 
-@flow(name="semi-automatic", task_runner=one_at_a_time())
+@flow(name="semi-automatic")
 def semi_automatic(workspace: str) -> list[dict[str, Any]]:
     """Stage 2: annotators mend and complete confident masks; each round ends with a retraining.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from engine.store import Store
@@ -25,11 +24,6 @@ from stages.workers import ShardOutcome, serial
 # A flow's parameters are recorded by Prefect and have to be plain values; who wants bars sets them here.
 current_progress: ContextVar[Progress] = ContextVar("current_progress", default=silent)
 _RETRY_DELAY_S = 5.0
-
-
-def one_at_a_time() -> ThreadPoolTaskRunner:
-    """Shard groups run one after the other in this process: each already uses all cores, or the one GPU."""
-    return ThreadPoolTaskRunner(max_workers=1)
 
 
 @task(name="shards", cache_policy=NO_CACHE, persist_result=False)
@@ -47,7 +41,10 @@ def do_tick(workspace: str, stage: Stage) -> TickResult:
 
 
 def shard_groups(config: FlowConfig, *, retry_delay_s: float = _RETRY_DELAY_S) -> MapShards:
-    """Map work over shards as Prefect tasks of `config.shards_per_task` shards, each retried `config.retries` times."""
+    """Map work over shards as Prefect tasks of `config.shards_per_task` shards, each retried `config.retries` times.
+
+    One task after the other, in this thread: each already uses all cores, or the one GPU, and a signal ends it at once.
+    """
     map_group: MapShards = RayShards(actors=config.ray_actors) if config.runner == "ray" else serial
     group_task = do_shards.with_options(
         retries=config.retries, retry_delay_seconds=retry_delay_s, retry_condition_fn=_worth_a_retry
@@ -58,8 +55,8 @@ def shard_groups(config: FlowConfig, *, retry_delay_s: float = _RETRY_DELAY_S) -
             list(shards[at : at + config.shards_per_task]) for at in range(0, len(shards), config.shards_per_task)
         ]
         # quote: else Prefect searches the worker, and all it holds, for results of other tasks.
-        futures = [group_task.submit(quote(function), group, quote(map_group)) for group in groups]
-        return [outcome for future in futures for outcome in future.result()]
+        states = [group_task(quote(function), group, quote(map_group), return_state=True) for group in groups]
+        return [outcome for state in states for outcome in state.result()]
 
     return map_shards
 

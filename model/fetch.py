@@ -6,7 +6,7 @@ from pathlib import Path
 
 from model.download import Progress, download
 from model.files import file_sha256
-from model.registry import ModelInfo, import_weights, list_models
+from model.registry import ModelInfo, check_name, import_weights, list_models
 from schemas.errors import InputError
 
 _META_URL = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -58,7 +58,8 @@ def fetch(
     """Download published weights, check them and import them. What is already here is not downloaded again.
 
     progress: called with (bytes so far, bytes in all).
-    Raises InputError for an unknown name or a wrong checksum, WaitError where the connection fails.
+    Raises InputError for an unknown name, one that another model has here, or a wrong checksum, WaitError where the
+    connection fails.
     """
     if name not in published:
         raise InputError(f"no published weights {name!r}; choose one of {', '.join(published)}")
@@ -66,6 +67,7 @@ def fetch(
     for model in list_models([root]):
         if model.card.source.get("sha256") == wanted.sha256:
             return model
+    check_name(root, name)
     file = root / ".downloads" / wanted.url.rsplit("/", 1)[-1]
     if not file.is_file() or file_sha256(file) != wanted.sha256:
         download(wanted.url, file, sha256=wanted.sha256, size_bytes=wanted.size_bytes, progress=progress)

@@ -22,11 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.denormals import flushed
 from model.lanes import lane_count, side_by_side
 from model.mask_decoder import MaskDecoder
 
 PROMPTS_AT_ONCE = {"cpu": 1}  # prompts whose pixels are in hand together; one prompt's stay in the cache of a core
 PROMPTS_A_LANE = 8  # on a CPU, prompts whose tokens are in hand together
+BESIDE = -32.0  # logit where none is made: no mask, by any threshold in use
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,13 @@ class SharedLayer:
 class SharedUpscaling:
     """The two steps up. U = 4 * C / 4 and V = 4 * C / 8 channels: those of the four pixels that one becomes.
 
+    hw: (h, w), the rows and columns of the embedding that go up, from the top left; p = h * w.
     first: (U, C), centred over each pixel's channels, as the norm that follows would do; in the decoder's own type.
-    of_shared: (U, P).
-    rest: (U, P) or (U, 1). second: (V, C / 4). fine: (4, V, P) or (V, 1), added before the last activation.
+    of_shared: (U, p).
+    rest: (U, p) or (U, 1). second: (V, C / 4). fine: (4, V, p) or (V, 1), added before the last activation.
     """
 
+    hw: tuple[int, int]
     first: Tensor
     of_shared: Tensor
     rest: Tensor
@@ -133,12 +137,19 @@ class FoldedDecoder:
         self.dtype = dtype
 
     def share(
-        self, image: Tensor, image_pe: Tensor, mask_rows: Tensor, high_res: tuple[Tensor, ...] = ()
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        mask_rows: Tensor,
+        high_res: tuple[Tensor, ...] = (),
+        *,
+        used_hw: tuple[int, int] | None = None,
     ) -> SharedImage:
         """Once an image. image: (1, C, H, W), its embedding plus what stands for no mask; image_pe: (1, C, H, W).
 
         mask_rows: (M, C), what `PromptEncoder.mask_rows` returns.
         high_res: what `MaskDecoder.project_high_res` returned for the image.
+        used_hw: rows and columns, from the top left, whose logits are wanted; the others' are BESIDE. None: all.
         """
         shared, place = _pixels(image), _pixels(image_pe)
         bias, layers, of_mask = torch.zeros_like(shared[0]), [], mask_rows
@@ -164,8 +175,9 @@ class FoldedDecoder:
         final = self.decoder.transformer.final_attn_token_to_image
         final_keys = self._project(final.k_proj, shared, place + bias, final.num_heads)
         final_values = self._project(final.v_proj, shared, bias[None], final.num_heads)
-        upscaling = self._share_upscaling(shared, bias, high_res)
-        return SharedImage(layers, mask_rows, final_keys, final_values, upscaling, (image.shape[2], image.shape[3]))
+        hw = (image.shape[2], image.shape[3])
+        upscaling = self._share_upscaling(shared.unflatten(0, hw), bias, high_res, used_hw or hw)
+        return SharedImage(layers, mask_rows, final_keys, final_values, upscaling, hw)
 
     def prompt(
         self, image: SharedImage, sparse: Tensor, mask_factors: Tensor | None = None, *, multimask_output: bool
@@ -181,6 +193,7 @@ class FoldedDecoder:
         prompted = side_by_side(lambda part: self._prompt(image, *part, multimask_output), parts)
         return FoldedMasks(prompted, image, self.decoder)
 
+    @flushed()
     def _prompt(self, image: SharedImage, sparse: Tensor, mask_factors: Tensor, multimask_output: bool) -> "Prompted":
         decoder = self.decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
@@ -218,7 +231,12 @@ class FoldedDecoder:
         of_place = of_place + _by_head(linear.bias[:, None], heads)
         return Projection(of_shared.to(self.dtype), of_place.to(self.dtype), _by_head(linear.weight, heads))
 
-    def _share_upscaling(self, shared: Tensor, bias: Tensor, high_res: tuple[Tensor, ...]) -> SharedUpscaling:
+    def _share_upscaling(
+        self, shared: Tensor, bias: Tensor, high_res: tuple[Tensor, ...], used_hw: tuple[int, int]
+    ) -> SharedUpscaling:
+        """shared: (H, W, C)."""
+        height, width = used_hw
+        used = shared[:height, :width].reshape(height * width, -1)
         to_half, _, _, to_quarter, _ = self.decoder.output_upscaling
         first = to_half.weight.permute(2, 3, 1, 0)  # (2, 2, C / 4, C)
         first = (first - first.mean(dim=2, keepdim=True)).flatten(0, 2)
@@ -226,13 +244,13 @@ class FoldedDecoder:
         second = to_quarter.weight.permute(2, 3, 1, 0).flatten(0, 2)
         fine = to_quarter.bias.repeat(4)[:, None]
         if high_res:
-            finest, middle = high_res
+            finest, middle = high_res[0][..., : 4 * height, : 4 * width], high_res[1][..., : 2 * height, : 2 * width]
             rest = rest + _four_pixels(middle - middle.mean(dim=1, keepdim=True))[0].flatten(0, 1).flatten(1)
             # Twice: the four pixels that an embedding's pixel becomes, and the four that each of those becomes.
             sixteen = _four_pixels(_four_pixels(finest)[0])  # (4 of the finer, 4 of the coarser, C / 8, H, W)
             fine = fine + sixteen.transpose(0, 1).flatten(1, 2).flatten(2)
-        in_pixels = (each.to(self.dtype) for each in (first @ shared.T, rest, second, fine))
-        return SharedUpscaling(first, *in_pixels)
+        in_pixels = (each.to(self.dtype) for each in (first @ used.T, rest, second, fine))
+        return SharedUpscaling(used_hw, first, *in_pixels)
 
 
 @dataclass(frozen=True)
@@ -256,27 +274,34 @@ class FoldedMasks:
     def logits(self, index: Tensor, /) -> Tensor:
         """(K, 4H, 4W) logits of the masks `index` (K,), which counts through (N, M) row by row."""
         (height, width), masks = self._image.hw, self.predicted_iou.shape[1]
-        out = self.predicted_iou.new_empty(len(index), 4 * height, 4 * width)
+        out = self.predicted_iou.new_full((len(index), 4 * height, 4 * width), BESIDE)
+        height, width = self._image.upscaling.hw
+        made = out[:, : 4 * height, : 4 * width]
         prompts, places = torch.unique(index // masks, return_inverse=True)
         size = len(self._prompted[0].weights)
 
+        @flushed()
         def fill(number: int) -> None:
             part = self._prompted[number]
             mine = (prompts // size == number).nonzero().squeeze(1)
             for some in part.keys.chunks(len(mine)):
                 wanted = ((places[:, None] == mine[some]).nonzero()).unbind(1)
                 maps = self._maps(part, prompts[mine[some]] - number * size)
-                out[wanted[0]] = maps[wanted[1], index[wanted[0]] % masks].to(out.dtype)
+                made[wanted[0]] = maps[wanted[1], index[wanted[0]] % masks].to(out.dtype)
 
         side_by_side(fill, torch.unique(prompts // size).tolist())
         return out
 
     def _maps(self, part: Prompted, prompts: Tensor) -> Tensor:
-        """(n, M, 4H, 4W) logits of all masks of n of a part's prompts."""
+        """(n, M, 4h, 4w) logits of all masks of n of a part's prompts, on the h rows and w columns that go up."""
         shared, keys, norm = self._image.upscaling, part.keys, self._decoder.output_upscaling[1]
-        dtype, (height, width) = keys.factors.dtype, self._image.hw
-        half = shared.rest + shared.of_shared * keys.scale[prompts, None]
-        half = half.baddbmm_((shared.first @ keys.rows[prompts].mT).to(dtype), keys.factors[prompts])
+        dtype, (height, width) = keys.factors.dtype, shared.hw
+        scale, factors = (
+            each.unflatten(-1, self._image.hw)[prompts, ..., :height, :width].flatten(-2)
+            for each in (keys.scale, keys.factors)
+        )
+        half = shared.rest + shared.of_shared * scale[:, None]
+        half = half.baddbmm_((shared.first @ keys.rows[prompts].mT).to(dtype), factors)
         half = half.unflatten(1, (4, -1))  # (n, 4, C / 4, P), norm over the channels
         deviation = half.square().mean(dim=2, keepdim=True).add_(norm.eps).rsqrt_()
         half.mul_(deviation).mul_(norm.weight.to(dtype)[:, None]).add_(norm.bias.to(dtype)[:, None])

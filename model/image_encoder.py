@@ -148,6 +148,8 @@ class Attention(nn.Module):
         grid = query.reshape(batch, heads, height, width, dim)
         vertical = torch.einsum("bnhwd,hkd->bnhwk", grid, by_distance(self.rel_pos_h, height))
         horizontal = torch.einsum("bnhwd,wkd->bnhwk", grid, by_distance(self.rel_pos_w, width))
+        # Einsum gives permuted axes. Their sum would inherit them, and the reshape copy all of it: 805 MB in ViT-B.
+        vertical, horizontal = vertical.contiguous(), horizontal.contiguous()
         return (vertical[..., :, None] + horizontal[..., None, :]).reshape(batch, heads, count, count)
 
 

@@ -75,7 +75,8 @@ class MaskDecoder(nn.Module):
         """Predict masks for N prompts over B images.
 
         image_embeddings: (B, C, H, W). image_pe: (1, C, H, W). sparse_prompt_embeddings: (N, T, C).
-        dense_prompt_embeddings: (N, C, H, W). image_index: (N,), the image of each prompt; None where B is 1.
+        dense_prompt_embeddings: (N, C, H, W), or (1, C, H, W) where all prompts have the same.
+        image_index: (N,), the image of each prompt; None where B is 1.
         high_res: what `project_high_res` returned for the B images.
         """
         count = len(sparse_prompt_embeddings)
@@ -83,8 +84,10 @@ class MaskDecoder(nn.Module):
             image_index = torch.zeros(count, dtype=torch.long, device=image_embeddings.device)
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(count, -1, -1), sparse_prompt_embeddings], dim=1)
-        image = image_embeddings.index_select(0, image_index) + dense_prompt_embeddings
-        tokens, pixels = self.transformer(image, image_pe.expand(count, -1, -1, -1), tokens)
+        alike = len(dense_prompt_embeddings) == 1 and count > 1
+        image = image_embeddings if alike else image_embeddings.index_select(0, image_index)
+        image = image + dense_prompt_embeddings
+        tokens, pixels = self.transformer(image, image_pe, tokens, image_index=image_index if alike else None)
         chosen = slice(1, None) if multimask_output else slice(0, 1)
         upscaled = self._upscale(pixels.transpose(1, 2).unflatten(2, image.shape[-2:]), high_res, image_index)
         weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)

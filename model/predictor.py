@@ -205,7 +205,8 @@ class Predictor:
         """Three masks for each of N prompts of P points, (N, P, 2) and (N, P), or of N boxes (N, 4), or of both.
 
         Logits are made on demand, and what the prompts of a picture share is computed once, so many prompts cost far
-        less than by `predict_low_res`. Raises InputError as that does.
+        less than by `predict_low_res`. Logits that `upscaling` does not read, those of padding, are left out: they are
+        far below zero. Raises InputError as `predict_low_res` does.
         """
         if not isinstance(self.sam, Sam):
             low_res = self.predict_low_res(points, labels, boxes=boxes)
@@ -213,7 +214,8 @@ class Predictor:
         clicks, xyxy = to_points(points, labels, device=self.sam.device), to_boxes(boxes, device=self.sam.device)
         check_same_count(points=clicks and clicks[0], boxes=xyxy)
         if self._shared is None:
-            self._shared = self.sam.share(self.encoded.embedding, dtype=self.contract.decoder_dtype)
+            dtype, shown_hw = self.contract.decoder_dtype, self.input_hw
+            self._shared = self.sam.share(self.encoded.embedding, dtype=dtype, shown_hw=shown_hw)
         return self.sam.prompt(
             self._shared,
             points=None if clicks is None else (self._to_input(clicks[0]), clicks[1]),

@@ -97,8 +97,7 @@ def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = to
     dtype: how floating-point weights are stored; float16 halves the file and rounds the weights.
     Raises InputError where the name cannot be a folder's, or another model has it already.
     """
-    if not _NAME_PATTERN.fullmatch(card.name):
-        raise InputError(f"model name {card.name!r}: use letters, digits, '.', '_' and '-' only")
+    _check_form(card.name)
     root.mkdir(parents=True, exist_ok=True)
     unfinished = root / f".{card.name}.{secrets.token_hex(4)}"
     try:
@@ -114,6 +113,23 @@ def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = to
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return model_id
+
+
+def check_name(root: Path, name: str, *, model_id: str = "") -> None:
+    """Whether a new model may be saved under this name; to be asked before it is trained.
+
+    model_id: of the new model, where it is known: it may have the name already.
+    Raises InputError where the name cannot be a folder's, or where another model or another folder has it.
+    """
+    _check_form(name)
+    folder = root / name
+    if (folder / CARD_FILE).is_file():
+        existing = read_info(folder).model_id
+        if existing != model_id:
+            this = f", the new one {model_id}" if model_id else ""
+            raise InputError(f"{folder}: another model has this name (id {existing}{this}); choose another name")
+    elif folder.exists():
+        raise InputError(f"{folder}: exists and is no model; choose another name, or move it away")
 
 
 def list_models(roots: Sequence[Path]) -> list[ModelInfo]:
@@ -171,8 +187,11 @@ def import_weights(
 
     name: default is the size that the weights are recognised as, for example vit_b.
     source: what to record beside the file's name and SHA-256.
-    Raises InputError naming the file where it is damaged or of another architecture.
+    Raises InputError naming the file where it is damaged or of another architecture, or where another model has the
+    name already.
     """
+    if name and not _is_made_of(root / name, file):
+        check_name(root, name)
     size, sam = load_weights_file(file)
     origin = {"file": file.name, "sha256": file_sha256(file), **(source or {})}
     card = ModelCard(name=name or size, source=origin, notes=notes or f"imported weights, recognised as {size}")
@@ -217,15 +236,23 @@ def _publish(unfinished: Path, folder: Path, model_id: str) -> None:
     try:
         unfinished.rename(folder)
     except OSError:
-        if not (folder / CARD_FILE).is_file():
+        if not folder.exists():
             raise
-        existing = read_info(folder).model_id
-        if existing != model_id:
-            raise InputError(
-                f"{folder}: another model has this name (id {existing}, the new one {model_id}); choose another name"
-            ) from None
+        check_name(folder.parent, folder.name, model_id=model_id)
         return
     sync_folder(folder.parent)
+
+
+def _check_form(name: str) -> None:
+    if not _NAME_PATTERN.fullmatch(name):
+        raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-' only")
+
+
+def _is_made_of(folder: Path, file: Path) -> bool:
+    """Whether the model in this folder was imported from this very file."""
+    if not (folder / CARD_FILE).is_file() or not file.is_file():
+        return False
+    return read_info(folder).card.source.get("sha256") == file_sha256(file)
 
 
 def _weights_id(path: Path) -> str:

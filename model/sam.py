@@ -200,7 +200,10 @@ class Sam(nn.Module):
         image_index: Tensor | None,
         multimask_output: bool,
     ) -> MaskPrediction:
-        """As `decode`, from prompts that are already encoded: sparse (N, T, C), dense (N, C, H, W)."""
+        """As `decode`, from prompts that are already encoded: sparse (N, T, C), dense (N, C, H, W).
+
+        dense may be (1, C, H, W), the same for all prompts.
+        """
         return self.mask_decoder(
             image_embeddings=embedding.features,
             image_pe=self.prompt_encoder.get_dense_pe(),
@@ -211,12 +214,23 @@ class Sam(nn.Module):
             high_res=embedding.high_res,
         )
 
-    def share(self, embedding: ImageEmbedding, *, dtype: torch.dtype = torch.float32) -> SharedImage:
-        """What all prompts on one image (B = 1) share; `prompt` takes it. dtype: of what is computed for each pixel."""
+    def share(
+        self,
+        embedding: ImageEmbedding,
+        *,
+        dtype: torch.dtype = torch.float32,
+        shown_hw: tuple[int, int] | None = None,
+    ) -> SharedImage:
+        """What all prompts on one image (B = 1) share; `prompt` takes it. dtype: of what is computed for each pixel.
+
+        shown_hw: size in pixels of the part of the input that shows the picture; only logits that the way to its pixels
+        reads are then made, for masks that are not to be prompts again. None: all.
+        """
+        used_hw = shown_hw and _embedding_hw(shown_hw, side=embedding.features.shape[-1])
         image = embedding.features + self.prompt_encoder.embed_masks(None, 1)
         decoder = FoldedDecoder(self.mask_decoder, dtype=dtype)
         place, mask_rows = self.prompt_encoder.get_dense_pe(), self.prompt_encoder.mask_rows()
-        return decoder.share(image, place, mask_rows, embedding.high_res)
+        return decoder.share(image, place, mask_rows, embedding.high_res, used_hw=used_hw)
 
     def prompt(
         self,
@@ -237,6 +251,16 @@ class Sam(nn.Module):
         return FoldedDecoder(self.mask_decoder, dtype=image.dtype).prompt(
             image, sparse, factors, multimask_output=multimask_output
         )
+
+
+def _embedding_hw(shown_hw: tuple[int, int], *, side: int) -> tuple[int, int]:
+    """Rows and columns of the embedding, of `side` each, that bilinear upscaling of the logits reads for these pixels.
+
+    A logit is four pixels wide. The last of n pixels lies (n - 2.5) / 4 logits behind the first logit's centre, between
+    two of which the second is number (n + 1) // 4; each pixel of the embedding has four.
+    """
+    height, width = (min(side, (pixels + 1) // EMBEDDING_STRIDE + 1) for pixels in shown_hw)
+    return height, width
 
 
 def build_sam(config: SamConfig) -> Sam:

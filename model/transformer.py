@@ -23,11 +23,20 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(embedding_dim, inner_dim)
         self.out_proj = nn.Linear(inner_dim, embedding_dim)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q: (N, Tq, C); k, v: (N, Tk, C). Returns (N, Tq, C)."""
-        mixed = F.scaled_dot_product_attention(
-            self._split(self.q_proj(q)), self._split(self.k_proj(k)), self._split(self.v_proj(v))
-        )
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, *, q_index: Tensor | None = None, k_index: Tensor | None = None
+    ) -> Tensor:
+        """q: (N, Tq, C); k, v: (N, Tk, C). Returns (N, Tq, C).
+
+        q_index, k_index: (N,), which row of q, or of k and v, each of the N takes, where there are fewer rows: what
+        several share is projected once.
+        """
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        if q_index is not None:
+            q = q.index_select(0, q_index)
+        if k_index is not None:
+            k, v = k.index_select(0, k_index), v.index_select(0, k_index)
+        mixed = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v))
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -52,8 +61,13 @@ class TwoWayAttentionBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.skip_first_layer_pe = skip_first_layer_pe
 
-    def forward(self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor) -> tuple[Tensor, Tensor]:
-        """queries, query_pe: (N, T, C); keys, key_pe: (N, P, C). Returns both, updated."""
+    def forward(
+        self, queries: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor, *, image_index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """queries, query_pe: (N, T, C); keys: (N, P, C); key_pe: (1, P, C). Returns queries and keys, updated.
+
+        image_index: (N,), where keys are (B, P, C) still, the same for all prompts on an image.
+        """
         if self.skip_first_layer_pe:
             queries = self.dropout(self.self_attn(queries, queries, queries))
         else:
@@ -61,11 +75,14 @@ class TwoWayAttentionBlock(nn.Module):
             queries = queries + self.dropout(self.self_attn(placed, placed, queries))
         queries = self.norm1(queries)
         placed_keys = keys + key_pe
-        queries = queries + self.dropout(self.cross_attn_token_to_image(queries + query_pe, placed_keys, keys))
+        queries = queries + self.dropout(
+            self.cross_attn_token_to_image(queries + query_pe, placed_keys, keys, k_index=image_index)
+        )
         queries = self.norm2(queries)
         queries = self.norm3(queries + self.dropout(self.mlp(queries)))
-        keys = self.norm4(keys + self.dropout(self.cross_attn_image_to_token(placed_keys, queries + query_pe, queries)))
-        return queries, keys
+        answer = self.cross_attn_image_to_token(placed_keys, queries + query_pe, queries, q_index=image_index)
+        keys = keys if image_index is None else keys.index_select(0, image_index)
+        return queries, self.norm4(keys + self.dropout(answer))
 
 
 class TwoWayTransformer(nn.Module):
@@ -80,15 +97,19 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 
-    def forward(self, image_embedding: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """image_embedding, image_pe: (N, C, H, W); tokens: (N, T, C), which also serve as their own positions.
+    def forward(
+        self, image_embedding: Tensor, image_pe: Tensor, tokens: Tensor, *, image_index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """image_embedding: (N, C, H, W); image_pe: (1, C, H, W); tokens: (N, T, C), also their own positions.
 
-        Returns the tokens (N, T, C) and the image (N, P, C).
+        image_index: (N,), where image_embedding is (B, C, H, W), the same for all prompts on an image: the first layer
+        then projects each image once, not once a prompt. Returns the tokens (N, T, C) and the image (N, P, C).
         """
         keys = image_embedding.flatten(2).transpose(1, 2)
         key_pe = image_pe.flatten(2).transpose(1, 2)
         queries = tokens
         for layer in self.layers:
-            queries, keys = layer(queries, keys, tokens, key_pe)
+            queries, keys = layer(queries, keys, tokens, key_pe, image_index=image_index)
+            image_index = None
         queries = queries + self.final_attn_token_to_image(queries + tokens, keys + key_pe, keys)
         return self.norm_final_attn(queries), keys

@@ -27,7 +27,7 @@ class ImagesConfig(_Section):
 
 class ModelConfig(_Section):
     start: str = "nano"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
 
 
 class AnnotatorConfig(_Section):
@@ -93,6 +93,11 @@ class RetrainingConfig(_Section):
     oversampling: dict[Stage, float] = Field(default_factory=dict)
     steps: int | None = Field(None, ge=1)
     masks_per_image: int | None = Field(None, ge=1)
+    lr: float | None = Field(None, gt=0)
+    min_mask_frac: float | None = Field(None, ge=0, lt=1)
+    replay: str | None = None
+    replay_frac: float = Field(0.4, ge=0, lt=1)
+    averaging: bool = True
 
 
 class FlowConfig(_Section):
@@ -137,13 +142,13 @@ images:
 
 model:
   start: nano                 # the model of the first round: nano, or any name that `sam-engine models list` shows
-  device: auto                # auto, cpu or cuda
+  device: auto                # auto, cpu, cuda, cuda:1 or mps
 
 annotator:
   kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"
                               # label_studio: people; see the section `labeling`. What follows is of the simulated one
   max_clicks: 6               # then the mask is finished by hand, with the brush
-  accept_iou: 0.85            # a mask at least this close to ground truth is accepted
+  accept_iou: 0.85            # a mask at least this close to ground truth is accepted; prefilled ones of people too
   seconds_to_find: 3.0        # simulated seconds to find the next object ...
   seconds_per_click: 1.5      # ... for each click ...
   seconds_to_review: 1.5      # ... to look at a finished or prefilled mask ...
@@ -170,7 +175,8 @@ semi_automatic:
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
   prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks
-  prefill_precision: 0.8      # of the detector's masks on held-out images, which sets its threshold
+  prefill_precision: 0.8      # share of the detector's masks that could be kept (at annotator.accept_iou) on held-out
+                              # images, which sets its threshold; where that is out of reach half of them, or none
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings
   generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}
 
@@ -182,8 +188,13 @@ retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs
   selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
   oversampling: {}            # for example {assisted_manual: 10, semi_automatic: 10}
-  steps: null                 # null: what the preset says (retrain: 40 to 300, by the number of images)
-  masks_per_image: null
+  steps: null                 # null: what the preset says (retrain: 40 to 3000, by the number of images)
+  masks_per_image: null       # of a step; null: what the preset says, as below
+  lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is 4 times that
+  min_mask_frac: null         # masks under this share of the model's input are not learned from; the report counts them
+  replay: null                # COCO json of pictures that keep old knowledge; null: the set beside the start model
+  replay_frac: 0.4            # share of the pictures of a step that come from there; 0: none
+  averaging: true             # go only part of the way from the start model, as far as old knowledge is kept
 
 flow:
   shards_per_task: 50         # shards in one Prefect task

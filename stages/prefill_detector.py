@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.evaluation.matching import match_masks
 from engine.files import storage_errors
 from engine.masks.generator import GeneratedMask
 from engine.rle import Rle
@@ -27,13 +28,13 @@ from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
 from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
-from stages.prefill_threshold import MATCH_IOU, MeasuredOn, PrefillThreshold, choose_threshold, match_masks
+from stages.prefill_threshold import MeasuredOn, PrefillThreshold, choose_or_half
 from stages.progress import Progress, silent
 from stages.records import masks_by_image
 from stages.workers import images_by_shard
 
 # Part of every detector's key: raise it when the same inputs would give another detector or threshold.
-DETECTOR_VERSION = 1
+DETECTOR_VERSION = 2
 DETECTORS_FOLDER = Path("labeling") / "detectors"
 MEASURED_IMAGES = 200  # at most; more hardly move the threshold and cost minutes
 _one_training = threading.Lock()  # threads of one process wait for the detector instead of each training its own
@@ -84,7 +85,7 @@ class PrefillDetector:
             asdict(self.training),
             self._start.weights_sha256 if self._start else None,
             self._config.semi_automatic.prefill_precision,
-            MATCH_IOU,
+            self._config.annotator.accept_iou,
         )
 
     @property
@@ -142,15 +143,16 @@ class PrefillDetector:
             self._predictor.set_image(self._store.load_image(image_id))
             found = scored_masks(self._predictor, detector, self.settings)
             scores += [each.score for each in found]
-            right += match_masks([each.mask.rle for each in found], truth)
+            right += match_masks([each.mask.rle for each in found], truth, iou=self._config.annotator.accept_iou)
             objects += len(truth)
             self._progress(f"{_title(self._record)}, measuring the detector", done, len(plan.measured))
-        return choose_threshold(
+        return choose_or_half(
             scores,
             right,
             objects=objects,
             images=len(plan.measured),
             precision=self._config.semi_automatic.prefill_precision,
+            iou=self._config.annotator.accept_iou,
             measured_on=plan.measured_on,
         )
 

@@ -1,17 +1,17 @@
-"""Which prefilled masks people are shown: the lowest threshold at which the stated share of masks shows an object."""
+"""Which prefilled masks people are shown: the lowest threshold at which the stated share of masks can be kept."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from engine import rle as rle_codec
-from engine.rle import Rle
+from engine.evaluation.matching import MATCH_IOU
 
 NOTHING_PASSES = 2.0  # a threshold above every score
-MATCH_IOU = 0.5  # a mask shows an object from this IoU with it on
+# Where the stated precision is out of reach, masks are shown at this one or not at all: to look at, mend or delete more
+# masks than can be kept costs people more than it saves them.
+LEAST_KEPT = 0.5
 
 MeasuredOn = Literal["holdout", "training_fifth"]
 
@@ -47,23 +47,13 @@ class PrefillThreshold:
         where = "held-out images" if self.measured_on == "holdout" else "images with masks that were set aside"
         if not self.reached:
             return (
-                f"no threshold has precision {self.stated_precision:g} on {self.images} {where}: nothing is prefilled; "
+                f"no threshold has precision {self.stated_precision:g} at IoU {self.iou:g} on {self.images} {where}: "
+                "nothing is prefilled; "
                 "lower semi_automatic.prefill_precision, or set semi_automatic.prefill to generator"
             )
         recall = "" if self.recall is None else f", recall {self.recall:.2f}"
-        return f"threshold {self.threshold:.3f}: precision {self.precision:.2f}{recall} on {self.images} {where}"
-
-
-def match_masks(masks: Sequence[Rle], objects: Sequence[Rle], *, iou: float = MATCH_IOU) -> list[bool]:
-    """Which masks, best first, show an object: each takes the free object that it overlaps most, at `iou` or more."""
-    overlap = rle_codec.iou_matrix(masks, objects)
-    right = []
-    for row in overlap:
-        best = int(row.argmax()) if len(row) else 0
-        right.append(bool(len(row)) and bool(row[best] >= iou))
-        if right[-1]:
-            overlap[:, best] = -1.0
-    return right
+        precision = f"precision {self.precision:.2f} at IoU {self.iou:g}"
+        return f"threshold {self.threshold:.3f}: {precision}{recall} on {self.images} {where}"
 
 
 def choose_threshold(
@@ -100,3 +90,13 @@ def choose_threshold(
         iou=iou,
         measured_on=measured_on,
     )
+
+
+def choose_or_half(
+    scores: npt.ArrayLike, right: npt.ArrayLike, *, precision: float, **measured: Any
+) -> PrefillThreshold:
+    """As `choose_threshold`, at LEAST_KEPT where a higher precision is out of reach."""
+    chosen = choose_threshold(scores, right, precision=precision, **measured)
+    if chosen.reached or precision <= LEAST_KEPT:
+        return chosen
+    return choose_threshold(scores, right, precision=LEAST_KEPT, **measured)

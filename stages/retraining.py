@@ -2,94 +2,75 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
+from torch import Tensor
 
-from engine.evaluation.points import evaluate_points
+from engine.evaluation.model_scores import ModelScores, compare, score_model
+from engine.evaluation.scores import PromptScores
+from engine.replay import WithReplay, read_replay, replay_file
 from engine.rows import content_key
+from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
+from model.calibration import Line, apply_lines, fit_line
 from model.predictor import Predictor
-from model.registry import ModelCard, ModelInfo, find_model, list_models, load_model, model_roots, save_model
+from model.registry import (
+    ModelCard,
+    ModelInfo,
+    check_name,
+    find_model,
+    list_models,
+    load_model,
+    model_roots,
+    save_model,
+)
 from model.sam import EncoderConfig, Sam
 from model.training.config import TrainingConfig
 from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset
-from model.training.samples import CocoRle, Sample
+from model.training.samples import SampleSource
 from model.training.trainer import train
 from schemas.config import CONFIG_FILE, EngineConfig
 from schemas.errors import WaitError
-from schemas.tables import GROUND_TRUTH, Round
+from schemas.tables import Round
+from stages.measuring import MeasuringSet, measuring_set, set_aside
+from stages.model_choice import Choice, choose_share, guard
 from stages.progress import Progress
-from stages.records import masks_by_image
-from stages.workers import device_of, images_by_shard
+from stages.workers import device_of
 
 _CHECKPOINTS = ".training"
+_REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
+# Part of every retraining's key: raise it when the same inputs would give another model.
+RETRAINING_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """A registered model, and what was measured of it and of its parent (names as in the report of rounds)."""
+    """A registered model, and what was measured of it and of its parent (names as in the report of rounds).
+
+    used: the model that later rounds go on from: this one, or its parent where the guard did not accept it.
+    """
 
     model_id: str
+    used: str
     metrics: dict[str, Any]
 
 
 def retrain(store: Store, config: EngineConfig, record: Round, progress: Progress) -> Retrained:
-    """Train the round's model on the masks so far, measure it on the held-out images and register it.
+    """Train the round's model on the masks so far, choose how much of that it takes over, measure it and register it.
 
     All follows from the round, the tables and the settings as they are: a retraining that was killed goes on from its
     last checkpoint, and one that is done already is found, not redone.
     Raises WaitError where there are no masks to train on.
     """
-    samples = _samples(store, config, record)
-    start = find_model(record.model_before, model_roots(store.workspace))
-    training = training_config(config, record, start.config.encoder, images=len(samples))
-    lineage = {**samples.lineage(), "recipe": content_key(training.model_dump_json())}
-    key = content_key(record.model_before, json.dumps(lineage, sort_keys=True))
-    models = store.workspace / "models"
-    checkpoints = models / _CHECKPOINTS / key
-    for known in list_models([models]):
-        if known.card.trained_on == lineage and known.card.parent == record.model_before:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            return Retrained(known.model_id, dict(known.card.metrics))
-    sam, parent = load_model(record.model_before, model_roots(store.workspace), device=device_of(config.model))
-    before = _measured_as_child(store, parent) or measure(store, sam, progress, f"{_title(record)}, measuring before")
-    sam = with_decoder_depth(sam, training.decoder_depth)
-    samples.longest_px = training.longest_px(sam.image_size)
-    train(
-        sam,
-        samples,
-        training,
-        weights=samples.weights,
-        checkpoints=checkpoints,
-        data=key,
-        on_step=lambda report: progress(
-            f"{_title(record)}, retraining", report.step + 1, training.steps, f"loss {report.loss:.2f}"
-        ),
-    )
-    after = measure(store, sam, progress, f"{_title(record)}, measuring after")
-    metrics = _before_and_after(before, after) | {
-        "trained_images": lineage["images"],
-        "trained_masks": lineage["masks"],
-    }
-    card = ModelCard(
-        name=f"{record.stage}-{record.round}-{key[:6]}",
-        parent=record.model_before,
-        stage=record.stage,
-        round=record.round,
-        trained_on=lineage,
-        training=training.model_dump(mode="json"),
-        seed=training.seed,
-        metrics=metrics,
-    )
-    model_id = save_model(sam, models, card)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return Retrained(model_id, metrics)
+    retraining = _Retraining(store, config, record, progress)
+    return retraining.found() or retraining.run()
 
 
 def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int) -> TrainingConfig:
@@ -101,80 +82,240 @@ def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig,
     seed = int(content_key("training", config.seed, record.stage, record.round), 16) % 2**31
     overrides = {name: value for name, value in asked.items() if value is not None}
     recipe = training_preset(config.retraining.preset, encoder=encoder, images=images, seed=seed, **overrides)
+    changes = {"lr": config.retraining.lr, "min_mask_frac": config.retraining.min_mask_frac}
     # Loader processes are forked, and a fork of a process full of threads (Prefect's, the store's) can lock up.
-    return recipe.model_copy(update={"loader_workers": 0})
+    update = {"loader_workers": 0} | {name: value for name, value in changes.items() if value is not None}
+    return recipe.model_copy(update=update)
 
 
-def measure(store: Store, sam: Sam, progress: Progress, what: str) -> dict[str, Any]:
-    """mIoU of a model at 1 click on the held-out images: of its most confident mask, and of the best of three.
+class _Retraining:
+    """One retraining; what it works with is looked up when it is first needed."""
 
-    Returns only the counts where no image is held out.
-    """
-    held_out, key = _held_out(store)
-    scores = evaluate_points(Predictor(sam), _held_out_samples(store, held_out, progress, what))
-    counts = {"holdout": key, "holdout_images": len(held_out)}
-    if not scores:
-        return counts | {"holdout_masks": 0}
-    miou = {"miou": scores[1].confident_miou, "miou_oracle": scores[1].oracle_miou}
-    return counts | {"holdout_masks": len(scores[1].confident)} | miou
+    def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
+        self.store, self.config, self.record, self.progress = store, config, record, progress
+        self.roots, self.models = model_roots(store.workspace), store.workspace / "models"
 
+    @cached_property
+    def rounds(self) -> list[Round]:
+        return self.store.rounds()
 
-def _measured_as_child(store: Store, parent: ModelInfo) -> dict[str, Any]:
-    """What the round that made this model measured of it, if that was on the images that are held out now."""
-    if parent.card.metrics.get("holdout") != _held_out(store)[1]:
-        return {}
-    scores = {name: value for name, value in parent.card.metrics.items() if name.endswith("_after")}
-    return {name.removesuffix("_after"): value for name, value in scores.items()}
+    @cached_property
+    def parent(self) -> ModelInfo:
+        return find_model(self.record.model_before, self.roots)
 
+    @cached_property
+    def start(self) -> str:
+        """Id of the model that the first round began with: what it knew is not to be forgotten."""
+        return self.rounds[0].model_before
 
-def _held_out(store: Store) -> tuple[list[int], str]:
-    """The images that only measure, and a key that changes with them and with their ground truth."""
-    images = store.images()
-    held_out = images.filter(_is_holdout(images))["image_id"].to_pylist()
-    truth = {shard: store.committed(GROUND_TRUTH, shard) for shard in images_by_shard(store, held_out)}
-    return held_out, content_key("holdout", held_out, sorted(truth.items()))
+    @cached_property
+    def aside(self) -> frozenset[int]:
+        return set_aside(self.store, self.rounds, seed=self.config.seed)
 
-
-def _samples(store: Store, config: EngineConfig, record: Round) -> SnapshotDataset:
-    samples = training_samples(
-        store,
-        tables_versions=store.versions(),
-        selection=config.retraining.selection,
-        stage=record.stage,
-        round=record.round,
-        oversampling=config.retraining.oversampling,
-    )
-    if not len(samples):
-        raise WaitError(
-            f"{_title(record)}: there are no masks to train on; ingest images with ground truth, or lower the "
-            f"thresholds of the generator in {store.workspace / CONFIG_FILE}"
+    @cached_property
+    def samples(self) -> SnapshotDataset:
+        """Raises WaitError where there is nothing to learn from."""
+        settings = self.config.retraining
+        samples = training_samples(
+            self.store,
+            tables_versions=self.store.versions(),
+            selection=settings.selection,
+            stage=self.record.stage,
+            round=self.record.round,
+            oversampling=settings.oversampling,
+            without=self.aside,
         )
-    return samples
+        if not len(samples):
+            raise WaitError(
+                f"{_title(self.record)}: there are no masks to train on; ingest images with ground truth, or lower the "
+                f"thresholds of the generator in {self.store.workspace / CONFIG_FILE}"
+            )
+        return samples
+
+    @cached_property
+    def training(self) -> TrainingConfig:
+        return training_config(self.config, self.record, self.parent.config.encoder, images=len(self.samples))
+
+    @cached_property
+    def replay(self) -> CocoSamples | None:
+        """Pictures of what the start model knew, none of them of this workspace."""
+        settings = self.config.retraining
+        file = Path(settings.replay) if settings.replay else replay_file(self.parent, self.roots)
+        if file is None or settings.replay_frac == 0:
+            return None
+        ours = self.store.images()["image_id"].to_numpy()
+        return read_replay(file, leave_out=lambda image_id: bool(np.isin(image_id, ours)))
+
+    @cached_property
+    def measured(self) -> MeasuringSet | None:
+        return measuring_set(self.store, self.aside, seed=self.config.seed)
+
+    @cached_property
+    def lineage(self) -> dict[str, Any]:
+        """What the model follows from besides its parent, for its card."""
+        return {
+            **self.samples.lineage(),
+            "version": RETRAINING_VERSION,
+            "recipe": content_key(self.training.model_dump_json()),
+            "start": self.start,
+            "averaging": self.config.retraining.averaging,
+            "replay": self.replay.fingerprint() if self.replay else "",
+            "replay_frac": self.config.retraining.replay_frac if self.replay else 0.0,
+            "measured": self.measured.key if self.measured else "",
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.record.model_before, json.dumps(self.lineage, sort_keys=True))
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.models / _CHECKPOINTS / self.key
+
+    def found(self) -> Retrained | None:
+        """The model of this very retraining, where an earlier run registered it."""
+        for known in list_models([self.models]):
+            if known.card.trained_on == self.lineage and known.card.parent == self.record.model_before:
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
+                return self._retrained(known.model_id, dict(known.card.metrics))
+        return None
+
+    def run(self) -> Retrained:
+        """Train, choose, calibrate, measure and register."""
+        name = f"{self.record.stage}-{self.record.round}-{self.key[:6]}"
+        check_name(self.models, name)
+        sam, _ = load_model(self.record.model_before, self.roots, device=device_of(self.config.model.device))
+        before = self._score_new(sam, "before")
+        start = self._start_model(sam)
+        old_before = self._score_old(start)
+        start_weights = {name: value.detach().clone() for name, value in start.state_dict().items()}
+        sam = with_decoder_depth(sam, self.training.decoder_depth)
+        self._train(sam)
+        choice = self._choose(sam, start_weights, old_before)
+        after = choice.new
+        lines = {"single": Line(), "multiple": Line()}
+        if after is not None and self.measured is not None and self.measured.measured_on == "holdout":
+            after, lines = _calibrated(sam, after)
+        metrics = self._metrics(before, after, choice, old_before) | {
+            "calibration": {name: asdict(line) for name, line in lines.items()}
+        }
+        card = ModelCard(
+            name=name,
+            parent=self.record.model_before,
+            stage=self.record.stage,
+            round=self.record.round,
+            trained_on=self.lineage,
+            training=self.training.model_dump(mode="json"),
+            seed=self.training.seed,
+            metrics=metrics,
+        )
+        model_id = save_model(sam, self.models, card)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return self._retrained(model_id, metrics)
+
+    def _train(self, sam: Sam) -> None:
+        source: SampleSource = self.samples
+        weights: Sequence[float] = self.samples.weights
+        longest_px = self.training.longest_px(sam.image_size)
+        self.samples.longest_px = longest_px
+        if self.replay is not None:
+            self.replay.longest_px = longest_px
+            source = WithReplay(self.samples, weights, self.replay, frac=self.config.retraining.replay_frac)
+            weights = source.weights
+        train(
+            sam,
+            source,
+            self.training,
+            weights=weights,
+            checkpoints=self.checkpoints,
+            data=self.key,
+            too_small=f"lower retraining.min_mask_frac in {self.store.workspace / CONFIG_FILE}, or check the masks",
+            on_step=lambda report: self.progress(
+                f"{_title(self.record)}, retraining",
+                report.step + 1,
+                self.training.steps,
+                f"loss {report.loss:.2f}",
+            ),
+        )
+
+    def _start_model(self, parent: Sam) -> Sam:
+        """The start model at the depth of the one that is trained; the parent itself where that is the start."""
+        sam = parent
+        if self.start != self.record.model_before:
+            sam, _ = load_model(self.start, self.roots, device=parent.device)
+        depth = self.training.decoder_depth or parent.config.decoder_depth
+        return with_decoder_depth(sam, depth)
+
+    def _choose(self, sam: Sam, start: Mapping[str, Tensor], old_before: ModelScores | None) -> Choice:
+        if not self.config.retraining.averaging:
+            return Choice(1.0, self._score_new(sam, "after"), self._score_old(sam))
+        return choose_share(
+            sam,
+            start,
+            old_before=old_before,
+            score_new=partial(self._score_new, sam, "after"),
+            score_old=partial(self._score_old, sam),
+        )
+
+    def _score_new(self, sam: Sam, when: str) -> ModelScores | None:
+        """On pictures of this workspace that training leaves out."""
+        if self.measured is None:
+            return None
+        what = f"{_title(self.record)}, measuring {when}"
+        return self.measured.score(self.store, sam, lambda done, total: self.progress(what, done, total))
+
+    def _score_old(self, sam: Sam) -> ModelScores | None:
+        """On what the start model knew before: the replayed pictures, which training has seen."""
+        if self.replay is None:
+            return None
+        masks = self.replay.sampled(max_masks=_REPLAYED_MASKS)
+        masks.longest_px = None
+        return score_model(Predictor(sam), (masks[index] for index in range(len(masks))))
+
+    def _metrics(
+        self, before: ModelScores | None, after: ModelScores | None, choice: Choice, old_before: ModelScores | None
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "trained_images": self.lineage["images"],
+            "trained_masks": self.lineage["masks"],
+            "left_out": self.samples.left_out(self.training, side_px=self.parent.config.encoder.img_size),
+            "share": choice.share,
+            "guard": guard(before, after),
+            "measured_on": self.measured.measured_on if self.measured else "",
+            "measured_images": len(self.measured.masks) if self.measured else 0,
+            "measured_masks": self.measured.count if self.measured else 0,
+        }
+        if before is not None and after is not None:
+            found |= compare(before, after)
+        if old_before is not None and choice.old is not None:
+            found |= {f"old_{name}": value for name, value in compare(old_before, choice.old).items()}
+        return found
+
+    def _retrained(self, model_id: str, metrics: dict[str, Any]) -> Retrained:
+        accepted = metrics["guard"]["accepted"]
+        return Retrained(model_id, model_id if accepted else self.record.model_before, metrics)
 
 
-def _before_and_after(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    scores = [name for name in after if name.startswith("miou")]
-    counts = {name: value for name, value in after.items() if name not in scores}
-    return counts | {
-        f"{name}_{when}": found[name] for name in scores for when, found in (("before", before), ("after", after))
-    }
+def _calibrated(sam: Sam, scores: ModelScores) -> tuple[ModelScores, dict[str, Line]]:
+    """Bend the predicted IoUs of `sam` to the true ones: of the masks that answer 1 click, of the one that answers 3.
+
+    Returns the scores as they are then, and the lines.
+    """
+    multiple, single = (_line(prompted) for prompted in (scores.one_click, scores.three_clicks))
+    apply_lines(sam, single=single, multiple=multiple)
+    calibrated = ModelScores(
+        _bent(scores.one_click, multiple), _bent(scores.three_clicks, single), _bent(scores.box, multiple)
+    )
+    return calibrated, {"single": single, "multiple": multiple}
 
 
-def _is_holdout(images: pa.Table) -> pa.ChunkedArray:
-    return pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"])
+def _line(scores: PromptScores) -> Line:
+    return Line() if scores.predicted is None else fit_line(scores.predicted, scores.confident)
 
 
-def _held_out_samples(store: Store, image_ids: list[int], progress: Progress, what: str) -> Iterator[Sample]:
-    done = 0
-    for shard, ids in images_by_shard(store, image_ids).items():
-        truth = masks_by_image(store.read_shard(GROUND_TRUTH, shard))
-        for image_id in ids:
-            masks: list[CocoRle] = [
-                {"size": [rle.height, rle.width], "counts": rle.counts} for rle in truth.get(image_id, [])
-            ]
-            yield Sample(store.load_image(image_id), masks)
-            done += 1
-            progress(what, done, len(image_ids))
+def _bent(scores: PromptScores, line: Line) -> PromptScores:
+    predicted = scores.predicted
+    return scores if predicted is None else replace(scores, predicted=line.slope * predicted + line.intercept)
 
 
 def _title(record: Round) -> str:

@@ -4,7 +4,7 @@ A round goes open -> annotated -> retrained. A cron run, a person and a flow can
 in between, and a step that was killed is done again without redoing the shards that are committed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -117,7 +117,9 @@ def next_step(store: Store, stage: Stage) -> Step:
     current = own[-1] if own else None
     if current and current.state == "open":
         action: Action = "generate" if stage == "fully_automatic" else "annotate"
-        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images")
+        people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
+        who = ", by people in Label Studio" if people else ""
+        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
     if current and current.state == "annotated":
         return Step(stage, "retrain", current.round, "retrain on the masks so far")
     missing = None if own else _missing_before(store, config, stage, rounds)
@@ -129,7 +131,8 @@ def next_step(store: Store, stage: Stage) -> Step:
         return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
     if not own and stage == "assisted_manual":
         return Step(stage, "wait", 0, _no_image_to_start_with(store))
-    return Step(stage, "none", len(own), _why_done(config, stage, len(own)))
+    use = _use_of_last(store, own[-1]) if own else ""
+    return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + use)
 
 
 def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:
@@ -210,14 +213,38 @@ def _retrain(store: Store, step: Step, progress: Progress) -> str:
     record = _record(store, step)
     trained = retrain(store, load_config(store.workspace), record, progress)
     metrics = record.metrics | trained.metrics
-    store.put_round(replace(record, state="retrained", model_after=trained.model_id, metrics=metrics))
+    store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
     write_report(store)
-    if "miou_after" not in metrics:
-        return f"model {trained.model_id}; no image is held out, so it was not measured"
+    use = _use_of_last(store, replace(record, model_after=trained.model_id, metrics=metrics))
+    return f"model {trained.model_id}; {_measured(metrics)}" + _not_used(metrics) + use
+
+
+def _use_of_last(store: Store, record: Round) -> str:
+    """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
+    if record.stage != "fully_automatic" or not record.metrics.get("guard", {}).get("accepted", True):
+        return ""
+    models = store.workspace / "models"
+    folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)
     return (
-        f"model {trained.model_id}; mIoU at 1 click on {metrics['holdout_images']} held-out images "
-        f"{metrics['miou_before']:.3f} -> {metrics['miou_after']:.3f}"
+        f"; that model made none of the masks here: it is for sam-engine generate -m {folder}, and for model.start of "
+        "another workspace"
     )
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    if "miou_after" not in metrics:
+        return "no image is held out, so it was not measured"
+    where = "held-out images" if metrics["measured_on"] == "holdout" else "images that were set aside"
+    low, high = metrics["miou_change"]
+    return (
+        f"mIoU at 1 click on {metrics['measured_images']} {where} {metrics['miou_before']:.3f} -> "
+        f"{metrics['miou_after']:.3f} ({low:+.3f} to {high:+.3f})"
+    )
+
+
+def _not_used(metrics: Mapping[str, Any]) -> str:
+    guard = metrics["guard"]
+    return "" if guard["accepted"] else f"; the next round does not use it: {guard['reason']}"
 
 
 def _record(store: Store, step: Step) -> Round:

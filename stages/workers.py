@@ -15,7 +15,8 @@ from engine.rows import content_key
 from engine.store import Store
 from model.registry import load_model, model_roots
 from model.sam import Sam
-from schemas.config import EngineConfig, ModelConfig, Stage, load_config
+from schemas.config import EngineConfig, Stage, load_config
+from schemas.errors import InputError
 from schemas.tables import Round, table_of
 from stages.progress import Progress, silent
 from stages.records import ShardRows
@@ -91,7 +92,7 @@ class ShardWorker(ABC):
     @cached_property
     def sam(self) -> Sam:
         """The model that the round works with. Raises InputError where it is no more."""
-        model, device = self.record.model_before, device_of(self.config.model)
+        model, device = self.record.model_before, device_of(self.config.model.device)
         return load_model(model, model_roots(self.workspace), device=device)[0]
 
     @cached_property
@@ -149,8 +150,17 @@ def images_by_shard(store: Store, image_ids: Sequence[int]) -> dict[str, list[in
     return dict(sorted(grouped.items()))
 
 
-def device_of(config: ModelConfig) -> str:
-    """cpu or cuda; "auto" takes CUDA where it is there."""
-    if config.device != "auto":
-        return config.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def device_of(name: str) -> str:
+    """The device that `engine.yaml` or `--device` names; "auto" takes CUDA where it is there, else the CPU.
+
+    Raises InputError, naming the devices there are, where this machine or this build of torch has no such device.
+    """
+    gpus = ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    devices = ["cpu"]
+    devices += gpus if torch.cuda.is_available() else []
+    devices += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return "cuda" if "cuda" in devices else "cpu"
+    if name not in devices:
+        raise InputError(f"no device {name!r} here; choose one of auto, {', '.join(devices)}")
+    return name

@@ -12,12 +12,13 @@ from benchmarks.peers.equality import (
     Records,
     Verdict,
     matched_masks,
+    same_logits,
     same_masks,
     same_networks,
     same_samples,
     unequal_by_contract,
 )
-from benchmarks.peers.nano import write_jpeg
+from benchmarks.peers.nano import FOLDED, PLAIN, PLAIN_FLUSHED, POINTS_PER_SIDE, write_jpeg
 from benchmarks.peers.outputs import write_outputs
 from benchmarks.peers.report import Report, Row, progress
 from benchmarks.peers.setting import NANO, OURS, OURS_FAST, Hw, Setting, picture
@@ -167,6 +168,25 @@ class Contests:
         self.report.table(["", "s", *phases, "equality"], lines)
         self.report.count(verdict)
         self.report.note(f"{model}; loaded in {load_s:.2f} s; first call, with 2 x 2 points, {first:.2f} s.")
+        self._nano_decoders(hw)
+
+    def _nano_decoders(self, hw: Hw) -> None:
+        """Its decoder, plain and folded: with trained weights attention has denormal numbers, with random ones none."""
+        points = f"{POINTS_PER_SIDE**2} points, three masks each, one thread"
+        self.report.title(
+            f"nano's decoder: processor ms a prompt, {_by(hw)} px, {points}, three masks each, one thread"
+        )
+        ways = (PLAIN, PLAIN_FLUSHED, FOLDED)
+        turns = [{way: self._worker(NANO).ask("decoder", hw=hw, way=way) for way in ways} for _ in range(self.repeats)]
+        expected = turns[0][PLAIN][1]
+        rows = []
+        for way in ways:
+            verdict = same_logits(turns[-1][way][1], expected)
+            self.report.count(verdict)
+            ms = [turn[way][0] for turn in turns]
+            rows.append([way, *(f"{each:.2f}" for each in ms), f"{min(ms):.2f}", verdict.text])
+        heads = [f"ms, turn {number}" for number in range(1, self.repeats + 1)]
+        self.report.table(["decoder", *heads, "best", "equality"], rows)
 
     def stop(self) -> None:
         """End all processes."""

@@ -55,6 +55,15 @@ def same_networks(mine: Path, theirs: Path) -> Verdict:
     return _rounding(largest, difference, flips / logits[0].size, iou_difference, f"{len(logits[0])} prompts")
 
 
+def same_logits(mine: Floats, theirs: Floats) -> Verdict:
+    """Logits of the same masks, (K, h, w)."""
+    if np.array_equal(mine, theirs):
+        return Verdict(True, f"EQUAL: {len(mine)} masks bit by bit")
+    largest, difference = float(np.abs(theirs).max()), float(np.abs(mine - theirs).max())
+    flips = float(((mine > 0) != (theirs > 0)).mean())
+    return _rounding(largest, difference, flips, 0.0, f"{len(mine)} masks")
+
+
 def same_samples(mine: Path, theirs: Path) -> Verdict:
     """From two files of `Tasks.whole`: the logits that both have, and all predicted IoUs."""
     (a, a_ious), (b, b_ious) = _sampled(mine), _sampled(theirs)

@@ -6,6 +6,7 @@ Sizes are (height, width) in pixels; the model's input is a square of `image_siz
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ TRANSFORMERS = "transformers"
 NANO = "nano"
 
 Hw = tuple[int, int]
+LowRes = tuple[EllipsisType, slice, slice]
 SMALL = SamConfig(ViTConfig(64, 4, 4, global_attn_indexes=(1, 3), img_size=256, window_size=5))
 MODELS: dict[str, Callable[[], SamConfig]] = {
     **{name: make for name, make in MODEL_SIZES.items() if name != "nano"},
@@ -69,10 +71,20 @@ class Setting:
         """A picture's size in the model's input, before padding."""
         return resized_hw(hw, longest_side=self.image_size)
 
+    def shown(self, hw: Hw) -> LowRes:
+        """What of low-resolution logits (..., h, w) shows the picture; we make none for padding."""
+        return shown_logits(self.input_hw(hw))
+
     def input_points(self, hw: Hw) -> torch.Tensor:
         """The grid (N, 2) as (x, y), float64 pixels of the model's input."""
         height, width = self.input_hw(hw)
         return grid(self.generator.points_per_side) * torch.tensor([width, height], dtype=torch.float64)
+
+
+def shown_logits(input_hw: Hw) -> LowRes:
+    """Index into low-resolution logits (..., h, w): the part that shows a picture of this size in the model's input."""
+    height, width = input_hw
+    return ..., slice(-(-height // 4)), slice(-(-width // 4))
 
 
 def grid(points_per_side: int) -> torch.Tensor:

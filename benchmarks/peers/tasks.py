@@ -58,10 +58,11 @@ class Tasks:
         substitute = Substitute(self._outputs_of(hw), networks=True)
         turn = self._generate(self.setting.generator, substitute, hw)
         file = self.setting.folder / f"whole-{_slug(self.contender.name)}-{hw[0]}x{hw[1]}.npz"
+        shown = self.setting.shown(hw)
         np.savez(
             file,
             numbers=np.array(list(substitute.logits), dtype=np.int64),
-            logits=torch.stack(list(substitute.logits.values())).numpy() if substitute.logits else np.empty(0),
+            logits=torch.stack(list(substitute.logits.values())).numpy()[shown] if substitute.logits else np.empty(0),
             rows=np.array(list(substitute.ious), dtype=np.int64),
             ious=torch.stack(list(substitute.ious.values())).numpy(),
         )
@@ -82,7 +83,7 @@ class Tasks:
             del some_logits, some_ious
             started = time.perf_counter()
         file = self.setting.folder / f"decoder-{_slug(self.contender.name)}-{batch}.npy"
-        np.save(file, logits)
+        np.save(file, logits[self.setting.shown(hw)])
         np.save(file.with_suffix(".iou.npy"), ious)
         return Turn(seconds, networks_file=file)
 

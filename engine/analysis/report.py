@@ -3,7 +3,7 @@
 The columns are those by which the SAM and SAM 2 papers describe their data engines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from engine.analysis.learning import learning_lines
 from engine.masks.difference import MaskDifference
 from engine.store import Store
 from schemas.labeling import SECONDS_PER_MASK_LIMIT
@@ -30,12 +31,15 @@ _COLUMNS = (
     ("masks_per_image", "Masks / image"),
     ("seconds_per_mask", "s / mask"),
     ("clicks_per_mask", "Clicks / mask"),
+    ("drawn", "Drawn by hand"),
     ("kept", "Kept"),
     ("edited", "Edited"),
     ("deleted", "Deleted"),
     ("miou_before", "mIoU before"),
     ("miou_after", "mIoU after"),
 )
+_LEARNED = ("guard", "share", "left_out", "measured_on", "measured_images", "measured_masks")
+_LEARNED_SCORES = ("miou", "old_miou", "iou_error")
 _TERMINAL_COLUMNS = ("stage", "images", "masks", "/image", "s/mask", "clicks", "kept/ed/del", "mIoU")
 
 
@@ -43,9 +47,11 @@ _TERMINAL_COLUMNS = ("stage", "images", "masks", "/image", "s/mask", "clicks", "
 class RoundReport:
     """One round; None where there is nothing to say (nobody clicks in the fully automatic stage).
 
-    kept, edited, deleted: shares of the masks that annotators were shown ready-made. by_annotator: what each one's
-    masks took (`engine.analysis.statistics`). prefill: how well the object detector's masks show objects. generation:
-    what the mask generator took and dropped (`engine.analysis.generation.GenerationSummary`).
+    drawn: share of the masks that annotators made which they had to finish with the brush. kept, edited, deleted:
+    shares of the masks that they were shown ready-made. by_annotator: what each one's masks took
+    (`engine.analysis.statistics`). prefill: how well the object detector's masks show objects. generation: what the
+    mask generator took and dropped (`engine.analysis.generation.GenerationSummary`). learned: what was measured of the
+    retraining (`engine.analysis.learning`).
     """
 
     stage: str
@@ -56,6 +62,7 @@ class RoundReport:
     masks_per_image: float | None
     seconds_per_mask: float | None
     clicks_per_mask: float | None
+    drawn: float | None
     kept: float | None
     edited: float | None
     deleted: float | None
@@ -67,6 +74,7 @@ class RoundReport:
     by_annotator: dict[str, dict[str, Any]] | None = None
     prefill: dict[str, Any] | None = None
     generation: dict[str, Any] | None = None
+    learned: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -110,6 +118,7 @@ def as_markdown(reports: Sequence[RoundReport]) -> str:
     lines = ["# Rounds", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     lines += [f"| {' | '.join(_cells(report))} |" for report in reports]
     lines += ["", MIOU_NOTE]
+    lines += learning_lines(reports)
     lines += _annotator_lines(reports)
     lines += _prefill_lines(reports)
     lines += _generation_lines(reports)
@@ -184,6 +193,9 @@ def _round_report(record: Round) -> RoundReport:
         stage=record.stage,
         round=record.round,
         state=record.state,
+        drawn=metrics["drawn"] / metrics["masks"]
+        if metrics.get("drawn") is not None and metrics.get("masks")
+        else None,
         kept=metrics.get("prefilled_kept_frac"),
         edited=metrics.get("prefilled_edited_frac"),
         deleted=metrics.get("prefilled_deleted_frac"),
@@ -193,8 +205,19 @@ def _round_report(record: Round) -> RoundReport:
         by_annotator=metrics.get("by_annotator"),
         prefill=metrics.get("prefill"),
         generation=metrics.get("generation"),
+        learned=_learned(metrics),
         **{name: metrics.get(name) for name in same_name},
     )
+
+
+def _drawn(metrics: Mapping[str, Any]) -> float | None:
+    return metrics["drawn"] / metrics["masks"] if "drawn" in metrics and metrics.get("masks") else None
+
+
+def _learned(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of a round's metrics those of its retraining; None where it was not retrained yet."""
+    names = [name for name in metrics if name in _LEARNED or name.startswith(_LEARNED_SCORES)]
+    return {name: metrics[name] for name in names} if "guard" in metrics else None
 
 
 def _annotator_lines(reports: Sequence[RoundReport]) -> list[str]:
@@ -272,7 +295,7 @@ def _cell(key: str, value: Any) -> str:
         return "-"
     if key == "stage":
         return str(value).replace("_", " ")
-    if key in ("kept", "edited", "deleted"):
+    if key in ("drawn", "kept", "edited", "deleted"):
         return f"{value:.0%}"
     if key.startswith("miou"):
         return f"{value:.3f}"

@@ -14,3 +14,15 @@ def bootstrap_mean(values: np.ndarray, *, level: float = 0.95, draws: int = 2000
     means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(draws)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_difference(
+    before: np.ndarray, after: np.ndarray, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval (low, high) of the mean of after - before, both (N,) of the same N things: a paired comparison.
+
+    Raises ValueError where there are no values, or the two are not of one length.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"not pairs: {before.shape} values before, {after.shape} after")
+    return bootstrap_mean(after - before, level=level, draws=draws, seed=seed)

@@ -36,12 +36,20 @@ def tight_box(mask: Mask) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
-def _prompt(predictor: Predictor, truths: list[Mask]) -> PromptScores:
+def prompt_boxes(predictor: Predictor, truths: list[Mask]) -> tuple[Mask, npt.NDArray[np.float32]]:
+    """What the model answers to the tight boxes of N masks of the picture in use.
+
+    Returns masks (N, 3, H, W) bool and their predicted IoU (N, 3).
+    """
     boxes = np.array([tight_box(truth) for truth in truths], dtype=np.float64)
     low_res = predictor.predict_low_res(None, None, boxes=boxes, multimask_output=True)
     masks = (predictor.upscale(low_res.logits) > predictor.sam.mask_threshold).cpu().numpy()
+    return masks, low_res.predicted_iou.cpu().numpy()
+
+
+def _prompt(predictor: Predictor, truths: list[Mask]) -> PromptScores:
+    masks, predicted = prompt_boxes(predictor, truths)
     ious = np.array([[mask_iou(mask, truth) for mask in three] for three, truth in zip(masks, truths, strict=True)])
-    predicted = low_res.predicted_iou.cpu().numpy()
     best = predicted.argmax(1)
     rows = np.arange(len(truths))
     return PromptScores(ious[rows, best], ious.max(1), predicted[rows, best])

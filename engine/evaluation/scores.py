@@ -29,6 +29,10 @@ class PromptScores:
     def oracle_miou(self) -> float:
         return float(self.oracle.mean())
 
+    def found_frac(self, iou: float) -> float:
+        """Share of the masks of which the confident answer has at least this IoU."""
+        return float((self.confident >= iou).mean())
+
     @property
     def predicted_iou_error(self) -> float | None:
         """Mean absolute difference between the IoU that the model predicted and the one it reached."""

@@ -26,7 +26,7 @@ Workspace = Annotated[Path | None, typer.Option("--workspace", help="Also look f
 MaxMasks = Annotated[int | None, typer.Option("--max-masks", min=1, help="A random sample of masks.")]
 MinArea = Annotated[int, typer.Option("--min-area", min=1, help="Leave smaller masks out (pixels).")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the sample.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
 @evaluate.command()
@@ -120,12 +120,9 @@ def _subject(
     from engine.samples import CocoSamples
     from model.predictor import Predictor
     from model.registry import load_model, model_roots
-    from schemas.config import ModelConfig
     from stages.workers import device_of
 
-    sam, info = load_model(
-        model, model_roots(workspace), device=device_of(ModelConfig.model_validate({"device": device}))
-    )
+    sam, info = load_model(model, model_roots(workspace), device=device_of(device))
     samples = CocoSamples(coco, images_root=images)
     for problem in samples.problems:
         note(f"{problem.source}: {problem.reason}")

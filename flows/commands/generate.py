@@ -36,13 +36,13 @@ def generate(
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the preset; may be repeated.")
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Half precision where that pays; says on a sample how masks then differ.")
+        bool, typer.Option("--fast", help="Half precision where it is faster; says on a sample how masks then differ.")
     ] = False,
     max_memory_mb: Annotated[
         int | None, typer.Option(help="Working memory in MiB, beside model, picture and result (default: no limit).")
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture with the masks drawn in.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Find the masks of everything in pictures and write SA-1B json, one file a picture.
@@ -71,10 +71,12 @@ def generate(
     text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
+    text += f"\n{predictor.contract}" if config.contract == "fast" else ""
     text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
     result: dict[str, Any] = {
         "model": model_name,
         "settings": config.model_dump(),
+        "contract": str(predictor.contract),
         "pictures": written,
         "rejected": rejected,
     }
@@ -112,10 +114,9 @@ def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "Gener
 def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":
     from model.checkpoints import load_weights_file
     from model.registry import load_model, model_roots
-    from schemas.config import ModelConfig
     from stages.workers import device_of
 
-    where = device_of(ModelConfig.model_validate({"device": device}))
+    where = device_of(device)
     if weights is not None:
         size, sam = load_weights_file(weights)
         return sam.to(where), f"{size} ({weights.name})"

@@ -71,7 +71,7 @@ def serve(
     name = model or model_for(config, "semi_automatic", store.rounds())
     pictures = sorted(LabelingFolder(workspace).images.rglob("*.jpg"), key=lambda path: path.stat().st_mtime)
     note(f"model {name} answers at http://{host}:{port}; Ctrl-C stops it")
-    serve_backend(workspace, host=host, port=port, model=name, device=device_of(config.model), queue=pictures)
+    serve_backend(workspace, host=host, port=port, model=name, device=device_of(config.model.device), queue=pictures)
 
 
 @app.command()

@@ -28,17 +28,22 @@ def status(
 def workspace_status(store: "Store") -> dict[str, Any]:
     """All that `sam-engine status` tells, as plain values."""
     from engine.analysis.report import round_reports
-    from model.registry import list_models
+    from model.registry import list_models, model_roots
     from schemas.config import STAGES
     from stages.rounds import next_step
 
     steps = [next_step(store, stage) for stage in STAGES]
+    names = {model.model_id: model.name for model in list_models(model_roots(store.workspace))}
+    guards = [record.metrics.get("guard") for record in store.rounds()]
     return {
         "workspace": store.workspace.resolve(),
         "rows": store.counts(),
         "shards": len(store.shards()),
         "stages": {step.stage: {"next": step.action, "round": step.round, "message": step.message} for step in steps},
-        "rounds": [report.to_dict() for report in round_reports(store)],
+        "rounds": [
+            report.to_dict() | {"model": names.get(report.model_before, report.model_before), "guard": guard}
+            for report, guard in zip(round_reports(store), guards, strict=True)
+        ],
         "models": [{"name": model.name, "id": model.model_id} for model in list_models([store.workspace / "models"])],
         "releases": sorted(path.name for path in (store.workspace / "releases").glob("[!.]*")),
         "rejected": store.read_table("rejected").to_pylist(),
@@ -69,9 +74,11 @@ def _next(step: dict[str, Any]) -> str:
 
 
 def _round(report: dict[str, Any]) -> str:
-    parts = [report["state"]]
+    parts = [report["state"], f"model {report['model']}"]
     if report["masks"] is not None:
         parts.append(f"{report['masks']} masks on {report['images']} images")
     if report["miou_after"] is not None:
         parts.append(f"mIoU {report['miou_before']:.3f} -> {report['miou_after']:.3f}")
+    if report["guard"] is not None and not report["guard"]["accepted"]:
+        parts.append(f"retrained model not used: {report['guard']['reason']}")
     return ", ".join(parts)

@@ -14,6 +14,7 @@ from flows.console import JsonFlag, emit, note, progress_bars
 from flows.settings import parse_settings, setting_error
 
 if TYPE_CHECKING:
+    from model.registry import ModelInfo
     from model.sam import Sam
     from model.training.config import TrainingConfig
     from model.training.processes import Processes
@@ -39,7 +40,7 @@ def train(
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in 16 bits: half the size.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model by simulated interaction and register it with where it comes from.
@@ -50,7 +51,7 @@ def train(
     """
     import torch
 
-    from model.registry import ModelCard, model_roots, save_model, user_models_root
+    from model.registry import ModelCard, model_roots, read_info, save_model, user_models_root
     from model.training.memory import plan_memory
     from model.training.processes import Processes
     from model.training.trainer import train as train_model
@@ -58,18 +59,23 @@ def train(
 
     if (workspace is None) == (not coco):
         raise InputError("give either a workspace or --coco FILE, not both and not neither")
+    root = output or (workspace / "models" if workspace else user_models_root())
+    folder = root / ".training"
+    checkpoints = folder / name
+    finished = _finished(root, name, checkpoints, resume=resume)
     source, weights, trained_on = _source(workspace, coco or [], images)
     processes = Processes()
     where = _device(device, processes)
     sam, parent, config = _start(
         start, preset, model_roots(workspace), steps, seed, settings or [], where, images=len(source)
     )
+    if finished is not None:
+        _check_same_run(finished, config, trained_on, parent)
+        if processes.is_main:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            _tell(finished, config, as_json, already=True)
+        return
     source.longest_px = config.longest_px(sam.image_size)
-    root = output or (workspace / "models" if workspace else user_models_root())
-    folder = root / ".training"
-    checkpoints = folder / name
-    if checkpoints.exists() and not resume:
-        raise InputError(f"{checkpoints}: a training of this name was not finished; go on with --resume, or delete it")
     if processes.is_main:
         several = f", {processes.count} processes" if processes.count > 1 else ""
         note(f"{len(source)} pictures, {config.steps} steps, on {where}{several}")
@@ -89,20 +95,59 @@ def train(
         seed=seed,
         metrics={"loss": sum(report.loss for report in last) / len(last)} if last else {},
     )
-    model_id = save_model(sam, root, card, dtype=torch.float16 if half else torch.float32)
+    save_model(sam, root, card, dtype=torch.float16 if half else torch.float32)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    result = {"model": model_id, "folder": root / name, "steps": config.steps, "loss": card.metrics.get("loss")}
-    emit(result, as_json=as_json, text=f"Model {model_id} is in {root / name}.")
+    _tell(read_info(root / name), config, as_json)
+
+
+def _tell(model: "ModelInfo", config: "TrainingConfig", as_json: bool, *, already: bool = False) -> None:
+    """Print which model there is now. already: it was there before this run, which trained nothing."""
+    result = {"model": model.model_id, "folder": model.folder, "steps": config.steps, "already_trained": already}
+    result |= {"loss": model.card.metrics.get("loss")}
+    trained = f"was trained already, all {config.steps} steps; it " if already else ""
+    emit(result, as_json=as_json, text=f"Model {model.model_id} {trained}is in {model.folder}.")
+
+
+def _finished(root: Path, name: str, checkpoints: Path, *, resume: bool) -> "ModelInfo | None":
+    """The model of this name where --resume finds one; None where there is something to train.
+
+    Raises InputError, before anything is trained, where another model has the name, where a run that was not finished
+    has it and this one is not to go on, or where there is nothing to go on from.
+    """
+    from model.registry import CARD_FILE, check_name, read_info
+    from schemas.errors import InputError
+
+    begun = any(checkpoints.glob("step-*.pt"))
+    if begun and not resume:
+        raise InputError(f"{checkpoints}: a training of this name was not finished; go on with --resume, or delete it")
+    if resume and (root / name / CARD_FILE).is_file():
+        return read_info(root / name)
+    check_name(root, name)
+    if resume and not begun:
+        raise InputError(f"{checkpoints}: no checkpoint to go on from; leave out --resume to begin this training")
+    return None
+
+
+def _check_same_run(model: "ModelInfo", config: "TrainingConfig", trained_on: dict[str, Any], parent: str) -> None:
+    """Raise InputError, saying what differs, where this model is not what the run that is asked for ends with."""
+    from model.training.checkpoint import changed_settings
+    from schemas.errors import InputError
+
+    changed = changed_settings(config.model_dump(mode="json"), model.card.training)
+    other = [f"settings ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''})"] if changed else []
+    other += ["data"] if _key(dict(model.card.trained_on)) != _key(trained_on) else []
+    other += ["start model"] if model.card.parent != parent else []
+    if other:
+        raise InputError(f"{model.folder}: trained with other {', '.join(other)}; use those, or choose another --name")
 
 
 def _device(device: str, processes: "Processes") -> str:
     """Where this process trains: what the user says, or what the launcher gave it where there are several."""
-    from schemas.config import ModelConfig
     from stages.workers import device_of
 
     if processes.count > 1 and device == "auto":
         return str(processes.device)
-    return device_of(ModelConfig.model_validate({"device": device}))
+    return device_of(device)
 
 
 @contextmanager

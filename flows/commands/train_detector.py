@@ -19,7 +19,7 @@ def train_detector(
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave out masks of fewer pixels.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Train an object detector on a model's image embedding and keep it beside the model.
@@ -34,13 +34,10 @@ def train_detector(
     from model.object_detector import DETECTOR_FOLDER, save_detector
     from model.predictor import Predictor
     from model.registry import load_model, model_roots
-    from schemas.config import ModelConfig
     from schemas.errors import InputError
     from stages.workers import device_of
 
-    sam, info = load_model(
-        model, model_roots(workspace), device=device_of(ModelConfig.model_validate({"device": device}))
-    )
+    sam, info = load_model(model, model_roots(workspace), device=device_of(device))
     folder = info.folder / DETECTOR_FOLDER
     if folder.exists():
         raise InputError(f"{folder}: this model has a detector already; delete the folder to train another")

@@ -4,12 +4,16 @@ import math
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from model.training.samples import Sample, decode_masks
 
 _PASTED_MASKS = 4
 _LARGEST_PASTED_FRAC = 0.3  # of the donor's picture: what is larger is background more often than not
 _PASTE_BLUR_PX = 0.8
+_ZOOM_BELOW_FRAC = 0.01  # of the picture: masks to zoom in on
+_ZOOMED_FRAC = (0.1, 0.4)  # of the square, the longer side of such a mask's box
+MOST_ENLARGED = 4.0  # pixels of the square for one of the picture
 
 
 def augment(
@@ -25,6 +29,7 @@ def augment(
     rng: np.random.Generator,
     donor: Sample | None = None,
     pad_rgb: tuple[int, int, int] = (0, 0, 0),
+    zoom_prob: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Large-scale jitter, flip and colour of one picture, with up to `max_masks` of its masks.
 
@@ -32,20 +37,26 @@ def augment(
     and padded with `pad_rgb` at the bottom and right where it is smaller, as at inference. Masks under `min_mask_frac`
     of the square, or over `max_mask_frac` of the picture, are left out. Segments of a donor, treated alike, are laid on
     top, each with its own mask (copy-paste, arXiv 2012.07177).
+    zoom_prob: how often the view of the picture is instead one of a small mask, enlarged until a decoder can show it.
     Returns the picture (S, S, 3) uint8 and the masks (N, S, S) bool, or None if no mask is left.
     """
 
-    def view(of: Sample, most: int, largest: float) -> tuple[np.ndarray, np.ndarray]:
+    def view(of: Sample, most: int, largest: float, focus: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         height, width = of.full_hw
-        scale = side_px / max(height, width) * rng.uniform(*scale_range)
-        window = _crop_window(height, width, crop_px=side_px / scale, rng=rng)
+        plain = side_px / max(height, width)
+        if focus is None:
+            scale = plain * rng.uniform(*scale_range)
+            window = _crop_window(height, width, crop_px=side_px / scale, rng=rng)
+        else:
+            scale, window = _zoomed(of, focus, side_px, at_least=plain, rng=rng)
         mirrored = flip and rng.random() < 0.5
         pixels = _jitter_colour(of.image, colour_jitter, rng) if colour_jitter else of.image
         picture = _place(pixels, window, scale, side_px, mirrored=mirrored, fill=pad_rgb, full_hw=of.full_hw)
-        masks = _pick_masks(of, window, scale, side_px, most, mirrored, min_mask_frac, largest, rng)
+        masks = _pick_masks(of, window, scale, side_px, most, mirrored, min_mask_frac, largest, rng, focus)
         return picture, masks
 
-    picture, masks = view(sample, max_masks, max_mask_frac)
+    focus = _small_mask(sample, rng) if zoom_prob and rng.random() < zoom_prob else None
+    picture, masks = view(sample, max_masks, max_mask_frac, focus)
     if donor is not None:
         pasted = view(donor, min(_PASTED_MASKS, max_masks), _LARGEST_PASTED_FRAC)
         picture, masks = _paste(picture, masks, *pasted, smallest_px=min_mask_frac * side_px**2)
@@ -75,6 +86,34 @@ def _crop_window(height: int, width: int, *, crop_px: float, rng: np.random.Gene
     rows, columns = min(height, max(1, round(crop_px))), min(width, max(1, round(crop_px)))
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     return top, left, top + rows, left + columns
+
+
+def _small_mask(sample: Sample, rng: np.random.Generator) -> int | None:
+    """The index of one of a sample's small masks, any of them; None where it has none."""
+    # One by one: pycocotools 2.0.11 counts the masks of a list in 8 bits.
+    areas = np.array([coco_mask.area(mask) for mask in sample.masks])
+    small = np.flatnonzero(areas < _ZOOM_BELOW_FRAC * np.prod(sample.full_hw))
+    return int(rng.choice(small)) if len(small) else None
+
+
+def _zoomed(
+    sample: Sample, focus: int, side_px: int, *, at_least: float, rng: np.random.Generator
+) -> tuple[float, tuple[int, int, int, int]]:
+    """A scale, and a window as of `_crop_window` that holds all of a small mask, anywhere in it."""
+    height, width = sample.full_hw
+    x, y, columns, rows = coco_mask.toBbox(sample.masks[focus])
+    wanted = side_px * rng.uniform(*_ZOOMED_FRAC) / max(columns, rows)
+    scale = max(at_least, min(wanted, MOST_ENLARGED))
+    crop_px = max(1, round(side_px / scale))
+    top = _start_around(int(y), int(y + rows), min(height, crop_px), height, rng)
+    left = _start_around(int(x), int(x + columns), min(width, crop_px), width, rng)
+    return scale, (top, left, top + min(height, crop_px), left + min(width, crop_px))
+
+
+def _start_around(first: int, end: int, length: int, whole: int, rng: np.random.Generator) -> int:
+    """Where a window of `length` of `whole` may start so that it holds first..end; at `first` where that is longer."""
+    low, high = max(0, end - length), min(first, whole - length)
+    return int(rng.integers(low, high + 1)) if low <= high else min(first, whole - length)
 
 
 def _place(
@@ -115,9 +154,15 @@ def _pick_masks(
     min_mask_frac: float,
     max_mask_frac: float,
     rng: np.random.Generator,
+    focus: int | None = None,
 ) -> np.ndarray:
-    """Decode masks in random order, a few at a time, until enough of them are usable in the window."""
+    """Decode masks in random order, a few at a time, until enough of them are usable in the window.
+
+    focus: the mask that comes first.
+    """
     order = rng.permutation(len(sample.masks))
+    if focus is not None:
+        order = np.concatenate([[focus], order[order != focus]])
     largest = max_mask_frac * sample.full_hw[0] * sample.full_hw[1]
     found: list[np.ndarray] = []
     for start in range(0, len(order), max_masks):

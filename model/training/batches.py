@@ -1,7 +1,7 @@
 """Batches as a pure function of (seed, step): what a resumed run reads is what it would have read."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from model.training.config import TrainingConfig
 from model.training.samples import Batch, Picture, SampleSource, collate
 from schemas.errors import InputError
 
+TOO_SMALL = "lower min_mask_frac (sam-engine train --set min_mask_frac=0), or check the masks"
 _TRIES = 20
 
 
@@ -31,9 +32,10 @@ class StepBatches(Dataset[Batch]):
         weights: Sequence[float] | None = None,
         process: int = 0,
         processes: int = 1,
+        too_small: str = TOO_SMALL,
     ) -> None:
         """pad_rgb: what fills the square around a picture. weights: how often each sample comes in an epoch, relative
-        to the rarest (rounded); None for once each.
+        to the rarest (rounded); None for once each. too_small: what to do where pictures show no mask large enough.
 
         Raises InputError where there is nothing to train on, or a step has fewer pictures than there are processes.
         """
@@ -47,6 +49,7 @@ class StepBatches(Dataset[Batch]):
         self._source = source
         self._process, self._processes = process, processes
         self._config = config
+        self._too_small = too_small
         self._image_size = image_size
         self._pad_rgb = pad_rgb
         repeats = np.ones(len(source)) if weights is None else np.asarray(weights) / np.min(weights)
@@ -91,6 +94,7 @@ class StepBatches(Dataset[Batch]):
                 min_mask_frac=config.min_mask_frac,
                 max_mask_frac=config.max_mask_frac,
                 pad_rgb=self._pad_rgb,
+                zoom_prob=config.zoom_prob,
                 donor=self._source[int(rng.choice(self._epoch))] if pasted else None,
                 rng=rng,
             )
@@ -98,18 +102,18 @@ class StepBatches(Dataset[Batch]):
                 return Picture(*picture, slot, sample)
         raise InputError(
             f"{_TRIES} pictures in a row have no mask between {config.min_mask_frac:g} of the input and "
-            f"{config.max_mask_frac:g} of the picture; lower min_mask_frac or check the masks"
+            f"{config.max_mask_frac:g} of the picture; {self._too_small}"
         )
 
 
-def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) -> DataLoader[Batch]:
+def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) -> Iterator[Batch]:
     """Batches from `first_step` on, in order, made ahead by `workers` processes.
 
     None: one on the CPU, which has other work; with a GPU as many as there are cores beside the trainer's own.
     """
     if workers is None:
         workers = max(1, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 1
-    return DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         batches,
         batch_size=None,
         sampler=range(first_step, len(batches)),
@@ -118,6 +122,10 @@ def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) 
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread if workers else None,
     )
+    try:
+        yield from loader
+    except InputError as error:  # of another process it comes with that one's traceback before its text
+        raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
 
 def _one_thread(_worker: int) -> None:

@@ -91,14 +91,17 @@ class Checkpoints:
         return sorted((path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)), reverse=True)
 
     def _check_run(self, path: Path, values: Mapping[str, Any]) -> None:
-        mine, theirs = self._config, values["config"]
-        changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
-        if changed:
+        if changed := changed_settings(self._config, values["config"]):
             raise InputError(
                 f"{path}: written by a run with other {', '.join(changed)}; use those, or delete {self.folder}"
             )
         if values["data"] != self._data:
             raise InputError(f"{path}: written by a run on other data; use that, or delete {self.folder}")
+
+
+def changed_settings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """The settings in which two runs differ, sorted; each run's as JSON would hold them."""
+    return sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -50,10 +50,12 @@ class TrainingConfig(BaseModel):
     supervise_all_iou: bool = Field(False, description="the IoU of every mask, not of the one of lowest loss alone")
 
     box_prob: float = Field(0.5, ge=0, le=1)
+    mask_first_prob: float = Field(0.0, ge=0, le=1, description="share of steps that start from a degraded true mask")
     scale_range: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     colour_jitter: float = Field(0.0, ge=0, lt=1)
     paste_prob: float = Field(0.0, ge=0, le=1, description="share of pictures on which segments of another are pasted")
+    zoom_prob: float = Field(0.0, ge=0, le=1, description="share of pictures that are shown around a small mask")
     min_mask_frac: float = Field(1e-4, ge=0, lt=1, description="of the square input; smaller masks are left out")
     max_mask_frac: float = Field(0.9, gt=0, le=1, description="of the picture; larger masks are left out")
     loader_workers: int | None = Field(None, ge=0, description="None: one on the CPU, all cores but one with a GPU")
@@ -76,10 +78,13 @@ class TrainingConfig(BaseModel):
         ends = [phase.until for phase in self.phases]
         if not ends or any(later <= earlier for earlier, later in pairwise(ends)):
             raise ValueError(f"phases must end at rising steps, found {ends}")
-        augmented = self.scale_range != (1.0, 1.0) or self.flip or self.colour_jitter or self.paste_prob
+        augmented = self.scale_range != (1.0, 1.0) or any(
+            (self.flip, self.colour_jitter, self.paste_prob, self.zoom_prob)
+        )
         if self.cache_embeddings_mib and (augmented or not self.freeze_encoder):
             raise ValueError(
-                "cache_embeddings_mib needs freeze_encoder, and no scale_range, flip, colour_jitter or paste_prob"
+                "cache_embeddings_mib needs freeze_encoder, and no scale_range, flip, colour_jitter, paste_prob or "
+                "zoom_prob"
             )
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ValueError(f"scale_range must be (low, high) with 0 < low <= high, found {self.scale_range}")
@@ -89,8 +94,13 @@ class TrainingConfig(BaseModel):
     def steps(self) -> int:
         return self.phases[-1].until
 
-    def longest_px(self, image_size: int) -> int:
-        """How large a picture's longest side ever gets, for a model of this input size: no more need be decoded."""
+    def longest_px(self, image_size: int) -> int | None:
+        """How large a picture's longest side ever gets, for a model of this input size: no more need be decoded.
+
+        None where zoomed views need all of it.
+        """
+        if self.zoom_prob:
+            return None
         largest = max(phase.input_size_px or image_size for phase in self.phases)
         return math.ceil(largest * self.scale_range[1])
 

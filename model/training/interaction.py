@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.mask_decoder import MaskPrediction
 from model.prompt_encoder import BOX_CORNERS, NOT_A_POINT
 from model.sam import ImageEmbedding, Sam
+from model.training import mask_prompts
+from model.training.regions import mask_boxes, resize_masks, uniform_points
 
 BOX_NOISE_FRAC = 0.1
 BOX_NOISE_MAX_PX = 20.0
 
-RoundKind = Literal["first", "point", "mask_only"]
+RoundKind = Literal["first", "mask", "mask_and_prompt", "point", "mask_only"]
+MASK_FIRST: tuple[RoundKind, ...] = ("mask", "mask_and_prompt")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Draws:
 
     So what is asked of a mask follows from its picture's seed alone, however masks are dealt out among processes and
     passes. first: (N, 2) uniform, point or box and which pixel. box_noise: (N, 4) normal. corrections: (N, C, 3)
-    uniform, which pixel of the error and where in that pixel.
+    uniform, which pixel of the error and where in that pixel. mask_prompts: (N, `mask_prompts.DRAWS`) uniform.
     """
 
     first: Tensor
     box_noise: Tensor
     corrections: Tensor
+    mask_prompts: Tensor
 
     @staticmethod
     def of_picture(masks: int, corrections: int, *, seed: int) -> "Draws":
@@ -43,6 +46,7 @@ class Draws:
             torch.rand(masks, 2, generator=generator),
             torch.randn(masks, 4, generator=generator),
             torch.rand(masks, corrections, 3, generator=generator),
+            torch.rand(masks, mask_prompts.DRAWS, generator=generator),
         )
 
     @staticmethod
@@ -52,20 +56,22 @@ class Draws:
             torch.cat([part.first for part in parts]),
             torch.cat([part.box_noise for part in parts]),
             torch.cat([part.corrections for part in parts]),
+            torch.cat([part.mask_prompts for part in parts]),
         )
 
     def part(self, which: slice, device: torch.device) -> "Draws":
         """Those of some of the masks, on a device."""
-        return Draws(*(numbers[which].to(device) for numbers in (self.first, self.box_noise, self.corrections)))
+        numbers = (self.first, self.box_noise, self.corrections, self.mask_prompts)
+        return Draws(*(each[which].to(device) for each in numbers))
 
 
 @dataclass(frozen=True)
 class Round:
     """One round of the interaction with N masks, as it happened.
 
-    prompts: all points and boxes asked so far. fed_back: (N, h, w) logits that went in as mask prompt, None in the
-    first round. prediction: three masks in the first round, one later. handed_on: (N, h, w) logits of the mask with the
-    highest predicted IoU, without gradient: what the next round starts from.
+    prompts: all points and boxes asked so far. fed_back: (N, h, w) logits that went in as mask prompt, None in a first
+    round without a mask. prediction: three masks in that round, one in all others. handed_on: (N, h, w) logits of the
+    mask with the highest predicted IoU, without gradient: what the next round starts from.
     """
 
     kind: RoundKind
@@ -88,17 +94,23 @@ def interact(
     """Prompt, predict and correct, round by round. Back-propagate a round's loss before the next one is asked for.
 
     image: the B encoded pictures. masks: (N, S, S) bool, none empty. image_index: (N,), the picture of each mask.
-    One prompt is ambiguous and gets three masks; once there is more than one, the fourth token answers.
+    One point or box is ambiguous and gets three masks; a mask, or more than one prompt, is answered by the fourth
+    token. rounds: as `plan_rounds` makes them; where a mask comes first it is the true one, degraded at random.
     """
     prompts = first_prompts(masks, box_prob=box_prob, draws=draws)
     fed_back: Tensor | None = None
+    if rounds[0] in MASK_FIRST:
+        size = sam.prompt_encoder.mask_input_size
+        fed_back = mask_prompts.degraded_masks(masks, size, uniform=draws.mask_prompts)
+    if rounds[0] == "mask":
+        prompts = Prompts(prompts.coords[:, :0], prompts.labels[:, :0])
     corrected = 0
     for kind in rounds:
         if kind == "point" and fed_back is not None:
             prompts = prompts.add(*correction_points(masks, fed_back, uniform=draws.corrections[:, corrected]))
             corrected += 1
         sparse = sam.prompt_encoder.embed_points(prompts.coords, prompts.labels)
-        dense = sam.prompt_encoder.embed_masks(None if fed_back is None else fed_back[:, None], len(masks))
+        dense = sam.prompt_encoder.embed_masks(None if fed_back is None else fed_back[:, None], 1)
         answer = sam.decode_tokens(image, sparse, dense, image_index=image_index, multimask_output=fed_back is None)
         prediction = MaskPrediction(answer.logits.float(), answer.predicted_iou.float())
         best = prediction.predicted_iou.detach().argmax(1)
@@ -107,16 +119,23 @@ def interact(
         fed_back = handed_on
 
 
-def plan_rounds(*, correction_points: int, mask_only_rounds: bool, generator: torch.Generator) -> list[RoundKind]:
+def plan_rounds(
+    *, correction_points: int, mask_only_rounds: bool, mask_first_prob: float = 0.0, generator: torch.Generator
+) -> list[RoundKind]:
     """Kinds of the rounds of one step: with 8 correction points and mask-only rounds, the paper's eleven.
 
     One mask-only round comes last and one at a random place among the correction points.
+    mask_first_prob: how often a step starts from a mask instead of from a point or a box; alone or with one of them,
+    half each.
     """
     rounds: list[RoundKind] = ["point"] * correction_points
     if mask_only_rounds and correction_points:
         rounds.insert(int(torch.randint(correction_points, (), generator=generator)), "mask_only")
         rounds.append("mask_only")
-    return ["first", *rounds]
+    first: RoundKind = "first"
+    if mask_first_prob and (drawn := float(torch.rand((), generator=generator))) < mask_first_prob:
+        first = MASK_FIRST[drawn < mask_first_prob / 2]
+    return [first, *rounds]
 
 
 @dataclass(frozen=True)
@@ -127,8 +146,12 @@ class Prompts:
     labels: Tensor
 
     def add(self, points: Tensor, labels: Tensor) -> "Prompts":
-        """With one more point each: points (N, 2), labels (N,)."""
-        return Prompts(torch.cat([self.coords, points[:, None]], 1), torch.cat([self.labels, labels[:, None]], 1))
+        """With one more point each: points (N, 2), labels (N,); the first of all brings its padding along."""
+        coords, kinds = [points[:, None]], [labels[:, None]]
+        if self.labels.shape[1] == 0:
+            coords.append(torch.zeros_like(coords[0]))
+            kinds.append(torch.full_like(kinds[0], NOT_A_POINT))
+        return Prompts(torch.cat([self.coords, *coords], 1), torch.cat([self.labels, *kinds], 1))
 
 
 def first_prompts(masks: Tensor, *, box_prob: float, draws: Draws) -> Prompts:
@@ -163,27 +186,6 @@ def correction_points(masks: Tensor, logits: Tensor, *, uniform: Tensor) -> tupl
     return (cells + uniform[:, 1:]) * scale - 0.5, torch.where(perfect, torch.ones_like(labels), labels)
 
 
-def uniform_points(regions: Tensor, *, uniform: Tensor) -> Tensor:
-    """One pixel of each region, every pixel equally likely.
-
-    regions: (N, H, W) bool, none empty. uniform: (N,) in [0, 1). Returns (N, 2).
-    """
-    flat = regions.flatten(1)
-    ranks = flat.cumsum(1, dtype=torch.int32)
-    drawn = (uniform * ranks[:, -1]).int().clamp(max=ranks[:, -1] - 1)
-    index = torch.searchsorted(ranks, (drawn + 1)[:, None]).squeeze(1)
-    return torch.stack([index % regions.shape[-1], index // regions.shape[-1]], 1).float()
-
-
-def mask_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes (N, 4) XYXY, pixel indices inclusive, of masks (N, H, W) bool, none empty."""
-    columns, rows = masks.any(1).int(), masks.any(2).int()
-    left, top = columns.argmax(1), rows.argmax(1)
-    right = masks.shape[2] - 1 - columns.flip(1).argmax(1)
-    bottom = masks.shape[1] - 1 - rows.flip(1).argmax(1)
-    return torch.stack([left, top, right, bottom], 1).float()
-
-
 def noisy_boxes(boxes: Tensor, *, side_px: int, normal: Tensor) -> Tensor:
     """Boxes (N, 4) XYXY with normal noise: deviation 10 % of the box's side, at most 20 px, kept on the picture.
 
@@ -192,8 +194,3 @@ def noisy_boxes(boxes: Tensor, *, side_px: int, normal: Tensor) -> Tensor:
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     noise = normal * BOX_NOISE_FRAC * sides
     return (boxes + noise.clamp(-BOX_NOISE_MAX_PX, BOX_NOISE_MAX_PX)).clamp(0, side_px - 1)
-
-
-def resize_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Masks (N, S, S) bool at another size (N, h, w) bool: set where at least half of the pixel is covered."""
-    return F.adaptive_avg_pool2d(masks.float(), (size[0], size[1])) >= 0.5

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from model.efficientnet import EfficientNetConfig
 from model.image_encoder import VIT_B, VIT_H, VIT_L
 from model.sam import EncoderConfig
 from model.training.config import Phase, TrainingConfig
@@ -16,6 +17,7 @@ _PAPER: dict[_PaperSize, dict[str, Any]] = {
 }
 _PAPER_MASKS_PER_IMAGE = 64  # the paper has one image a GPU
 _AMG_STEPS = 177_656
+_MANY_IMAGES = 1000
 
 
 def sam_default(
@@ -57,19 +59,25 @@ def retrain(
     *,
     steps: int | None = None,
     images: int | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     masks_per_image: int = 8,
+    convolutional: bool = True,
     seed: int = 0,
 ) -> TrainingConfig:
-    """A short schedule at a low rate, for the retraining that ends every round of the engine.
+    """A short schedule, for the retraining that ends every round of the engine.
 
-    At this rate 20 images of another kind cost the old ones 0.02 of the mIoU of the most confident mask and nothing of
-    the best of three (one click, BSDS500's validation set); at 1e-4 it was 0.03.
+    A new kind of pictures is learned by the image encoder, and forgotten are old ones by the decoder: a convolutional
+    encoder gets four times the decoder's rate. On 18 pictures of plants and 40 steps that gave as much as one rate of
+    2e-4 for both gave at a forgetting of 0.02 (benchmarks/results/loop.md). For ViTs, which were not tried, the rates
+    are the careful ones.
 
-    steps: None for two looks at each of `images`, but at least 40 and at most 300; 300 where their number is unknown.
+    steps: None for two looks at each of `images`, but at least 40 and at most 3,000; 300 where their number is unknown.
+    batch_size: None for 4 pictures, and 16 from 1,000 images on.
     """
+    if batch_size is None:
+        batch_size = 4 if images is None or images < _MANY_IMAGES else 16
     if steps is None:
-        steps = 300 if images is None else min(300, max(40, 2 * images // batch_size))
+        steps = 300 if images is None else min(3000, max(40, 2 * images // batch_size))
     phase = Phase(
         until=steps,
         batch_size=batch_size,
@@ -82,7 +90,7 @@ def retrain(
         phases=(phase,),
         seed=seed,
         lr=5e-5,
-        encoder_lr_factor=0.25,
+        encoder_lr_factor=4.0 if convolutional else 0.25,
         schedule="cosine",
         warmup_steps=min(20, steps // 10),
         grad_clip=1.0,
@@ -91,25 +99,29 @@ def retrain(
         scale_range=(0.8, 1.4),
         flip=True,
         colour_jitter=0.2,
-        min_mask_frac=4e-4,
+        zoom_prob=0.3,
+        min_mask_frac=2.4e-4,  # four pixels of the decoder's logits
     )
 
 
 def nano(*, steps: int = 3600, seed: int = 0) -> TrainingConfig:
-    """The recipe of the model that ships, for a GPU: 17 minutes on an H200, from ImageNet's image encoder.
+    """The recipe of the model that ships, for a GPU, from ImageNet's image encoder.
 
     Smaller pictures and one prompt first, because rounds and pixels cost more than they teach to a decoder that has not
     found its prompts yet; then corrections. Jitter and pasted segments widen the few photographs that there are.
+    A fifth of the steps starts from a mask, so that a mask that is handed in is kept; a sixth of the pictures is shown
+    around a small mask, which otherwise is too small to be shown at all. The model that ships was made without either
+    and without mask-only rounds.
     steps: the rate falls to 0 over the last 60 % of them.
     """
 
-    def phase(until_frac: float, *, corrections: int, side_px: int) -> Phase:
+    def phase(until_frac: float, *, corrections: int, side_px: int, mask_only: bool = False) -> Phase:
         return Phase(
             until=max(1, round(until_frac * steps)),
             batch_size=32,
             masks_per_image=12,
             correction_points=corrections,
-            mask_only_rounds=False,
+            mask_only_rounds=mask_only,
             input_size_px=side_px,
         )
 
@@ -118,7 +130,7 @@ def nano(*, steps: int = 3600, seed: int = 0) -> TrainingConfig:
         phases=(
             phase(0.15, corrections=0, side_px=384),
             phase(0.7, corrections=1, side_px=512),
-            phase(1.0, corrections=4, side_px=512),
+            phase(1.0, corrections=4, side_px=512, mask_only=True),
         ),
         seed=seed,
         lr=8e-4,
@@ -137,6 +149,8 @@ def nano(*, steps: int = 3600, seed: int = 0) -> TrainingConfig:
         flip=True,
         colour_jitter=0.4,
         paste_prob=0.5,
+        mask_first_prob=0.2,
+        zoom_prob=0.15,
         min_mask_frac=2e-4,
     )
 
@@ -171,7 +185,7 @@ def training_preset(
             )
         overrides["size"] = _PAPER_SIZES[encoder]
     if name == "retrain":
-        overrides["images"] = images
+        overrides |= {"images": images, "convolutional": isinstance(encoder, EfficientNetConfig)}
     try:
         return TRAINING_PRESETS[name](**overrides)
     except (TypeError, ValueError) as error:

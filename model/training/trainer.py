@@ -9,17 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model import denormals
 from model.image_encoder import DropPath, growing_rates
 from model.sam import ImageEmbedding, Sam
-from model.training.batches import StepBatches, batch_loader
+from model.training.batches import TOO_SMALL, StepBatches, batch_loader
 from model.training.checkpoint import Checkpoints
 from model.training.config import Phase, TrainingConfig
 from model.training.embedding_cache import EmbeddingCache
-from model.training.interaction import Draws, RoundKind, interact, plan_rounds, resize_masks
+from model.training.interaction import Draws, RoundKind, interact, plan_rounds
 from model.training.losses import interaction_loss, mask_iou
 from model.training.memory import images_at_once
 from model.training.optimizer import ema_update, learning_rate, parameter_groups
 from model.training.processes import Processes
+from model.training.regions import resize_masks
 from model.training.samples import Batch, SampleSource
 from schemas.errors import DivergedError
 
@@ -53,15 +55,18 @@ def train(
     *,
     weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
-    checkpoint_every: int = 200,
+    checkpoint_every_s: float = 20.0,
     data: str = "",
+    too_small: str = TOO_SMALL,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> list[StepReport]:
     """Train `sam` in place and leave it ready for inference.
 
     source: what to learn from; weights: how often each sample comes, see `StepBatches`. checkpoints: a folder; where it
-    holds some the run goes on from them, to the same weights as if it had never stopped. data: what tells the source
-    apart from others, for the checkpoints. Where torchrun started several processes, they share each step's pictures.
+    holds some the run goes on from them, to the same weights as if it had never stopped. checkpoint_every_s: a step
+    that ends this long after the last checkpoint is followed by one; so is the last step. data: what tells the source
+    apart from others, for the checkpoints. too_small: see `StepBatches`. Where torchrun started several processes, they
+    share each step's pictures.
     Returns the reports of the steps that this call made, the same in every process.
     Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
     loss is no number any more: the step is not taken, and the last checkpoint stays as it is.
@@ -77,25 +82,28 @@ def train(
         weights=weights,
         process=run.processes.index,
         processes=run.processes.count,
+        too_small=too_small,
     )
     kept = Checkpoints(checkpoints, config, data=data) if checkpoints else None
     step = kept.load(run.parts()) if kept else 0
     reports = []
     loader = batch_loader(batches, first_step=step, workers=config.loader_workers)
-    asked = time.perf_counter()
+    asked = saved = time.perf_counter()
     for batch in loader:
         started = time.perf_counter()
         try:
-            report = run.step(step, batch, wait_s=started - asked)
+            with denormals.flushed():
+                report = run.step(step, batch, wait_s=started - asked)
         except FloatingPointError as error:
             raise DivergedError(_diverged(step, config, kept)) from error
         reports.append(report)
         step += 1
         if on_step:
             on_step(report)
-        if kept and run.processes.is_main and (step % checkpoint_every == 0 or step == config.steps):
-            kept.save(run.parts(), step=step)
         asked = time.perf_counter()
+        if kept and run.processes.is_main and (asked - saved >= checkpoint_every_s or step == config.steps):
+            kept.save(run.parts(), step=step)
+            asked = saved = time.perf_counter()
     run.processes.wait()
     run.finish()
     return reports
@@ -143,6 +151,7 @@ class _Run:
         rounds = plan_rounds(
             correction_points=phase.correction_points,
             mask_only_rounds=phase.mask_only_rounds,
+            mask_first_prob=self.config.mask_first_prob,
             generator=torch.Generator().manual_seed(_mix(self.config.seed, step)),
         )
         masks = int(self.processes.sum(torch.tensor(len(batch.masks), device=self.sam.device)))

@@ -89,13 +89,12 @@ MOMENTS = (
 
 def main() -> None:
     workspace, moment = Path(sys.argv[1]), sys.argv[2]
-    from flows.prefect_settings import prepare_prefect
-
-    prepare_prefect(workspace)
-    from flows.fully_automatic import fully_automatic
+    from engine.store import Store
+    from flows.running import run_flow
+    from stages.progress import silent
 
     next(function for function in MOMENTS if function.__name__ == moment)(workspace)
-    fully_automatic(str(workspace))
+    run_flow(Store(workspace), STAGE, silent)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from engine.store import Store
-from flows.prefect_settings import PREFECT_FOLDER, orphaned_servers
 from model.registry import list_models
 from schemas.config import STAGES
 from stages.rounds import tick
@@ -99,7 +98,6 @@ def test_a_killed_flow_goes_on_where_it_was(
     assert json.loads(resumed.stdout)["ticks"]["fully_automatic"][-1]["state"] == "done"
     written = store.versions()["fully_automatic"] - versions["fully_automatic"]
     assert written == len(store.shards()) - len(committed), "committed shards were not written again"
-    assert list(orphaned_servers(store.workspace / PREFECT_FOLDER)) == []
     assert not any((store.workspace / "models" / ".training").iterdir())
 
 

@@ -5,6 +5,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,64 @@ def test_generate_explains_bad_settings(tmp_path: Path, weights: Path, arguments
     done = sam_engine("generate", tmp_path / "one.png", "-o", tmp_path / "out", *arguments)
     assert done.status == 2
     assert says.lower() in one_error_line(done.err).lower()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "one.png", "-o", "out"],
+        ["train", "--coco", "masks.json", "--steps", "1"],
+        ["train-detector", "--coco", "masks.json"],
+        ["evaluate", "points", "--coco", "masks.json"],
+        ["evaluate", "boxes", "--coco", "masks.json"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_device_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path, command: list[str]
+) -> None:
+    write_pictures(tmp_path / "in", images=1)
+    monkeypatch.chdir(tmp_path / "in")
+    for device in ("tpu", "cuda:99"):
+        done = sam_engine(*command, "--model", "tiny", "--device", device)
+        assert done.status == 2
+        assert f"no device '{device}' here; choose one of auto, cpu" in one_error_line(done.err)
+
+
+def test_a_device_in_the_settings_is_checked(store: Store) -> None:
+    config = store.workspace / "engine.yaml"
+    for device, says in (("tpu", "model.device: string should match pattern"), ("cuda:99", "no device 'cuda:99' here")):
+        config.write_text(config.read_text().replace("device: cpu", f"device: {device}"))
+        done = sam_engine("run", "assisted_manual", store.workspace)
+        if done.status == 0:  # the first tick opens the round, which needs none
+            done = sam_engine("run", "assisted_manual", store.workspace)
+        assert done.status == 2
+        assert says in one_error_line(done.err)
+        config.write_text(config.read_text().replace(f"device: {device}", "device: cpu"))
+
+
+def test_status_says_which_model_each_round_had_and_what_came_of_its_retraining(store: Store) -> None:
+    for _ in range(3):
+        tick(store, "assisted_manual")
+    (record,) = store.rounds()
+    assert (
+        "  assisted_manual 1: retrained, model tiny, 3 masks on 1 images" in sam_engine("status", store.workspace).out
+    )
+    for accepted in (True, False):
+        guard = {"accepted": accepted, "reason": "mIoU fell by .1"}
+        store.put_round(replace(record, metrics=record.metrics | {"guard": guard}))
+        found = sam_engine("status", store.workspace, "--json").result["rounds"][0]
+        assert (found["model"], found["guard"]) == ("tiny", guard)
+        text = sam_engine("status", store.workspace).out
+        assert ("retrained model not used: mIoU fell by .1" in text) == (not accepted)
+
+
+def test_status_says_that_people_are_waited_for(store: Store) -> None:
+    tick(store, "assisted_manual")
+    config = store.workspace / "engine.yaml"
+    config.write_text(config.read_text().replace("annotator:\n", "annotator:\n  kind: label_studio\n"))
+    text = sam_engine("status", store.workspace).out
+    assert "assisted_manual: annotate 1 images, by people in Label Studio" in text
 
 
 def test_generate_refuses_weights_of_another_architecture(tmp_path: Path, weights: Path) -> None:

@@ -16,7 +16,7 @@ from flows.data_engine import data_engine
 from flows.fully_automatic import fully_automatic
 from flows.running import run_flow
 from flows.semi_automatic import semi_automatic
-from flows.stage_runs import current_progress, one_at_a_time, shard_groups
+from flows.stage_runs import current_progress, shard_groups
 from schemas.config import STAGES, FlowConfig
 from schemas.errors import InputError, WaitError
 from stages.rounds import tick
@@ -65,7 +65,7 @@ def test_shards_go_in_groups_never_one_task_an_image(tmp_path: Path) -> None:
     store = make_workspace(tmp_path, images=14, holdout=0, assisted_manual={"rounds": 1})
     run_ids: list[uuid.UUID] = []
 
-    @flow(name="remember", task_runner=one_at_a_time())
+    @flow(name="remember")
     def remember() -> list[dict[str, Any]]:
         run_ids.append(uuid.UUID(flow_run.id))
         return assisted_manual.fn(str(store.workspace))
@@ -84,7 +84,7 @@ def test_shards_go_in_groups_never_one_task_an_image(tmp_path: Path) -> None:
 
 
 def run_shards(function: Any, *, retries: int) -> list[ShardOutcome]:
-    @flow(task_runner=one_at_a_time())
+    @flow
     def shards() -> list[ShardOutcome]:
         map_shards = shard_groups(FlowConfig(shards_per_task=2, retries=retries), retry_delay_s=0)
         return list(map_shards(function, ["000000", "000001", "000002"]))

@@ -2,15 +2,12 @@
 
 import importlib
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from flows.prefect_settings import orphaned_servers, prepare_prefect
+from flows.prefect_settings import prepare_prefect
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = (
@@ -52,28 +49,6 @@ def test_what_the_user_set_stays(environment: pytest.MonkeyPatch, tmp_path: Path
     prepare_prefect(tmp_path)
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "mine")
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_servers_of_killed_flows_are_found_and_others_are_left_alone(tmp_path: Path) -> None:
-    sleeper = [sys.executable, "-c", "import time; time.sleep(60)", "prefect.server.api.server:create_app"]
-    mine, other = ({**os.environ, "PREFECT_HOME": str(tmp_path / name)} for name in ("mine", "other"))
-    # The shell between ends at once, so that its child is adopted, as after a kill.
-    adopted = subprocess.run(
-        ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *sleeper],
-        env=mine,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    orphan = int(adopted.stdout)
-    try:
-        with subprocess.Popen(sleeper, env=mine) as in_use, subprocess.Popen(sleeper, env=other) as elsewhere:
-            assert list(orphaned_servers(tmp_path / "mine")) == [orphan]
-            in_use.kill()
-            elsewhere.kill()
-    finally:
-        os.kill(orphan, signal.SIGKILL)
 
 
 def test_every_deployment_names_a_flow_that_takes_a_workspace() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from model.fetch import PUBLISHED, PublishedWeights, fetch
 from model.files import file_sha256
-from model.registry import list_models, load_model
+from model.registry import ModelCard, list_models, load_model, save_model
 from model.sam import MODEL_SIZES, Sam
 from schemas.errors import InputError, WaitError
 from tests.model.file_server import FileServer, serve
@@ -49,6 +49,15 @@ def test_what_is_here_is_not_fetched_again(
     first = fetch("small", tmp_path, published=published)
     assert fetch("small", tmp_path, published=published) == first
     assert len(server.ranges) == 1
+
+
+def test_nothing_is_fetched_for_a_name_that_another_model_has(
+    server: FileServer, published: dict[str, PublishedWeights], nano_sam: Sam, tmp_path: Path
+) -> None:
+    save_model(nano_sam, tmp_path, ModelCard(name="small"))
+    with pytest.raises(InputError, match="small: another model has this name"):
+        fetch("small", tmp_path, published=published)
+    assert server.ranges == []
 
 
 def test_an_interrupted_fetch_leaves_no_model_and_goes_on(

@@ -9,10 +9,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.contract import HalfTrial
+from model.folded_decoder import BESIDE
 from model.image_encoder import ViTConfig
 from model.mask_decoder import MaskPrediction
 from model.predictor import Predictor, resize_longest_side, resized_hw
-from model.sam import SamConfig, build_sam
+from model.sam import Sam, SamConfig, build_sam
+from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 from tests.peers.published import draw_weights
 
@@ -265,8 +268,34 @@ def test_prompted_masks_are_those_of_the_plain_decoder(real: Predictor, prompts:
         real.set_image(picture)
         masks, plain = real.prompt(**prompts), real.predict_low_res(**prompts)
         torch.testing.assert_close(masks.predicted_iou, plain.predicted_iou, atol=1e-4, rtol=1e-4)
-        expected = plain.logits.flatten(0, 1)[[4, 1]]
-        torch.testing.assert_close(masks.logits(torch.tensor([4, 1])), expected, atol=1e-3, rtol=1e-3)
+        found, expected = masks.logits(torch.tensor([4, 1])), plain.logits.flatten(0, 1)[[4, 1]]
+        torch.testing.assert_close(real.upscale(found[None]), real.upscale(expected[None]), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shown", [range(1, 33), range(33, 65)], ids=str)
+def test_logits_are_made_just_where_the_pixels_of_the_picture_come_from(real: Predictor, shown: range) -> None:
+    """Where the others are no numbers, all pixels of the picture still are; and there is at most one row too many."""
+    sam, side = real.sam, real.sam.image_size
+    assert isinstance(sam, Sam)
+    points = (torch.tensor([[[10.0, 20]]]), torch.ones(1, 1, dtype=torch.int64))
+    for pixels in shown:
+        shared = sam.share(real.encoded.embedding, shown_hw=(pixels, side))
+        logits = sam.prompt(shared, points=points, multimask_output=False).logits(torch.tensor([0]))
+        made = logits != BESIDE
+        assert made.all(dim=2).equal(made.any(dim=2))  # whole rows
+        unknown = torch.where(made, logits, torch.nan)
+        assert Upscaling((side, side), (pixels, side), (pixels, side)).apply(unknown[None]).isfinite().all()
+        rows = made.all(dim=2)[0]
+        assert rows[: 4 * -(-pixels // 16)].all()
+        assert rows.sum() <= 4 * (-(-pixels // 16) + 1)
+
+
+def test_a_portrait_and_a_landscape_picture_get_no_logits_on_their_padding(real: Predictor) -> None:
+    for picture, (rows, columns) in ((photo(20, 100), (4, 16)), (photo(100, 20), (16, 4))):
+        real.set_image(picture)
+        made = real.prompt([[[10, 20]]], [[1]]).logits(torch.arange(3)) != BESIDE
+        assert made[:, :rows, :columns].all()
+        assert made.sum() == 3 * rows * columns
 
 
 def test_any_model_can_be_prompted(predictor: Predictor) -> None:
@@ -275,7 +304,8 @@ def test_any_model_can_be_prompted(predictor: Predictor) -> None:
     assert masks.logits(torch.tensor([5])).shape == (1, 16, 16)
 
 
-def test_fast_gives_other_numbers_and_nearly_the_same_masks(real: Predictor) -> None:
+def test_fast_gives_other_numbers_and_nearly_the_same_masks(real: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.contract.half_trial", lambda _: HalfTrial(half_s=1.0, single_s=2.0))
     fast = Predictor(real.sam, contract="fast")
     points, labels = [[[10, 20]], [[70, 30]]], [[1], [1]]
     found = []

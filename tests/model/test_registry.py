@@ -14,6 +14,7 @@ from model.registry import (
     HOME_VARIABLE,
     ModelCard,
     builtin_models_root,
+    check_name,
     find_model,
     import_weights,
     list_models,
@@ -104,10 +105,36 @@ def test_a_name_that_another_model_has(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
+def test_a_name_is_checked_before_there_is_a_model_for_it(tmp_path: Path) -> None:
+    model_id = save_model(make_sam(), tmp_path, CARD)
+    with pytest.raises(InputError, match=rf"first: another model has this name \(id {model_id}\); choose another"):
+        check_name(tmp_path, "first")
+    check_name(tmp_path, "first", model_id=model_id)
+    check_name(tmp_path, "second")
+    check_name(tmp_path / "nowhere", "first")
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_a_name_that_something_else_has(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "first")
+    with pytest.raises(InputError, match="first: exists and is no model; choose another name, or move it away"):
+        check_name(tmp_path, "first")
+
+
+def test_a_model_is_not_saved_over_a_folder_with_something_else(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "notes.txt").touch()
+    with pytest.raises(InputError, match="exists and is no model"):
+        save_model(make_sam(), tmp_path, CARD)
+    assert [path.name for path in tmp_path.rglob("*")] == ["first", "notes.txt"]
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
 def test_names_that_are_no_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="use letters, digits"):
         save_model(make_sam(), tmp_path, ModelCard(name=name))
+    with pytest.raises(InputError, match="use letters, digits"):
+        check_name(tmp_path, name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,6 +232,22 @@ def test_importing_a_weights_file(nano_pth: Path, nano_sam: Sam, tmp_path: Path)
     assert import_weights(nano_pth, tmp_path).name == "nano"
     assert import_weights(nano_pth, tmp_path).name == "nano"
     assert [model.name for model in list_models([tmp_path])] == ["mine", "nano"]
+
+
+def test_a_file_is_not_read_for_a_name_that_another_model_has(
+    nano_pth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_weights(nano_pth, tmp_path, name="mine")
+    save_model(make_sam(), tmp_path, CARD)
+    again = import_weights(nano_pth, tmp_path, name="mine")
+    assert again.name == "mine", "the same file under the same name changes nothing"
+
+    def read(_: Path) -> None:
+        raise AssertionError("the weights were read")
+
+    monkeypatch.setattr("model.registry.load_weights_file", read)
+    with pytest.raises(InputError, match="first: another model has this name"):
+        import_weights(nano_pth, tmp_path, name="first")
 
 
 def test_where_models_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import stages.prefill_detector
 from engine import rle as rle_codec
-from engine.rle import Rle
 from engine.rows import content_key, mask_row, row_rle
 from engine.store import Store
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
@@ -25,7 +24,7 @@ from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
-from stages.prefill_threshold import NOTHING_PASSES, choose_threshold, match_masks
+from stages.prefill_threshold import LEAST_KEPT, NOTHING_PASSES, choose_or_half, choose_threshold
 from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
@@ -59,24 +58,17 @@ def detector(predictor: Predictor) -> ObjectDetector:
     return detector
 
 
-def block(x: int, *, width: int = 4) -> Rle:
-    mask = np.zeros((6, 20), dtype=bool)
-    mask[1:5, x : x + width] = True
-    return rle_codec.encode(mask)
+def test_half_of_the_masks_must_be_worth_keeping_or_none_is_shown() -> None:
+    def choose(*right: bool, precision: float = 0.8) -> tuple[float, float]:
+        scores = [0.9, 0.7, 0.5, 0.3][: len(right)]
+        chosen = choose_or_half(scores, right, objects=4, images=1, precision=precision, iou=0.85)
+        return chosen.threshold, chosen.stated_precision
 
-
-def test_masks_are_matched_best_first_and_each_object_once() -> None:
-    objects = [block(0), block(10)]
-    assert match_masks([block(1), block(0), block(10), block(15)], objects) == [True, False, True, False]
-    # IoU of neighbours by two columns: 8 / 24.
-    assert match_masks([block(2)], objects) == [False]
-    assert match_masks([block(2)], objects, iou=1 / 3) == [True]
-    assert match_masks([], objects) == []
-    assert match_masks([block(0)], []) == [False]
-
-
-def test_a_mask_takes_the_object_it_shows_best() -> None:
-    assert match_masks([block(1), block(0)], [block(0), block(1)]) == [True, True]
+    assert choose(True, True, True, True) == (0.3, 0.8)
+    assert choose(True, True, True, False) == (0.5, 0.8)
+    assert choose(False, True, True, False) == (0.3, LEAST_KEPT)
+    assert choose(False, False, True, False) == (NOTHING_PASSES, LEAST_KEPT)
+    assert choose(False, False, True, False, precision=0.25) == (0.3, 0.25)
 
 
 def test_threshold_by_hand() -> None:
@@ -87,7 +79,7 @@ def test_threshold_by_hand() -> None:
     assert (chosen.masks, chosen.right, chosen.objects, chosen.images) == (4, 3, 6, 2)
     assert choose_threshold(scores, right, objects=6, images=2, precision=0.76).threshold == 0.7
     assert choose_threshold(scores, right, objects=6, images=2, precision=0.1).threshold == 0.1
-    assert "threshold 0.300: precision 0.75, recall 0.50 on 2 held-out images" in chosen.summary()
+    assert "threshold 0.300: precision 0.75 at IoU 0.5, recall 0.50 on 2 held-out images" in chosen.summary()
 
 
 def test_nothing_passes_where_no_threshold_is_good_enough() -> None:

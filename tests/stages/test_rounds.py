@@ -35,6 +35,16 @@ def test_each_tick_does_one_step(finished: Finished) -> None:
     assert [result.state for result in results if result.action == "none"] == ["done"] * 3
 
 
+def test_the_last_retraining_says_what_its_model_is_for(finished: Finished) -> None:
+    """Model and folder of the last round; no other message speaks of it, and no round has it."""
+    store, results = finished
+    last = find_model(store.rounds()[-1].model_after, model_roots(store.workspace))
+    says = f"made none of the masks here: it is for sam-engine generate -m {last.folder}, and for model.start of"
+    assert [result.action for result in results if says in result.message] == ["retrain", "none"]
+    assert says in next_step(store, "fully_automatic").message
+    assert last.model_id not in {record.model_before for record in store.rounds()}
+
+
 def test_people_get_every_training_image_once_and_the_generator_gets_all(finished: Finished) -> None:
     store, _ = finished
     images = store.images()
@@ -105,8 +115,8 @@ def test_a_round_is_measured_before_and_after_on_the_held_out_images(finished: F
     store, _ = finished
     rounds = store.rounds()
     for record in rounds:
-        assert record.metrics["holdout_images"] == 1
-        assert record.metrics["holdout_masks"] == 3
+        assert record.metrics["measured_images"] == 1
+        assert record.metrics["measured_masks"] == 3
     for earlier, later in pairwise(rounds):
         assert later.metrics["miou_before"] == pytest.approx(earlier.metrics["miou_after"])
     assert (store.workspace / "reports" / "rounds.md").is_file()

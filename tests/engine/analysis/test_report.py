@@ -23,6 +23,7 @@ FIRST = Round(
         "masks_per_image": 3.5,
         "seconds_per_mask": 12.34,
         "clicks_per_mask": 2.5,
+        "drawn": 2,
         "annotators": ["simulated"],
         "miou_before": 0.25,
         "miou_after": 0.5,
@@ -66,8 +67,8 @@ def test_rounds_come_in_the_order_of_the_stages(store: Store) -> None:
 
 def test_the_table_in_markdown(store: Store) -> None:
     lines = as_markdown(round_reports(store)).splitlines()
-    assert "| assisted manual | 1 | 2 | 7 | 3.5 | 12.3 | 2.5 | - | - | - | 0.250 | 0.500 |" in lines
-    assert "| semi automatic | 1 | 1 | 4 | - | - | - | 50% | 12% | - | - | - |" in lines
+    assert "| assisted manual | 1 | 2 | 7 | 3.5 | 12.3 | 2.5 | 29% | - | - | - | 0.250 | 0.500 |" in lines
+    assert "| semi automatic | 1 | 1 | 4 | - | - | - | - | 50% | 12% | - | - | - |" in lines
     assert SIMULATED_NOTE in lines
 
 

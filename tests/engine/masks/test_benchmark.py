@@ -2,10 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.peers.equality import Verdict, same_masks
+from benchmarks.peers.equality import Verdict, same_logits, same_masks
 from benchmarks.peers.report import Report, Row
+from benchmarks.peers.setting import shown_logits
 
 SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "mask_generation.py"
 PUBLISHED, OURS = "segment-anything", "sam-data-engine"
@@ -54,6 +56,19 @@ def test_masks_in_another_order_or_with_another_score_are_different() -> None:
     assert not same_masks([one], [one | {"predicted_iou": 0.8}]).equal
     assert not same_masks([], [one]).equal
     assert "compared: segmentation" in same_masks([one], [{"segmentation": "a"}]).text
+
+
+def test_logits_are_equal_bit_by_bit_or_up_to_rounding_or_not() -> None:
+    logits = np.full((2, 3, 4), 5, np.float32)
+    assert same_logits(logits, logits.copy()).text == "EQUAL: 2 masks bit by bit"
+    assert same_logits(logits + np.float32(1e-5), logits).text.startswith("EQUAL up to rounding: ")
+    assert not same_logits(logits + 1, logits).equal
+
+
+def test_logits_of_padding_are_not_compared() -> None:
+    logits = np.zeros((2, 16, 16))
+    assert logits[shown_logits((33, 64))].shape == (2, 9, 16)
+    assert logits[shown_logits((64, 32))].shape == (2, 16, 8)
 
 
 @pytest.mark.parametrize(("equal", "expected"), [(True, True), (None, True), (False, False)])

@@ -99,6 +99,34 @@ def test_colour_changes_by_no_more_than_it_may() -> None:
     assert 115 < max(means) <= 131
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_zoomed_view_holds_a_whole_small_mask_at_the_size_that_was_drawn(seed: int) -> None:
+    """A picture of 400 x 300, shown at a sixth of its size: there a dot of 12 x 8 px would be two pixels."""
+    dot, large = _box(300, 400, 200, 380, 8, 12), _box(300, 400, 10, 10, 150, 200)
+    sample = _sample(_painted(dot, 255, 0), large, dot)
+    picture, masks = _augment(sample, seed=seed, zoom_prob=1.0, min_mask_frac=4e-3, flip=True)
+    focus = masks[0]
+    rows, columns = np.flatnonzero(focus.any(1)), np.flatnonzero(focus.any(0))
+    # A tenth to two fifths of 64 px, and never more than four times its 12 px.
+    assert 6 <= len(columns) <= 26
+    assert len(rows) == pytest.approx(len(columns) * 8 / 12, abs=1.5)
+    assert np.logical_xor(picture[..., 0] > 127, focus).sum() <= 0.1 * focus.sum() + 2
+
+
+def test_a_picture_may_have_more_masks_than_eight_bits_count() -> None:
+    dots = [_box(300, 400, 10 * row, 10 * column, 4, 4) for row in range(20) for column in range(15)]
+    found = _augment(_sample(_painted(dots[0], 255, 0), *dots), zoom_prob=1.0, min_mask_frac=4e-3)
+    assert found is not None
+    assert len(found[1])
+
+
+def test_a_picture_without_small_masks_is_not_zoomed() -> None:
+    large = _box(64, 64, 8, 8, 30, 30)
+    sample = _sample(_painted(large, 200, 50), large)
+    zoomed, plain = (_augment(sample, zoom_prob=prob) for prob in (1.0, 0.0))
+    assert np.array_equal(zoomed[0], plain[0])
+
+
 def test_no_usable_mask_gives_none() -> None:
     mask = _box(64, 64, 0, 0, 64, 64)
     assert augment(_sample(_painted(mask, 9, 9), mask), rng=np.random.default_rng(0), **PLAIN) is None  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 
 from model.sam import build_sam
 from model.training.augment import augment
-from model.training.batches import StepBatches
+from model.training.batches import StepBatches, batch_loader
 from model.training.config import Phase, TrainingConfig
 from model.training.samples import Sample, decode_masks
 from schemas.errors import InputError
@@ -118,6 +118,14 @@ def test_nothing_to_train_on_is_said() -> None:
         StepBatches(Shapes(3), _config(min_mask_frac=0.99), image_size=64)[0]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_masks_that_are_all_too_small_are_named_with_the_way_out_of_who_trains(workers: int) -> None:
+    """Also where another process makes the batches: its traceback is no part of the line."""
+    batches = StepBatches(Shapes(3), _config(min_mask_frac=0.99), image_size=64, too_small="turn the knob")
+    with pytest.raises(InputError, match=r"^20 pictures in a row have no mask .* of the picture; turn the knob$"):
+        next(batch_loader(batches, first_step=0, workers=workers))
+
+
 def test_shapes_are_what_they_say() -> None:
     sample = Shapes(1)[0]
     assert decode_masks(sample.masks).shape == (*sample.image.shape[:2], len(sample.masks))
@@ -157,3 +165,20 @@ def test_pasted_segments_come_from_other_samples_and_add_masks() -> None:
         )
     ]
     assert counts[1] > counts[0] == 36
+
+
+def test_small_masks_are_zoomed_in_on_as_often_as_the_config_says() -> None:
+    dot = np.zeros((64, 64), dtype=bool)
+    dot[40:45, 20:25] = True
+    source = [Sample(np.zeros((64, 64, 3), np.uint8), [compress(dot)])]
+
+    def areas(prob: float) -> list[int]:
+        batches = StepBatches(source, _config(zoom_prob=prob), image_size=64)
+        return [int(mask.sum()) for step in range(6) for mask in batches[step].masks]
+
+    assert areas(0.0) == [25] * 12
+    # A tenth of 64 px is 6 px, four times 5 px is 20.
+    assert all(30 <= area <= 410 for area in areas(1.0))
+    assert 0 < sum(area > 25 for area in areas(0.5)) < 12
+    with pytest.raises(ValueError, match="zoom_prob"):
+        _config(zoom_prob=0.5, freeze_encoder=True, cache_embeddings_mib=1)

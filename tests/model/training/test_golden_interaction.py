@@ -8,7 +8,8 @@ import torch
 from model.prompt_encoder import NOT_A_POINT
 from model.sam import build_sam
 from model.training.initialise import point_cross_attention
-from model.training.interaction import Draws, Round, interact, plan_rounds, resize_masks
+from model.training.interaction import Draws, Round, interact, plan_rounds
+from model.training.regions import resize_masks
 from tests.stages.workspaces import TINY
 
 SIDE = 64

@@ -12,11 +12,10 @@ from model.training.interaction import (
     Prompts,
     correction_points,
     first_prompts,
-    mask_boxes,
     noisy_boxes,
     plan_rounds,
-    uniform_points,
 )
+from model.training.regions import mask_boxes, uniform_points
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -53,9 +53,16 @@ def test_steps_and_masks_can_be_fewer() -> None:
     assert training_preset("retrain", encoder=LITE2, steps=7).steps == 7
 
 
-@pytest.mark.parametrize(("images", "steps"), [(1, 40), (20, 40), (200, 100), (600, 300), (10_000, 300), (None, 300)])
-def test_a_retraining_is_as_long_as_its_images_need(images: int | None, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("images", "steps"), [(1, 40), (20, 40), (200, 100), (999, 499), (1000, 125), (20_000, 2500), (10**6, 3000)]
+)
+def test_a_retraining_is_as_long_as_its_images_need(images: int, steps: int) -> None:
     assert training_preset("retrain", encoder=LITE2, images=images).steps == steps
+
+
+def test_only_a_convolutional_encoder_learns_faster_than_the_decoder() -> None:
+    assert training_preset("retrain", encoder=LITE2).encoder_lr_factor == 4.0
+    assert training_preset("retrain", encoder=VIT_B).encoder_lr_factor == 0.25
 
 
 @pytest.mark.parametrize("steps", [4, 10, 3600])
@@ -63,6 +70,17 @@ def test_the_shipped_models_recipe_can_be_any_length(steps: int) -> None:
     nano = training_preset("nano", encoder=LITE2, steps=steps)
     assert nano.steps == steps
     assert learning_rate(nano, steps - 1) < nano.lr
+
+
+def test_recipes_start_from_masks_and_zoom_where_that_was_tried() -> None:
+    nano = training_preset("nano", encoder=LITE2)
+    assert (nano.mask_first_prob, nano.zoom_prob) == (0.2, 0.15)
+    assert [phase.mask_only_rounds for phase in nano.phases] == [False, False, True]
+    assert nano.longest_px(512) is None
+    amg = training_preset("sam-amg", encoder=VIT_H)
+    assert (amg.mask_first_prob, amg.zoom_prob) == (0, 0)
+    assert amg.longest_px(512) == 1024
+    assert training_preset("retrain", encoder=LITE2).mask_first_prob == 0
 
 
 def test_presets_say_what_is_wrong() -> None:

@@ -1,5 +1,6 @@
 """The training loop: it learns, resumes to the same numbers, and refuses what cannot be trained on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from model.image_encoder import ViTConfig
 from model.sam import Sam, SamConfig, build_sam
+from model.training import trainer
 from model.training.config import Phase, TrainingConfig
 from model.training.trainer import StepReport, train
 from schemas.errors import DivergedError
@@ -47,9 +49,9 @@ def test_a_resumed_run_ends_in_the_same_weights_and_losses(tmp_path: Path, stop_
             raise _StopHereError
 
     with pytest.raises(_StopHereError):
-        train(disc_model(), Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every=1, on_step=stop)
+        train(disc_model(), Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every_s=0, on_step=stop)
     resumed = disc_model()
-    rest = train(resumed, Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every=1)
+    rest = train(resumed, Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every_s=0)
     # The step that was stopped was not saved yet, so it is done again.
     assert [report.step for report in rest] == list(range(stop_after, 8))
     assert [report.loss for report in rest] == [report.loss for report in reports[stop_after:]]
@@ -64,16 +66,31 @@ def _losses(**changes: object) -> tuple[list[float], Sam]:
     return [report.loss for report in train(sam, Shapes(6), _config(**settings))], sam
 
 
+@pytest.fixture
+def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything that is float32 in a training is float64.
+
+    Rounding grows from step to step: Adam makes a full step of a gradient that is nothing but rounding, and a logit
+    that changes its sign moves the next click. In float32 a loss of 1.54 was off by 6e-4 after seven steps.
+    """
+    single = torch.get_default_dtype()
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(torch, "float32", torch.float64)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(single)
+
+
+@pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize(
     "changes", [{"masks_at_once": 1}, {"images_at_once": 1}, {"checkpoint_activations": True}], ids=str
 )
 def test_saving_memory_changes_nothing_but_rounding(changes: dict[str, object]) -> None:
     expected, whole = _losses(images_at_once=2)
     found, sam = _losses(**{"images_at_once": 2} | changes)
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    assert found == pytest.approx(expected, rel=1e-9)
     for name, value in whole.state_dict().items():
-        torch.testing.assert_close(sam.state_dict()[name], value, rtol=0, atol=2e-3, msg=name)
+        torch.testing.assert_close(sam.state_dict()[name], value, rtol=0, atol=1e-9, msg=name)
 
 
 def test_a_frozen_encoder_sees_each_picture_once_with_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,20 +104,39 @@ def test_a_frozen_encoder_sees_each_picture_once_with_a_cache(monkeypatch: pytes
     assert sum(encoded) == 6
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_checkpoint(tmp_path: Path) -> None:
-    sam = disc_model()
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sam, rate = disc_model(), trainer.learning_rate
 
-    def break_it(report: StepReport) -> None:
-        if report.step == 3:
+    def break_it(config: TrainingConfig, step: int) -> float:
+        if step == 4:
             with torch.no_grad():
                 sam.mask_decoder.iou_token.weight.fill_(float("nan"))
+        return rate(config, step)
+
+    monkeypatch.setattr(trainer, "learning_rate", break_it)
 
     with pytest.raises(
         DivergedError, match=r"step 4: the loss is not a finite number; lower the learning rate \(0.001\)"
     ):
-        train(sam, Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every=3, on_step=break_it)
-    (path,) = tmp_path.iterdir()
-    assert path.name.startswith("step-00000003-")
+        train(sam, Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every_s=0)
+    assert max(path.name for path in tmp_path.iterdir()).startswith("step-00000004-")
+
+
+@pytest.mark.parametrize(("seconds_a_step", "steps"), [(7.0, [3, 6, 8]), (30.0, [1, 2, 3, 4, 5, 6, 7, 8]), (0.1, [8])])
+def test_a_checkpoint_is_never_older_than_the_seconds_asked_for_and_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds_a_step: float, steps: list[int]
+) -> None:
+    clock, saved = [0.0], []
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(trainer.Checkpoints, "save", lambda _self, _parts, *, step: saved.append(step))
+
+    def pass_time(_: StepReport) -> None:
+        clock[0] += seconds_a_step
+
+    train(disc_model(), Shapes(6), _config(), checkpoints=tmp_path, checkpoint_every_s=20, on_step=pass_time)
+    assert saved == steps
 
 
 def test_rounds_follow_the_phases() -> None:
@@ -142,7 +178,10 @@ def test_drop_path_grows_to_the_last_block_and_ends_with_the_training() -> None:
 def test_it_learns_where_a_point_is() -> None:
     """Discs of any colour: what a point means cannot be guessed without looking at it."""
     phase = Phase(until=160, batch_size=4, masks_per_image=3, correction_points=0)
-    config = _config(phases=(phase,), ema_decay=None, box_prob=0.0, warmup_steps=10, dropout=0.0, encoder_lr_factor=1.0)
+    # Without the clip rounding decides whether a run finds the point or falls to all-background: with it all of four
+    # seeds reach an IoU of .85.
+    settings: dict[str, object] = {"lr": 6e-4, "grad_clip": 0.3, "warmup_steps": 10, "ema_decay": None}
+    config = _config(phases=(phase,), box_prob=0.0, dropout=0.0, encoder_lr_factor=1.0, **settings)
     reports = train(disc_model(), Shapes(64), config)
     first, last = reports[:20], reports[-20:]
     assert np.mean([r.loss for r in last]) < 0.75 * np.mean([r.loss for r in first])

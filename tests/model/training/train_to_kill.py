@@ -46,7 +46,7 @@ def main() -> None:
         loader_workers=1,
     )
     sam = disc_model()
-    train(sam, Shapes(6), config, checkpoints=folder / "checkpoints", checkpoint_every=2, on_step=on_step)
+    train(sam, Shapes(6), config, checkpoints=folder / "checkpoints", checkpoint_every_s=0, on_step=on_step)
     torch.save(sam.state_dict(), folder / "weights.pt")
 
 

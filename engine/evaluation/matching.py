@@ -1,0 +1,28 @@
+"""Which masks show which objects."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import rle as rle_codec
+from engine.rle import Rle
+
+MATCH_IOU = 0.5  # a mask shows an object from this IoU with it on
+
+
+def match_masks(masks: Sequence[Rle], objects: Sequence[Rle], *, iou: float = MATCH_IOU) -> list[bool]:
+    """Which masks, best first, show an object: each takes the free object that it overlaps most, at `iou` or more."""
+    return match_overlaps(rle_codec.iou_matrix(masks, objects), iou=iou)
+
+
+def match_overlaps(overlaps: npt.NDArray[np.float64], *, iou: float = MATCH_IOU) -> list[bool]:
+    """The same where the IoU of masks and objects (M, N) is known."""
+    free = overlaps.copy()
+    right = []
+    for row in free:
+        best = int(row.argmax()) if len(row) else 0
+        right.append(bool(len(row)) and bool(row[best] >= iou))
+        if right[-1]:
+            free[:, best] = -1.0
+    return right

@@ -1,0 +1,73 @@
+"""A few pictures with masks that lie beside a model: of what it knew before, so that a retraining does not forget it.
+
+They are a COCO file in the model's folder. Its pictures lie beside it, or in the folder of an installed package that
+the file names: {"images_in": {"package": "skimage", "folder": "data"}}.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine.images import content_id, read_bytes
+from engine.samples import CocoSamples
+from model.registry import ModelInfo, find_model
+from model.training.samples import Sample, SampleSource
+from schemas.errors import InputError
+
+REPLAY_FILE = "replay.json"
+
+
+class WithReplay:
+    """Samples to learn from, and behind them those that keep old knowledge, for a share of the pictures of a step."""
+
+    def __init__(self, samples: SampleSource, weights: Sequence[float], replay: CocoSamples, *, frac: float) -> None:
+        """weights: how often each of `samples` comes. frac: share of the pictures of a step that are replayed."""
+        self._samples, self._replay = samples, replay
+        of_each = frac / (1 - frac) * sum(weights) / len(replay)
+        self.weights: list[float] = [*weights, *[of_each] * len(replay)]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, index: int) -> Sample:
+        new = len(self._samples)
+        return self._samples[index] if index < new else self._replay[index - new]
+
+
+def replay_file(model: ModelInfo, roots: Sequence[Path]) -> Path | None:
+    """The replay set beside a model, or beside the nearest one that it was trained from; None where there is none."""
+    while True:
+        file = model.folder / REPLAY_FILE
+        if file.is_file():
+            return file
+        if not model.card.parent:
+            return None
+        try:
+            model = find_model(model.card.parent, roots)
+        except InputError:  # a parent that nobody kept
+            return None
+
+
+def read_replay(file: Path, *, leave_out: Callable[[int], bool] = lambda _: False) -> CocoSamples | None:
+    """The samples of a replay set; None where no picture is left.
+
+    leave_out: asked for each picture's image id: those of a workspace, which holds some of them out, must not come in
+    by the back door.
+    Raises InputError where the file or its pictures cannot be read.
+    """
+    samples = CocoSamples([file], images_root=_images_root(file))
+    return samples.filtered(lambda path: not leave_out(content_id(read_bytes(path))))
+
+
+def _images_root(file: Path) -> Path:
+    try:
+        where = json.loads(file.read_text(encoding="utf-8")).get("images_in")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: not a COCO file: {' '.join(str(error).split())}") from error
+    if where is None:
+        return file.parent
+    spec = importlib.util.find_spec(where["package"])
+    if spec is None or spec.origin is None:
+        raise InputError(f"{file}: its pictures are in the package {where['package']}, which is not installed")
+    return Path(spec.origin).parent / where["folder"]

@@ -1,0 +1,115 @@
+"""The masks that a model is measured on and never learns from: of images that are held out, or that were set aside."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.evaluation.model_scores import ModelScores, score_model
+from engine.rows import content_key
+from engine.store import Store
+from model.predictor import Predictor
+from model.sam import Sam
+from model.training.samples import CocoRle, Sample
+from schemas.tables import GROUND_TRUTH, Round
+from stages.records import masks_by_image
+from stages.selection import PEOPLE_STAGES
+from stages.workers import images_by_shard
+
+MeasuredOn = Literal["holdout", "set_aside"]
+MEASURED_IMAGES, MEASURED_MASKS = 100, 200  # at most; more hardly move a mean and cost minutes
+_SET_ASIDE_FRAC = 0.2
+_FEWEST_TO_SET_ASIDE_FROM = 5
+_KEYS = 2**63  # of `content_key`
+
+
+@dataclass(frozen=True)
+class MeasuringSet:
+    """Images with true masks, at most MEASURED_MASKS of them.
+
+    measured_on: ground truth of held-out images, or what people made on images that training leaves out. key: changes
+    with the images and their masks.
+    """
+
+    measured_on: MeasuredOn
+    masks: dict[int, list[CocoRle]]
+    key: str
+
+    @property
+    def count(self) -> int:
+        """Of masks."""
+        return sum(map(len, self.masks.values()))
+
+    def score(self, store: Store, sam: Sam, on_image: Callable[[int, int], None]) -> ModelScores | None:
+        """How good a model is here; None without a mask. on_image: told how many images of how many are done."""
+
+        def samples() -> Iterator[Sample]:
+            for done, (image_id, masks) in enumerate(self.masks.items(), start=1):
+                yield Sample(store.load_image(image_id), masks)
+                on_image(done, len(self.masks))
+
+        return score_model(Predictor(sam), samples())
+
+
+def set_aside(store: Store, rounds: Sequence[Round], *, seed: int) -> frozenset[int]:
+    """Ids of images that people annotated and training leaves out, about a fifth; none where images are held out.
+
+    Which they are follows from the ids and the seed alone, so an image that was set aside stays so in later rounds.
+    """
+    if len(_held_out(store)):
+        return frozenset()
+    annotated = {
+        image_id
+        for record in rounds
+        if record.stage in PEOPLE_STAGES and record.state != "open"
+        for image_id in record.image_ids
+    }
+    if len(annotated) < _FEWEST_TO_SET_ASIDE_FROM:
+        return frozenset()
+    return frozenset(
+        image_id
+        for image_id in annotated
+        if int(content_key("set aside", seed, image_id), 16) < _SET_ASIDE_FRAC * _KEYS
+    )
+
+
+def measuring_set(store: Store, aside: frozenset[int], *, seed: int) -> MeasuringSet | None:
+    """Held-out images with their ground truth, else those that were set aside with people's masks; None for none."""
+    held_out = _held_out(store)
+    candidates = np.sort(held_out if len(held_out) else np.array(sorted(aside), dtype=np.int64))
+    rng = np.random.default_rng((seed, 1))
+    image_ids = np.sort(rng.permutation(candidates)[:MEASURED_IMAGES]).tolist()
+    tables = (GROUND_TRUTH,) if len(held_out) else PEOPLE_STAGES
+    masks = _masks(store, image_ids, tables)
+    chosen = np.sort(rng.permutation(len(masks))[:MEASURED_MASKS])
+    grouped: dict[int, list[CocoRle]] = {}
+    for image_id, mask in (masks[number] for number in chosen):
+        grouped.setdefault(image_id, []).append(mask)
+    if not grouped:
+        return None
+    key = content_key(
+        "measured", image_ids, [mask["counts"].hex() for of_image in grouped.values() for mask in of_image]
+    )
+    return MeasuringSet("holdout" if len(held_out) else "set_aside", grouped, key)
+
+
+def _held_out(store: Store) -> np.ndarray:
+    images = store.images()
+    wanted = pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"])
+    ids: np.ndarray = images.filter(wanted)["image_id"].to_numpy()
+    return ids
+
+
+def _masks(store: Store, image_ids: list[int], tables: Sequence[str]) -> list[tuple[int, CocoRle]]:
+    """(image id, mask) of all masks of these images, in the order of ids."""
+    found: list[tuple[int, CocoRle]] = []
+    for shard, ids in images_by_shard(store, image_ids).items():
+        rows = pa.concat_tables([store.read_shard(table, shard) for table in tables])
+        by_image = masks_by_image(rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(ids, pa.int64()))))
+        for image_id in ids:
+            for rle in by_image.get(image_id, []):
+                found.append((image_id, {"size": [rle.height, rle.width], "counts": rle.counts}))
+    return found

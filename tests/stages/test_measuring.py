@@ -1,0 +1,84 @@
+"""What a model is measured on: held-out ground truth, else images that people annotated and training leaves out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.snapshots import training_samples
+from engine.store import Store
+from schemas.tables import Round
+from stages.measuring import MEASURED_MASKS, measuring_set, set_aside
+from stages.rounds import tick
+from tests.stages.workspaces import make_workspace
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """24 images, of which people annotated the 12 of the first round; none is held out."""
+    store = make_workspace(tmp_path_factory.mktemp("annotated"), images=24, holdout=0, assisted_manual={"rounds": 1})
+    while tick(store, "assisted_manual").action != "annotate":
+        pass
+    return store
+
+
+def test_held_out_ground_truth_comes_first(tmp_path: Path) -> None:
+    store = make_workspace(tmp_path, images=6, holdout=2)
+    found = measuring_set(store, frozenset(), seed=0)
+    assert found is not None
+    assert found.measured_on == "holdout"
+    held_out = {row["image_id"] for row in store.images().to_pylist() if row["split"] == "holdout"}
+    assert set(found.masks) == held_out
+    assert found.count == 2 * 3
+    rounds = [Round("assisted_manual", 1, tuple(store.images()["image_id"].to_pylist()), "annotated")]
+    assert set_aside(store, rounds, seed=0) == frozenset()
+
+
+def test_without_it_about_a_fifth_of_what_people_annotated_is_set_aside(annotated: Store) -> None:
+    rounds = annotated.rounds()
+    sizes = [len(set_aside(annotated, rounds, seed=seed)) for seed in range(40)]
+    assert 0.1 < sum(sizes) / (40 * 12) < 0.3
+    assert set_aside(annotated, rounds, seed=3) == set_aside(annotated, rounds, seed=3)
+    (record,) = rounds
+    assert set_aside(annotated, [replace(record, state="open")], seed=3) == frozenset()
+    assert set_aside(annotated, [replace(record, image_ids=record.image_ids[:4])], seed=3) == frozenset()
+
+
+def test_an_image_that_was_set_aside_stays_so_when_more_come(annotated: Store) -> None:
+    (record,) = annotated.rounds()
+    for seed in range(10):
+        fewer = set_aside(annotated, [replace(record, image_ids=record.image_ids[:7])], seed=seed)
+        assert fewer == set_aside(annotated, [record], seed=seed) & set(record.image_ids[:7])
+
+
+def test_training_never_sees_what_was_set_aside(annotated: Store) -> None:
+    seed = next(seed for seed in range(20) if set_aside(annotated, annotated.rounds(), seed=seed))
+    aside = set_aside(annotated, annotated.rounds(), seed=seed)
+    measured = measuring_set(annotated, aside, seed=seed)
+    assert measured is not None
+    assert measured.measured_on == "set_aside"
+    assert set(measured.masks) <= aside
+    versions = annotated.versions()
+    samples = training_samples(annotated, tables_versions=versions, selection="accumulated", without=aside)
+    assert not set(samples.image_ids) & aside
+    assert len(samples) == 12 - len(aside)
+
+
+def test_the_key_follows_from_the_masks_alone(annotated: Store) -> None:
+    ids = annotated.rounds()[0].image_ids
+    first = measuring_set(annotated, frozenset(ids[:2]), seed=0)
+    again = measuring_set(annotated, frozenset(ids[:2]), seed=0)
+    other = measuring_set(annotated, frozenset(ids[:3]), seed=0)
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert first.key == again.key != other.key
+    assert measuring_set(annotated, frozenset(), seed=0) is None
+
+
+def test_no_more_masks_are_measured_than_tell_a_mean(tmp_path: Path) -> None:
+    images = MEASURED_MASKS // 3 + 10
+    store = make_workspace(tmp_path, images=images, holdout=images)
+    found = measuring_set(store, frozenset(), seed=0)
+    assert found is not None
+    assert found.count == MEASURED_MASKS

@@ -1,0 +1,96 @@
+"""How far a trained model goes from its start, and when it is not handed on."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.evaluation.model_scores import ModelScores
+from engine.evaluation.scores import PromptScores
+from model.efficientnet import EfficientNetConfig
+from model.sam import Sam, SamConfig, build_sam
+from stages.model_choice import FEWEST_MASKS, SHARES, choose_share, guard
+
+
+def _scores(one: float | np.ndarray, three: float | np.ndarray = 0.7, *, masks: int = 40) -> ModelScores:
+    def of(value: float | np.ndarray) -> PromptScores:
+        values = np.broadcast_to(np.asarray(value, dtype=np.float64), masks).copy()
+        return PromptScores(values, values)
+
+    return ModelScores(of(one), of(three), of(0.5))
+
+
+def _models() -> tuple[Sam, dict[str, torch.Tensor]]:
+    """A model whose IoU token says how far it is on the way: 0 at the start, 1 where it was trained to."""
+    torch.manual_seed(0)
+    sam = build_sam(SamConfig(EfficientNetConfig(width=0.25, depth=0.3, img_size=64)))
+    with torch.no_grad():
+        sam.mask_decoder.iou_token.weight.fill_(0.0)
+        start = {name: value.clone() for name, value in sam.state_dict().items()}
+        sam.mask_decoder.iou_token.weight.fill_(1.0)
+    return sam, start
+
+
+def _way(sam: Sam) -> float:
+    return float(sam.mask_decoder.iou_token.weight.detach().mean())
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "share"),
+    [
+        (0.1, 0.0, SHARES[0]),  # the longer the better, nothing forgotten
+        (0.1, 0.015, SHARES[1]),  # 0.012 are lost on the longest way, 0.009 on the next
+        (-0.1, 0.0, SHARES[-1]),  # it learned something wrong: stay near
+        (0.1, 0.5, SHARES[-1]),  # everything forgets too much: as little as there is
+    ],
+)
+def test_it_goes_as_far_as_it_learns_and_does_not_forget(gain: float, loss: float, share: float) -> None:
+    sam, start = _models()
+    found = choose_share(
+        sam,
+        start,
+        old_before=_scores(0.6),
+        score_new=lambda: _scores(0.5 + gain * _way(sam)),
+        score_old=lambda: _scores(0.6 - loss * _way(sam)),
+    )
+    assert found.share == pytest.approx(share)
+    assert _way(sam) == pytest.approx(share)
+    assert found.new is not None
+    assert found.new.means()["miou"] == pytest.approx(0.5 + gain * share)
+
+
+def test_three_clicks_can_forget_too() -> None:
+    sam, start = _models()
+    found = choose_share(
+        sam,
+        start,
+        old_before=_scores(0.6, 0.7),
+        score_new=lambda: _scores(0.5),
+        score_old=lambda: _scores(0.6, 0.7 - 0.0201 * _way(sam)),
+    )
+    assert found.share == SHARES[-1]
+
+
+def test_without_anything_to_measure_it_goes_the_longest_way_that_is_allowed() -> None:
+    sam, start = _models()
+    assert choose_share(sam, start, old_before=None, score_new=lambda: None, score_old=lambda: None).share == SHARES[0]
+    assert _way(sam) == pytest.approx(SHARES[0])
+
+
+def test_a_model_that_is_surely_worse_is_not_accepted() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.3, 0.9, 40)
+    noise = rng.normal(0, 0.02, 40)
+    assert guard(_scores(before), _scores(before - 0.05 + noise))["accepted"] is False
+    assert "worse at 1 click" in guard(_scores(before), _scores(before - 0.05 + noise))["reason"]
+    assert "worse at 3 clicks" in guard(_scores(0.5, before), _scores(0.5, before - 0.05 + noise))["reason"]
+    assert guard(_scores(before), _scores(before + 0.05 + noise)) == {"accepted": True, "reason": ""}
+
+
+def test_what_may_be_chance_is_accepted() -> None:
+    before = np.linspace(0.3, 0.9, 40)
+    swing = np.where(np.arange(40) % 2, 0.2, -0.21)
+    assert guard(_scores(before), _scores(before + swing))["accepted"]
+    few = FEWEST_MASKS - 1
+    found = guard(_scores(0.9, masks=few), _scores(0.1, masks=few))
+    assert found == {"accepted": True, "reason": f"not compared: {few} masks are held out or set aside"}
+    assert guard(None, None)["accepted"]
