@@ -18,6 +18,7 @@ from engine.analysis.overlays import contact_sheet, draw_masks, save_png
 from engine.delta import rows_where
 from engine.evaluation.bootstrap import bootstrap_mean
 from engine.evaluation.boxes import evaluate_boxes
+from engine.evaluation.matching import match_masks
 from engine.evaluation.points import centre_point, evaluate_points
 from engine.files import write_atomic
 from engine.masks.generator import MaskGenerator
@@ -31,7 +32,6 @@ from model.registry import load_model, model_roots
 from model.training.samples import Sample
 from schemas.config import load_config
 from schemas.tables import GROUND_TRUTH
-from stages.prefill_threshold import match_masks
 from stages.progress import Progress
 
 Pixels = npt.NDArray[np.uint8]
