@@ -16,17 +16,16 @@ from rich.table import Table
 from engine import rle as rle_codec
 from engine.analysis.overlays import contact_sheet, draw_masks, save_png
 from engine.delta import rows_where
-from engine.evaluation.bootstrap import bootstrap_mean
-from engine.evaluation.boxes import evaluate_boxes
+from engine.evaluation.automatic import generated_by
+from engine.evaluation.bootstrap import bootstrap_difference
 from engine.evaluation.matching import match_masks
-from engine.evaluation.points import centre_point, evaluate_points
+from engine.evaluation.model_scores import score_model
+from engine.evaluation.points import centre_point
 from engine.files import write_atomic
 from engine.masks.generator import MaskGenerator
 from engine.rle import Rle
 from engine.rows import content_key, row_rle
-from engine.samples import CocoSamples
 from engine.store import Store
-from flows.demo.photos import photographs_path, photos_folder
 from model.predictor import Predictor
 from model.registry import load_model, model_roots
 from model.training.samples import Sample
@@ -37,6 +36,7 @@ from stages.progress import Progress
 Pixels = npt.NDArray[np.uint8]
 _DRAWN_AT = 3  # times the size of the pictures, so that outlines are thin
 _COLUMNS = 6
+_SCORES = {"miou": "bricks, one click", "miou_3": "bricks, three clicks", "miou_box": "bricks, a box"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Change:
 class BeforeAfter:
     """picture: the path of the sheet. first, last: names of the models.
 
-    masks: how many each makes alone, from a grid of points; shown: how many of them show a brick.
+    masks: how many each makes alone, from a grid of points; shown: how many of them show a brick. old: mIoU of both at
+    one click on the photographs that training replays, None where it replays none.
     """
 
     picture: Path
@@ -66,6 +67,7 @@ class BeforeAfter:
     last: str
     masks: tuple[int, int]
     shown: tuple[int, int]
+    old: tuple[float, float] | None
     changes: Sequence[Change]
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,14 +114,14 @@ def before_after(store: Store, progress: Progress) -> BeforeAfter:
         found = _figures(store, (first, last), pictures, before, after)
         write_atomic(figures, json.dumps(found, indent=1).encode())
     found = json.loads(figures.read_text(encoding="utf-8"))
-    changes = [Change(**change) for change in found.pop("changes")]
-    masks, shown = (tuple(found.pop(name)) for name in ("masks", "shown"))
-    return BeforeAfter(sheet, masks=masks, shown=shown, changes=changes, **found)
+    changes = [Change(**change) for change in found["changes"]]
+    pairs = {name: found[name] and tuple(found[name]) for name in ("masks", "shown", "old")}
+    return BeforeAfter(sheet, found["first"], found["last"], changes=changes, **pairs)
 
 
 def as_table(found: BeforeAfter) -> Table:
     """A table for the terminal, narrow enough for 80 columns."""
-    table = Table(title="What the model learned", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    table = Table(title="Before and after", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for title in ("on pictures held out", "masks", "before", "after", "difference (95 %)"):
         table.add_column(title, justify="left" if title.startswith("on ") else "right", no_wrap=True)
     for change in found.changes:
@@ -131,6 +133,9 @@ def as_table(found: BeforeAfter) -> Table:
         f"masks made without a click: {found.masks[0]} before ({found.shown[0]} show a brick), "
         f"{found.masks[1]} after ({found.shown[1]})"
     )
+    if found.old is not None:
+        old = f"{found.old[0]:.3f} before, {found.old[1]:.3f} after"
+        table.caption += f"\nold photographs, replayed, one click: {old}"
     return table
 
 
@@ -158,14 +163,14 @@ def _measure(
     """alone: the masks that the model made without prompts; None where it has yet to make them."""
     sam, info = load_model(model, model_roots(store.workspace))
     predictor = Predictor(sam)
-    generator = MaskGenerator(predictor, load_config(store.workspace).fully_automatic.generator_config())
+    config = load_config(store.workspace).fully_automatic.generator_config()
+    find = generated_by(MaskGenerator(predictor, config))
     clicked, generated = [], []
     for number, picture in enumerate(pictures, start=1):
         predictor.set_image(picture.pixels)
         clicked.append(_one_click_each(predictor, picture.truth))
         if alone is None:
-            found = generator.generate(picture.pixels).masks
-            generated.append([mask.rle for mask in sorted(found, key=lambda mask: -mask.predicted_iou)])
+            generated.append(find(picture.pixels))
         progress(f"measuring {info.name}", number, len(pictures) + 1)
     ious = _ious(predictor, pictures)
     progress(f"measuring {info.name}", len(pictures) + 1, len(pictures) + 1)
@@ -173,16 +178,9 @@ def _measure(
 
 
 def _ious(predictor: Predictor, pictures: Sequence[_HeldOut]) -> dict[str, npt.NDArray[np.float64]]:
-    samples = [picture.sample for picture in pictures]
-    by_clicks, by_box = evaluate_points(predictor, samples, clicks=(1, 3)), evaluate_boxes(predictor, samples)
-    photographs = CocoSamples([photographs_path()], images_root=photos_folder())
-    elsewhere = evaluate_points(predictor, (photographs[index] for index in range(len(photographs))))
-    return {
-        "bricks, one click": by_clicks[1].confident,
-        "bricks, three clicks": by_clicks[3].confident,
-        "bricks, a box": by_box.confident if by_box else np.zeros(0),
-        "7 ordinary photos, one click": elsewhere[1].confident,
-    }
+    scores = score_model(predictor, [picture.sample for picture in pictures])
+    found = scores.by_name() if scores else {}
+    return {what: found[name] for name, what in _SCORES.items() if name in found}
 
 
 def _one_click_each(predictor: Predictor, truth: Sequence[Rle]) -> list[npt.NDArray[np.bool_]]:
@@ -199,19 +197,27 @@ def _figures(
 ) -> dict[str, Any]:
     changes = [_change(what, values, after.ious[what]) for what, values in before.ious.items()]
     objects = [_objects_found(pictures, measured) for measured in (before, after)]
-    changes.insert(-1, _change("bricks found without a click", *objects))
+    changes.append(_change("bricks found without a click", *objects))
     first, last = (load_model(model, model_roots(store.workspace))[1].name for model in models)
     return {
         "first": first,
         "last": last,
         "masks": [sum(map(len, measured.alone)) for measured in (before, after)],
         "shown": [int(found.sum()) for found in objects],
+        "old": _old(store, models[1]),
         "changes": [dict(vars(change)) for change in changes],
     }
 
 
+def _old(store: Store, model: str) -> list[float] | None:
+    """What the retraining that made this model measured on the photographs that it replays; none if it replays none."""
+    made = [record.metrics for record in store.rounds() if record.model_after == model]
+    names = ("old_miou_before", "old_miou_after")
+    return [made[-1][name] for name in names] if made and names[0] in made[-1] else None
+
+
 def _change(what: str, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Change:
-    low, high = bootstrap_mean(after - before)
+    low, high = bootstrap_difference(before, after)
     return Change(what, len(before), float(before.mean()), float(after.mean()), low, high)
 
 

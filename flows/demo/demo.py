@@ -14,7 +14,7 @@ from engine.release.build import build_release
 from engine.store import Store
 from flows.demo.before_after import BeforeAfter, before_after
 from flows.demo.before_after import as_table as as_before_after_table
-from flows.demo.photos import bricks_path, check_photos, cut_bricks
+from flows.demo.photos import bricks_path, cut_bricks
 from flows.running import DATA_ENGINE, run_flow
 from schemas.config import CONFIG_FILE
 from schemas.errors import InputError
@@ -68,9 +68,8 @@ class DemoResult:
 def run_demo(workspace: Path, progress: Progress) -> DemoResult:
     """Run the demo, or what is left of it, in `workspace`.
 
-    Raises InputError where the folder holds another workspace, or where the photographs are not installed.
+    Raises InputError where the folder holds another workspace, or where the photograph is not installed.
     """
-    check_photos()
     store = _open_workspace(workspace)
     pictures = workspace / "pictures"
     cut_bricks(pictures)

@@ -57,12 +57,13 @@ def test_the_sheet_has_a_row_of_six_for_each_picture() -> None:
 
 
 def test_the_table_fits_a_terminal_of_80_columns() -> None:
-    changes = [Change("7 ordinary photos, one click", 157, 0.4561, 0.4432, -0.0312, 0.0043)]
-    found = BeforeAfter(Path("x.png"), "nano", "semi_automatic-1-0123ab", (113, 75), (40, 66), changes)
+    changes = [Change("bricks found without a click", 157, 0.4561, 0.4432, -0.0312, 0.0043)]
+    found = BeforeAfter(Path("x.png"), "nano", "semi_automatic-1-0123ab", (113, 75), (40, 66), (0.56, 0.5512), changes)
     console = Console(width=80, record=True)
     console.print(as_table(found))
     text = console.export_text()
-    row = next(line for line in text.splitlines() if line.startswith("7 ord"))
+    row = next(line for line in text.splitlines() if line.startswith("bricks found"))
     assert row.split()[-6:] == ["0.456", "0.443", "-0.013", "(-0.03", "to", "+0.00)"]
     assert "…" not in text
     assert "without a click: 113 before (40 show a brick), 75 after (66)" in text
+    assert "one click: 0.560 before, 0.551 after" in text

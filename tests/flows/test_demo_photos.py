@@ -13,16 +13,13 @@ from engine.coco import read_coco
 from flows.demo import photos
 from schemas.errors import InputError
 
-FILES = {
-    path.stem: json.loads(path.read_text(encoding="utf-8"))
-    for path in (photos.bricks_path(), photos.photographs_path())
-}
-IMAGES = {record["file_name"]: (coco, record) for coco in FILES.values() for record in coco["images"]}
+COCO: dict[str, Any] = json.loads(photos.bricks_path().read_text(encoding="utf-8"))
+IMAGES: dict[str, dict[str, Any]] = {record["file_name"]: record for record in COCO["images"]}
+SIDE_PX = 120
 
 
 def annotations_of(name: str) -> list[dict[str, Any]]:
-    coco, record = IMAGES[name]
-    return [a for a in coco["annotations"] if a["image_id"] == record["id"]]
+    return [a for a in COCO["annotations"] if a["image_id"] == IMAGES[name]["id"]]
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +29,9 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_photograph_is_installed_and_has_the_size_of_its_record() -> None:
-    photos.check_photos()
-    for record in FILES["photographs"]["images"]:
-        with Image.open(photos.photos_folder() / record["file_name"]) as image:
-            assert image.size == (record["width"], record["height"])
-
-
 def test_squares_are_pieces_of_the_photograph_and_are_cut_once(squares: Path) -> None:
     pavement = np.asarray(Image.open(photos.photos_folder() / photos.PAVEMENT))
-    records = FILES["bricks"]["images"]
+    records = COCO["images"]
     assert sorted(path.name for path in squares.iterdir()) == sorted(record["file_name"] for record in records)
     for record in records:
         x, y = record["crop_xy"]
@@ -54,7 +44,7 @@ def test_squares_are_pieces_of_the_photograph_and_are_cut_once(squares: Path) ->
 
 def test_squares_that_are_held_out_lie_apart_from_the_others() -> None:
     columns = {
-        split: [r["crop_xy"][0] + side for r in FILES["bricks"]["images"] if r["split"] == split for side in (0, 120)]
+        split: [r["crop_xy"][0] + side for r in COCO["images"] if r["split"] == split for side in (0, SIDE_PX)]
         for split in ("train", "holdout")
     }
     assert len(columns["train"]) == len(columns["holdout"]) == 2 * 8
@@ -63,7 +53,7 @@ def test_squares_that_are_held_out_lie_apart_from_the_others() -> None:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_masks_decode_and_agree_with_their_records(name: str) -> None:
-    image = IMAGES[name][1]
+    image = IMAGES[name]
     for annotation in annotations_of(name):
         mask = coco_mask.decode([annotation["segmentation"]])[..., 0]
         assert mask.shape == (image["height"], image["width"])
@@ -73,30 +63,28 @@ def test_masks_decode_and_agree_with_their_records(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_picture_has_enough_masks_and_none_twice(name: str) -> None:
+def test_picture_has_enough_masks_and_none_overlap(name: str) -> None:
     masks = [annotation["segmentation"] for annotation in annotations_of(name)]
-    squares = {record["file_name"] for record in FILES["bricks"]["images"]}
-    assert len(masks) >= (6 if name in squares else 10)
+    assert len(masks) >= 6
     iou = coco_mask.iou(masks, masks, [0] * len(masks))
-    assert (iou - np.eye(len(masks))).max() < (1e-9 if name in squares else 0.95)
+    assert (iou - np.eye(len(masks))).max() == 0
 
 
 def test_bricks_are_darker_than_the_mortar_around_them(squares: Path) -> None:
-    for record in FILES["bricks"]["images"]:
+    for record in COCO["images"]:
         grey = np.asarray(Image.open(squares / record["file_name"]))
         bricks = coco_mask.decode([a["segmentation"] for a in annotations_of(record["file_name"])]).any(2)
         assert np.median(grey[~bricks]) - np.median(grey[bricks]) > 25
 
 
 def test_reader_of_coco_files_takes_everything(squares: Path) -> None:
-    for path, folder in ((photos.bricks_path(), squares), (photos.photographs_path(), photos.photos_folder())):
-        dataset = read_coco(path, images_root=folder)
-        assert dataset.problems == []
-        assert sum(len(image.masks) for image in dataset.images) == len(FILES[path.stem]["annotations"])
-        assert all(mask.label for image in dataset.images for mask in image.masks)
+    dataset = read_coco(photos.bricks_path(), images_root=squares)
+    assert dataset.problems == []
+    assert sum(len(image.masks) for image in dataset.images) == len(COCO["annotations"])
+    assert all(mask.label for image in dataset.images for mask in image.masks)
 
 
-def test_missing_photographs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_photograph_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "photos_folder", lambda: tmp_path)
-    with pytest.raises(InputError, match=r"brick\.png, astronaut\.png.*scikit-image"):
-        photos.check_photos()
+    with pytest.raises(InputError, match=r"brick\.png.*scikit-image"):
+        photos.cut_bricks(tmp_path)
