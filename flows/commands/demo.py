@@ -1,4 +1,4 @@
-"""`sam-engine demo`: everything, once, on photographs that ship with an installed package."""
+"""`sam-engine demo`: everything, once, on pictures that ship with an installed package."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ def demo(
     ),
     as_json: JsonFlag = False,
 ) -> None:
-    """Run the whole engine once on photographs that ship: three stages, four retrainings, a release."""
+    """Run the whole engine once on pictures that ship: three stages, four retrainings, a release."""
     from flows.demo.demo import as_text, run_demo
 
     with progress_bars() as progress:

@@ -1,22 +1,20 @@
-"""The demo: the whole engine, once, on the photographs that ship, small enough for two cores and a few minutes."""
+"""The demo: the whole engine, once, on pictures of one kind, small enough for two cores and a few minutes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Group, RenderableType
 
-from engine.analysis.overlays import contact_sheet, draw_masks, save_png
 from engine.analysis.report import RoundReport, as_table, round_reports, write_report
-from engine.delta import rows_where
 from engine.files import write_atomic
 from engine.ingest import ingest
 from engine.release.build import build_release
-from engine.rows import content_key, row_rle
 from engine.store import Store
-from flows.demo.photos import ground_truth_path, photos_folder
+from flows.demo.before_after import BeforeAfter, before_after
+from flows.demo.before_after import as_table as as_before_after_table
+from flows.demo.photos import bricks_path, cut_bricks
 from flows.running import DATA_ENGINE, run_flow
 from schemas.config import CONFIG_FILE
 from schemas.errors import InputError
@@ -24,21 +22,21 @@ from stages.progress import Progress
 
 _MARK = "# sam-data-engine demo"
 DEMO_YAML = f"""\
-{_MARK}: small rounds on a handful of photographs. What is left out has the value that sam-engine init writes.
+{_MARK}: small rounds on squares of one photograph. What is left out has the value that sam-engine init writes.
 
 annotator:
-  kind: simulated             # clicks from ground truth that was drawn for these photographs
+  kind: simulated             # clicks from ground truth that was made for these pictures
 
 assisted_manual:
   rounds: 2
 
 semi_automatic:
   rounds: 1
-  prefill: generator          # seven photographs are too few to choose a detector's threshold on
-  generator: {{points_per_side: 16}}
+  prefill: generator          # eight pictures are too few to choose a detector's threshold on
+  generator: {{points_per_side: 12}}
 
 fully_automatic:
-  generator: {{points_per_side: 24}}
+  generator: {{points_per_side: 12}}
 
 retraining:
   steps: 12                   # a taste of a retraining; the preset has 40 to 300 ...
@@ -58,34 +56,37 @@ class DemoResult:
     rounds: Sequence[RoundReport]
     release: Path
     masks: int
-    contact_sheet: Path
+    learned: BeforeAfter
     report: Path
     ready: bool
 
     def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self)) | {"rounds": [report.to_dict() for report in self.rounds]}
+        rounds = [report.to_dict() for report in self.rounds]
+        return dict(vars(self)) | {"rounds": rounds, "learned": self.learned.to_dict()}
 
 
 def run_demo(workspace: Path, progress: Progress) -> DemoResult:
     """Run the demo, or what is left of it, in `workspace`.
 
-    Raises InputError where the folder holds another workspace, or where the photographs are not installed.
+    Raises InputError where the folder holds another workspace, or where the photograph is not installed.
     """
     store = _open_workspace(workspace)
-    taken = ingest(store, [ground_truth_path()], images_root=photos_folder(), progress=progress)
+    pictures = workspace / "pictures"
+    cut_bricks(pictures)
+    taken = ingest(store, [bricks_path()], images_root=pictures, progress=progress)
     if taken.rejected:
-        raise InputError(f"{taken.rejected[0].source}: {taken.rejected[0].reason}; install scikit-image again")
+        raise InputError(f"{taken.rejected[0].source}: {taken.rejected[0].reason}; remove {pictures} and try again")
     before = store.versions()
     run_flow(store, DATA_ENGINE, progress)
     release = build_release(store, progress=progress)
-    sheet = _contact_sheet(store, progress)
+    learned = before_after(store, progress)
     report = write_report(store)
     return DemoResult(
         workspace,
         round_reports(store),
         release.path,
         release.manifest.masks,
-        sheet,
+        learned,
         report.markdown,
         ready=not release.created and store.versions() == before and not taken.added,
     )
@@ -95,12 +96,12 @@ def as_text(result: DemoResult) -> RenderableType:
     """The table of rounds and where things are, for the terminal."""
     first = "All is done already." if result.ready else "Done."
     lines = [
-        f"{first} Look at the masks: {result.contact_sheet}",
+        f"{first} Look at the masks, before and after: {result.learned.picture}",
         f"Release ({result.masks} masks):   {result.release}",
         f"Report of the rounds:  {result.report}",
         f"Workspace:             {result.workspace} (sam-engine status {result.workspace})",
     ]
-    return Group(as_table(result.rounds), "\n".join(lines))
+    return Group(as_table(result.rounds), "", as_before_after_table(result.learned), "\n".join(lines))
 
 
 def _open_workspace(workspace: Path) -> Store:
@@ -110,24 +111,3 @@ def _open_workspace(workspace: Path) -> Store:
     if not config.is_file():
         write_atomic(config, DEMO_YAML.encode())
     return Store.create(workspace)
-
-
-def _contact_sheet(store: Store, progress: Progress) -> Path:
-    """Draw the automatic masks of every photograph; the file's name follows from the masks, so it is drawn once."""
-    images = store.images()
-    masks = store.read_table("fully_automatic")
-    key = content_key("sheet", sorted(masks["mask_id"].to_pylist()))
-    path = store.workspace / "reports" / f"contact_sheet-{key[:6]}.png"
-    if path.is_file():
-        return path
-    tiles = []
-    for number, row in enumerate(images.to_pylist(), start=1):
-        tiles.append(_tile(store, row, rows_where(masks, image_id=row["image_id"])))
-        progress("contact sheet", number, len(images))
-    save_png(contact_sheet(tiles, columns=3), path)
-    return path
-
-
-def _tile(store: Store, image: dict[str, Any], masks: pa.Table) -> tuple[Any, str]:
-    drawn = draw_masks(store.load_image(image["image_id"]), [row_rle(row) for row in masks.to_pylist()])
-    return drawn, f"{Path(image['source']).stem.replace('_', ' ')}: {len(masks)} masks"
