@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine import rle as rle_codec
+from engine.evaluation.matching import MATCH_IOU
 from engine.rle import Rle
 from engine.rows import content_key
 from schemas.labeling import Verdict
-from stages.prefill_threshold import MATCH_IOU
 
 
 @dataclass(frozen=True)

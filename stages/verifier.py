@@ -117,7 +117,7 @@ class RoundVerifier:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        device = device_of(self._config.model)
+        device = device_of(self._config.model.device)
         return Predictor(load_model(self._model_id, model_roots(self._store.workspace), device=device)[0])
 
     @cached_property
