@@ -99,7 +99,7 @@ def retrain(
         scale_range=(0.8, 1.4),
         flip=True,
         colour_jitter=0.2,
-        min_mask_frac=6e-5,  # one pixel of the decoder's logits
+        min_mask_frac=2e-4,  # three pixels of the decoder's logits; smaller ones cost much of what was known before
     )
 
 
