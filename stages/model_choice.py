@@ -12,7 +12,7 @@ from model.sam import Sam
 from model.training.averaging import interpolated
 
 # Shares of the way from the start model to the trained one, the longest first. benchmarks/results/loop.md has the
-# tries: on plants .35 of it brings .05 and costs old pictures nothing, .5 brings .07 and costs .01, all of it .10 and .04.
+# tries: on plants .35 of it brings .05 and costs old pictures nothing, .5 brings .07 and costs .01, all .10 and .04.
 SHARES = (0.5, 0.35, 0.25)
 FORGOTTEN = 0.01  # mIoU that may be lost on what the start model knew before
 FEWEST_MASKS = 20  # that tell whether a model is worse
