@@ -91,7 +91,7 @@ class FullyAutomaticConfig(_Section):
 class RetrainingConfig(_Section):
     preset: str = "retrain"
     selection: Literal["new_only", "accumulated"] = "accumulated"
-    oversampling: dict[Stage, float] = Field(default_factory=dict)
+    oversampling: dict[Stage, float] = Field(default_factory=lambda: {"assisted_manual": 10, "semi_automatic": 10})
     steps: int | None = Field(None, ge=1)
     masks_per_image: int | None = Field(None, ge=1)
     lr: float | None = Field(None, gt=0)
@@ -190,7 +190,7 @@ fully_automatic:
 retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs
   selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
-  oversampling: {}            # for example {assisted_manual: 10, semi_automatic: 10}
+  oversampling: {assisted_manual: 10, semi_automatic: 10}  # people's masks weigh most (SAM paper, figure 13)
   steps: null                 # null: what the preset says (retrain: 40 to 3000, by the number of images)
   masks_per_image: null       # of a step; null: what the preset says, as below
   lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is 4 times that

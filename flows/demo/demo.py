@@ -41,7 +41,6 @@ fully_automatic:
 retraining:
   steps: 12                   # a taste of a retraining; the preset has 40 to 300 ...
   masks_per_image: 4          # ... with 8 masks a picture
-  oversampling: {{assisted_manual: 10, semi_automatic: 10}}  # people's masks weigh most (SAM paper, figure 13)
 
 flow:
   shards_per_task: 1
