@@ -12,7 +12,7 @@ from stages import people
 from stages.rounds import next_step, tick
 from tests.engine.labeling.label_studio import FakeLabelStudio
 from tests.stages.people_at_work import annotate, ground_truth, stand_in
-from tests.stages.workspaces import make_workspace
+from tests.stages.workspaces import ALL_MASKS, make_workspace
 
 STAGE = "assisted_manual"
 
@@ -89,12 +89,7 @@ def test_confident_masks_are_there_in_the_second_stage(server: FakeLabelStudio, 
             "images_per_round": 2,
             "prefill": "generator",
             "max_prefilled_masks": 3,
-            "generator": {
-                "points_per_side": 3,
-                "pred_iou_thresh": 0.0,
-                "stability_score_thresh": 0.0,
-                "box_nms_thresh": 0.95,
-            },
+            "generator": ALL_MASKS,
         },
     )
     to_the_open_round(store)
