@@ -1,17 +1,24 @@
 """Retraining on masks of the store really teaches: pictures that were held out show it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from engine.replay import REPLAY_FILE
 from engine.store import Store
-from model.registry import ModelCard, list_models, read_info, save_model
+from model.registry import ModelCard, list_models, load_model, model_roots, read_info, save_model
 from model.training.initialise import point_cross_attention
+from schemas.config import load_config
 from schemas.errors import InputError
 from stages import retraining
+from stages.measuring import set_aside
+from stages.model_choice import SHARES
+from stages.progress import silent
 from stages.rounds import next_step, tick
-from tests.stages.workspaces import make_workspace, tiny_sam
+from tests.stages.workspaces import make_workspace, tiny_sam, write_pictures
 
 
 def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> None:
@@ -21,7 +28,8 @@ def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> N
         holdout=8,
         model={"start": "untaught", "device": "cpu"},
         assisted_manual={"rounds": 1},
-        retraining={"steps": 600, "masks_per_image": 3},
+        # Between a model that knows nothing and one that knows something lies none that is good for anything.
+        retraining={"steps": 600, "masks_per_image": 3, "averaging": False},
     )
     untaught = tiny_sam()
     point_cross_attention(untaught, seed=0)
@@ -55,3 +63,82 @@ def test_a_name_that_another_model_has_is_said_before_the_training(
     monkeypatch.setattr(retraining, "train", train)
     with pytest.raises(InputError, match=f"{made.name}: another model has this name"):
         tick(store, "assisted_manual")
+
+
+def _until_retrained(store: Store) -> str:
+    """Tick the first round of assisted_manual to its retraining; what that said."""
+    while True:
+        result = tick(store, "assisted_manual")
+        if result.action == "retrain":
+            return result.message
+
+
+def test_a_model_that_the_guard_refuses_is_registered_and_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_workspace(tmp_path, images=6, holdout=2)
+    refused = {"accepted": False, "reason": "worse at 1 click"}
+    monkeypatch.setattr(retraining, "guard", lambda _before, _after: refused)
+    message = _until_retrained(store)
+    assert "the next round does not use it: worse at 1 click" in message
+    (record,) = store.rounds()
+    assert record.model_after == record.model_before
+    assert record.metrics["guard"] == refused
+    (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
+    made = read_info(folder)
+    assert made.model_id in message
+    assert made.model_id != record.model_after
+    tick(store, "assisted_manual")
+    assert store.rounds()[-1].model_before == record.model_before
+
+
+def test_old_knowledge_is_replayed_and_measured_beside_the_start_model(tmp_path: Path) -> None:
+    store = make_workspace(tmp_path, images=6, holdout=2)
+    replayed = write_pictures(tmp_path / "replayed", images=2, first_seed=90)
+    shutil.copytree(tmp_path / "replayed", store.workspace / "models" / "tiny", dirs_exist_ok=True)
+    (store.workspace / "models" / "tiny" / replayed.name).rename(store.workspace / "models" / "tiny" / REPLAY_FILE)
+    _until_retrained(store)
+    (record,) = store.rounds()
+    metrics = record.metrics
+    assert metrics["share"] in SHARES
+    assert {"old_miou_before", "old_miou_after", "old_miou_3_change", "miou_box_after"} <= metrics.keys()
+    card = read_info(next((store.workspace / "models").glob("assisted_manual-1-*"))).card
+    assert card.trained_on["replay"]
+    assert card.trained_on["start"] == record.model_before
+    # The way that was taken over is part of the whole: the same training without averaging goes further.
+    start, taken = (load_model(name, model_roots(store.workspace))[0] for name in (record.model_before, card.name))
+    weights = (start.mask_decoder.iou_token.weight, taken.mask_decoder.iou_token.weight)
+    assert not torch.equal(*weights)
+
+
+def test_pictures_of_the_workspace_are_not_replayed(tmp_path: Path) -> None:
+    """The replay set is the workspace's own pictures, held-out ones too: none of them may come in."""
+    store = make_workspace(tmp_path, images=6, holdout=2)
+    for file in (tmp_path / "pictures").iterdir():
+        shutil.copy(file, store.workspace / "models" / "tiny" / file.name)
+    (store.workspace / "models" / "tiny" / "masks.json").rename(store.workspace / "models" / "tiny" / REPLAY_FILE)
+    _until_retrained(store)
+    (record,) = store.rounds()
+    assert not any(name.startswith("old_") for name in record.metrics)
+    assert read_info(next((store.workspace / "models").glob("assisted_manual-1-*"))).card.trained_on["replay"] == ""
+
+
+def test_the_same_retraining_again_is_found(tmp_path: Path) -> None:
+    store = make_workspace(tmp_path, images=6, holdout=2)
+    _until_retrained(store)
+    (record,) = store.rounds()
+    again = retraining.retrain(store, load_config(store.workspace), replace(record, state="annotated"), silent)
+    assert (again.model_id, again.used) == (record.model_after, record.model_after)
+    assert again.metrics["miou_after"] == record.metrics["miou_after"]
+    assert len(list((store.workspace / "models").glob("assisted_manual-1-*"))) == 1
+
+
+def test_without_held_out_images_a_fifth_of_the_annotated_ones_measures(tmp_path: Path) -> None:
+    store = make_workspace(tmp_path, images=24, holdout=0, assisted_manual={"rounds": 1})
+    message = _until_retrained(store)
+    (record,) = store.rounds()
+    aside = set_aside(store, [record], seed=0)
+    assert record.metrics["measured_on"] == "set_aside"
+    assert record.metrics["measured_images"] == len(aside) > 0
+    assert record.metrics["trained_images"] == len(record.image_ids) - len(aside)
+    assert f"{len(aside)} images that were set aside" in message
