@@ -83,6 +83,7 @@ class SemiAutomaticConfig(_Section):
 class FullyAutomaticConfig(_Section):
     generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
+    precision: float | None = Field(None, gt=0, lt=1)
 
     def generator_config(self) -> GeneratorConfig:
         return generator_preset(self.generator_preset, **self.generator)
@@ -91,7 +92,7 @@ class FullyAutomaticConfig(_Section):
 class RetrainingConfig(_Section):
     preset: str = "retrain"
     selection: Literal["new_only", "accumulated"] = "accumulated"
-    oversampling: dict[Stage, float] = Field(default_factory=lambda: {"assisted_manual": 10, "semi_automatic": 10})
+    oversampling: dict[Stage, float] = Field({"assisted_manual": 10, "semi_automatic": 10})
     steps: int | None = Field(None, ge=1)
     masks_per_image: int | None = Field(None, ge=1)
     lr: float | None = Field(None, gt=0)
@@ -186,6 +187,8 @@ semi_automatic:
 fully_automatic:
   generator_preset: nano      # with published weights: paper-sa1b, which looks at 20 crops besides
   generator: {}
+  precision: null             # share of masks that show an object of the held-out ground truth (at IoU 0.5): it sets
+                              # pred_iou_thresh, and wants ground truth that shows everything. null: the preset's value
 
 retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs

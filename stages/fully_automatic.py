@@ -6,6 +6,7 @@ from functools import cached_property
 from schemas.config import Stage
 from schemas.presets import GeneratorConfig
 from stages.generation import StageGenerator
+from stages.generator_threshold import THRESHOLD
 from stages.records import ShardRows, Where, add_generated_mask
 from stages.workers import ShardWorker
 
@@ -17,7 +18,11 @@ class FullyAutomaticWorker(ShardWorker):
 
     @cached_property
     def generator_config(self) -> GeneratorConfig:
-        return self.config.fully_automatic.generator_config()
+        """With the threshold that was chosen when the round was opened, where one was."""
+        config, chosen = self.config.fully_automatic.generator_config(), self.record.metrics.get(THRESHOLD)
+        if chosen is None:
+            return config
+        return config.model_copy(update={"pred_iou_thresh": min(1.0, chosen["threshold"])})
 
     @cached_property
     def generator(self) -> StageGenerator:

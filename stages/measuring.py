@@ -96,6 +96,15 @@ def measuring_set(store: Store, aside: frozenset[int], *, seed: int) -> Measurin
     return MeasuringSet("holdout" if len(held_out) else "set_aside", grouped, key)
 
 
+def held_out_truth(store: Store, *, images: int, seed: int) -> dict[int, list[CocoRle]]:
+    """All masks of ground truth of a random choice of at most `images` held-out images; empty where there are none."""
+    ids = np.sort(np.random.default_rng((seed, 2)).permutation(np.sort(_held_out(store)))[:images]).tolist()
+    grouped: dict[int, list[CocoRle]] = {image_id: [] for image_id in ids}
+    for image_id, mask in _masks(store, ids, (GROUND_TRUTH,)):
+        grouped[image_id].append(mask)
+    return grouped
+
+
 def _held_out(store: Store) -> np.ndarray:
     images = store.images()
     wanted = pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"])

@@ -13,6 +13,10 @@ NOTHING_PASSES = 2.0  # a threshold above every score
 # masks than can be kept costs people more than it saves them.
 LEAST_KEPT = 0.5
 
+NOTHING_PREFILLED = (
+    "nothing is prefilled; lower semi_automatic.prefill_precision, or set semi_automatic.prefill to generator"
+)
+
 MeasuredOn = Literal["holdout", "training_fifth"]
 
 
@@ -42,14 +46,13 @@ class PrefillThreshold:
         """Whether any threshold has the stated precision; if not, nothing is prefilled."""
         return self.threshold < NOTHING_PASSES
 
-    def summary(self) -> str:
-        """One line for people."""
+    def summary(self, nothing: str = NOTHING_PREFILLED) -> str:
+        """One line for people. nothing: what follows where no threshold has the stated precision, and the way out."""
         where = "held-out images" if self.measured_on == "holdout" else "images with masks that were set aside"
         if not self.reached:
             return (
                 f"no threshold has precision {self.stated_precision:g} at IoU {self.iou:g} on {self.images} {where}: "
-                "nothing is prefilled; "
-                "lower semi_automatic.prefill_precision, or set semi_automatic.prefill to generator"
+                f"{nothing}"
             )
         recall = "" if self.recall is None else f", recall {self.recall:.2f}"
         precision = f"precision {self.precision:.2f} at IoU {self.iou:g}"

@@ -15,20 +15,22 @@ from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
 from engine.delta import rows_where
 from engine.store import Store
-from model.registry import find_model, list_models, model_roots
-from schemas.config import STAGES, EngineConfig, Stage, load_config
+from model.registry import ModelInfo, find_model, list_models, load_model, model_roots
+from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage, load_config
 from schemas.errors import InputError, WaitError
 from schemas.tables import Round
 from stages.annotators import SIMULATED
 from stages.assisted_manual import AssistedManualWorker
 from stages.calibrating import calibrated_start
 from stages.fully_automatic import FullyAutomaticWorker
+from stages.generator_threshold import THRESHOLD, threshold_for_precision
 from stages.people import PeopleAtWork, PeopleSemiAutomaticWorker, PeopleWorker
+from stages.prefill_threshold import PrefillThreshold
 from stages.progress import Progress, silent
 from stages.retraining import retrain
 from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
 from stages.semi_automatic import SemiAutomaticWorker
-from stages.workers import ShardOutcome, ShardWorker, images_by_shard, serial
+from stages.workers import ShardOutcome, ShardWorker, device_of, images_by_shard, serial
 
 Action = Literal["open", "annotate", "generate", "retrain", "wait", "none"]
 WORKERS: dict[Stage, type[ShardWorker]] = {
@@ -181,8 +183,37 @@ def _open(store: Store, step: Step, progress: Progress) -> str:
     start = find_model(model_for(config, step.stage, rounds), model_roots(store.workspace))
     if not rounds:
         start = calibrated_start(store, config, start, progress)
-    store.put_round(Round(step.stage, step.round, step.image_ids, "open", model_before=start.model_id))
-    return f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
+    chosen = _generator_threshold(store, config, start, progress) if step.stage == "fully_automatic" else None
+    metrics = {} if chosen is None else {THRESHOLD: asdict(chosen)}
+    store.put_round(Round(step.stage, step.round, step.image_ids, "open", model_before=start.model_id, metrics=metrics))
+    message = f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
+    return (
+        message if chosen is None else f"{message}; {chosen.summary('no mask passes; lower fully_automatic.precision')}"
+    )
+
+
+def _generator_threshold(
+    store: Store, config: EngineConfig, model: ModelInfo, progress: Progress
+) -> PrefillThreshold | None:
+    """The threshold for the precision that the settings ask for; None where they ask for none."""
+    settings = config.fully_automatic
+    if settings.precision is None:
+        return None
+    sam, _ = load_model(model.model_id, model_roots(store.workspace), device=device_of(config.model.device))
+    chosen = threshold_for_precision(
+        store,
+        sam,
+        settings.generator_config(),
+        precision=settings.precision,
+        seed=config.seed,
+        progress=progress,
+    )
+    if chosen is None:
+        raise WaitError(
+            f"fully_automatic.precision in {store.workspace / CONFIG_FILE} needs held-out images with ground truth, "
+            "and there are none; ingest some, or set it to null"
+        )
+    return chosen
 
 
 def _people_at_work(store: Store, step: Step, progress: Progress) -> PeopleAtWork | None:
@@ -201,7 +232,7 @@ def _annotate(store: Store, step: Step, map_shards: MapShards, progress: Progres
     kinds = WORKERS if simulated else WORKERS | WORKERS_WITH_PEOPLE
     worker = kinds[step.stage](store.workspace, step.round, progress)
     outcomes = map_shards(worker, list(shards))
-    metrics = _statistics(store, record, list(shards)) | worker.metrics()
+    metrics = record.metrics | _statistics(store, record, list(shards)) | worker.metrics()
     store.put_round(replace(record, state="annotated", metrics=metrics))
     skipped = sum(outcome.skipped for outcome in outcomes)
     return (

@@ -1,0 +1,39 @@
+"""The mask generator's threshold for a stated precision: as low as held-out pictures allow."""
+
+from engine.evaluation.matching import match_masks
+from engine.masks.generator import MaskGenerator
+from engine.rle import Rle
+from engine.store import Store
+from model.predictor import Predictor
+from model.sam import Sam
+from schemas.presets import GeneratorConfig
+from stages.measuring import held_out_truth
+from stages.prefill_threshold import PrefillThreshold, choose_threshold
+from stages.progress import Progress
+
+THRESHOLD = "generator_threshold"  # in the metrics of a round, a `PrefillThreshold` as a dictionary
+MEASURED_IMAGES = 20  # at most: each takes as long as any image of the stage, or longer, since no mask is dropped early
+
+
+def threshold_for_precision(
+    store: Store, sam: Sam, config: GeneratorConfig, *, precision: float, seed: int, progress: Progress
+) -> PrefillThreshold | None:
+    """The lowest predicted IoU at which the stated share of the masks shows an object of the held-out ground truth.
+
+    It means something where that ground truth shows everything. Masks of lower predicted IoU never displace better
+    ones, so the generator runs once, without the threshold. Returns None where no image is held out.
+    """
+    truth = held_out_truth(store, images=MEASURED_IMAGES, seed=seed)
+    if not truth:
+        return None
+    generator = MaskGenerator(Predictor(sam), config.model_copy(update={"pred_iou_thresh": 0.0}))
+    scores: list[float] = []
+    right: list[bool] = []
+    for done, (image_id, masks) in enumerate(truth.items(), start=1):
+        found = sorted(generator.generate(store.load_image(image_id)).masks, key=lambda mask: -mask.predicted_iou)
+        objects = [Rle(mask["size"][0], mask["size"][1], mask["counts"]) for mask in masks]
+        scores += [mask.predicted_iou for mask in found]
+        right += match_masks([mask.rle for mask in found], objects)
+        progress("choosing the generator's threshold", done, len(truth))
+    count = sum(map(len, truth.values()))
+    return choose_threshold(scores, right, objects=count, images=len(truth), precision=precision)
