@@ -46,10 +46,12 @@ def choose_share(
     best: Choice | None = None
     for share in SHARES:
         sam.load_state_dict(interpolated(start, trained, share=share))
-        found = Choice(share, score_new(), score_old())
-        if _forgets(old_before, found.old):
+        old = score_old()
+        forgotten = _forgets(old_before, old)
+        if forgotten and (best is not None or share != SHARES[-1]):
             continue
-        if best is not None and _mean(found.new) <= _mean(best.new):
+        found = Choice(share, score_new(), old)
+        if forgotten or (best is not None and _mean(found.new) <= _mean(best.new)):
             break
         best = found
         if found.new is None:  # nothing tells shorter ways apart

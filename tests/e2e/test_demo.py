@@ -47,7 +47,7 @@ def check_that_it_learned(result: dict[str, Any]) -> None:
     manual_1, manual_2, semi, automatic = result["rounds"]
     assert manual_2["clicks_per_mask"] < 0.7 * manual_1["clicks_per_mask"]
     assert semi["seconds_per_mask"] < 0.7 * manual_1["seconds_per_mask"]
-    assert semi["kept"] > 0.2
+    assert semi["kept"] > 0.1
     assert automatic["miou_before"] == pytest.approx(one_click["after"])
 
 
