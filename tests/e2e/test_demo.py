@@ -48,7 +48,8 @@ def check_that_it_learned(result: dict[str, Any]) -> None:
     assert manual_2["clicks_per_mask"] < 0.7 * manual_1["clicks_per_mask"]
     assert semi["seconds_per_mask"] < 0.7 * manual_1["seconds_per_mask"]
     assert semi["kept"] > 0.1
-    assert automatic["miou_before"] == pytest.approx(one_click["after"])
+    # The same masks in another order of prompts: rounding moves a pixel here and there.
+    assert automatic["miou_before"] == pytest.approx(one_click["after"], abs=1e-3)
 
 
 def test_the_demo_runs_the_loop_once_and_the_second_time_finds_it_done(tmp_path: Path) -> None:
