@@ -57,22 +57,22 @@ class MeasuringSet:
 def set_aside(store: Store, rounds: Sequence[Round], *, seed: int) -> frozenset[int]:
     """Ids of images that people annotated and training leaves out, about a fifth; none where images are held out.
 
-    Which they are follows from the ids and the seed alone, so an image that was set aside stays so in later rounds.
+    Which they are follows from the ids, the seed and the rounds so far, so an image that was set aside stays so. Images
+    of the first rounds, as long as there are too few to set one aside, are learned from for good.
+    rounds: of all stages, in order.
     """
     if len(_held_out(store)):
         return frozenset()
-    annotated = {
-        image_id
-        for record in rounds
-        if record.stage in PEOPLE_STAGES and record.state != "open"
-        for image_id in record.image_ids
-    }
-    if len(annotated) < _FEWEST_TO_SET_ASIDE_FROM:
-        return frozenset()
+    annotated: set[int] = set()
+    eligible: set[int] = set()
+    for record in rounds:
+        if record.stage in PEOPLE_STAGES and record.state != "open":
+            new = set(record.image_ids) - annotated
+            annotated |= new
+            if len(annotated) >= _FEWEST_TO_SET_ASIDE_FROM:
+                eligible |= new
     return frozenset(
-        image_id
-        for image_id in annotated
-        if int(content_key("set aside", seed, image_id), 16) < _SET_ASIDE_FRAC * _KEYS
+        image_id for image_id in eligible if int(content_key("set aside", seed, image_id), 16) < _SET_ASIDE_FRAC * _KEYS
     )
 
 

@@ -22,7 +22,10 @@ SIMULATED_NOTE = (
     "Seconds and clicks are simulated: the annotator is a program that clicks from ground truth and keeps a simulated "
     "clock (engine.yaml, section annotator). They show how the loop behaves, not what people would need."
 )
-MIOU_NOTE = "mIoU: 1 click at the centre of each mask of the held-out images, most confident mask, no training on them."
+MIOU_NOTE = (
+    "mIoU: 1 click at the centre of each mask of images that are held out or set aside, most confident mask, no "
+    "training on them."
+)
 _COLUMNS = (
     ("stage", "Stage"),
     ("round", "Round"),

@@ -48,7 +48,7 @@ def check_that_it_learned(result: dict[str, Any]) -> None:
     assert manual_2["clicks_per_mask"] < 0.7 * manual_1["clicks_per_mask"]
     assert semi["seconds_per_mask"] < 0.7 * manual_1["seconds_per_mask"]
     assert semi["kept"] > 0.1
-    # The same masks in another order of prompts: rounding moves a pixel here and there.
+    # Two measurements of the same model on the same masks, in another order of prompts; 6e-5 apart where it was seen.
     assert automatic["miou_before"] == pytest.approx(one_click["after"], abs=1e-3)
 
 

@@ -51,6 +51,18 @@ def test_an_image_that_was_set_aside_stays_so_when_more_come(annotated: Store) -
         assert fewer == set_aside(annotated, [record], seed=seed) & set(record.image_ids[:7])
 
 
+def test_what_was_learned_from_before_is_never_set_aside(annotated: Store) -> None:
+    """A first round of three images is too small to set one aside: its model has learned from all three."""
+    (record,) = annotated.rounds()
+    first = replace(record, image_ids=record.image_ids[:3])
+    second = replace(record, round=2, image_ids=record.image_ids[3:])
+    both = [set_aside(annotated, [first, second], seed=seed) for seed in range(20)]
+    assert any(both)
+    assert not any(aside & set(first.image_ids) for aside in both)
+    again = replace(record, round=3, image_ids=record.image_ids[:3])
+    assert [set_aside(annotated, [first, second, again], seed=seed) for seed in range(20)] == both
+
+
 def test_training_never_sees_what_was_set_aside(annotated: Store) -> None:
     seed = next(seed for seed in range(20) if set_aside(annotated, annotated.rounds(), seed=seed))
     aside = set_aside(annotated, annotated.rounds(), seed=seed)
