@@ -6,9 +6,9 @@
 
 The domain is a COCO file whose images say `split` (train or holdout), or one file to learn from and one that is held
 out. Every round is measured with the model that it hands on, on masks of the held-out pictures and of the old domains,
-the same masks for all rounds; intervals are paired 95 % bootstrap intervals of the change since the start model. The
-engine chooses on the held-out pictures how far a model goes, and calibrates its predicted IoU there. That flatters their
-figures, and those of the predicted IoU most: it was fitted to these masks.
+the same masks for all rounds; intervals are paired 95 % bootstrap intervals of the change since the start model.
+The engine chooses on the held-out pictures how far a model goes, and calibrates its predicted IoU there. That flatters
+their figures, and those of the predicted IoU most: it was fitted to these masks.
 Seconds and clicks are the simulated annotator's. Automatic masks are those of the last stage's generator settings on
 the held-out pictures; their precision means something only where ground truth shows everything.
 """
