@@ -24,7 +24,7 @@ class SnapshotDataset:
     """Training samples, one per image and stage, sorted by stage and image id.
 
     Holds the compressed masks in memory (about 300 bytes each) and opens pictures one by one; reading a sample touches
-    no table, so it works in forked loader processes too. `weights` tells how often each sample should come;
+    no table, so it works in loader processes too. `weights` tells how often each sample should come;
     `longest_px` how large a picture's longest side is needed: larger ones may be decoded at a fraction of their size.
     """
 

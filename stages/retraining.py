@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from engine.evaluation.model_scores import ModelScores, compare, score_model
@@ -83,8 +84,9 @@ def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig,
     overrides = {name: value for name, value in asked.items() if value is not None}
     recipe = training_preset(config.retraining.preset, encoder=encoder, images=images, seed=seed, **overrides)
     changes = {"lr": config.retraining.lr, "min_mask_frac": config.retraining.min_mask_frac}
-    # Loader processes are forked, and a fork of a process full of threads (Prefect's, the store's) can lock up.
-    update = {"loader_workers": 0} | {name: value for name, value in changes.items() if value is not None}
+    # Without a GPU the few steps of a round are through before a loader process of their own has paid for its start.
+    workers = None if torch.cuda.is_available() else 0
+    update = {"loader_workers": workers} | {name: value for name, value in changes.items() if value is not None}
     return recipe.model_copy(update=update)
 
 

@@ -110,6 +110,8 @@ def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) 
     """Batches from `first_step` on, in order, made ahead by `workers` processes.
 
     None: one on the CPU, which has other work; with a GPU as many as there are cores beside the trainer's own.
+    The processes are no forks of this one: of its threads (Prefect's, a store's) a fork keeps the locks and the
+    functions to be called at the end, but not the threads, so it can lock up or end with an error.
     """
     if workers is None:
         workers = max(1, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 1
@@ -121,6 +123,7 @@ def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) 
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
     )
     try:
         yield from loader

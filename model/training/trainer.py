@@ -66,7 +66,8 @@ def train(
     holds some the run goes on from them, to the same weights as if it had never stopped. checkpoint_every_s: a step
     that ends this long after the last checkpoint is followed by one; so is the last step. data: what tells the source
     apart from others, for the checkpoints. too_small: see `StepBatches`. Where torchrun started several processes, they
-    share each step's pictures.
+    share each step's pictures. Programs that call it do so under `if __name__ == "__main__"`: the processes that make
+    batches ahead import the program's file anew.
     Returns the reports of the steps that this call made, the same in every process.
     Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
     loss is no number any more: the step is not taken, and the last checkpoint stays as it is.

@@ -20,9 +20,7 @@ def coco(tmp_path: Path) -> Path:
 
 def train(coco: Path, *options: object) -> Finished:
     small = ("--set", "phases=[{until: 3, batch_size: 1, masks_per_image: 1, correction_points: 0}]")
-    # No loader processes: forked from a process in which other tests have run Prefect, they end with an error.
-    alone = ("--set", "loader_workers=0")
-    return sam_engine("train", "--coco", coco, "--model", "tiny", "--device", "cpu", *small, *alone, *options)
+    return sam_engine("train", "--coco", coco, "--model", "tiny", "--device", "cpu", *small, *options)
 
 
 def one_error_line(done: Finished) -> str:

@@ -126,6 +126,28 @@ def test_masks_that_are_all_too_small_are_named_with_the_way_out_of_who_trains(w
         next(batch_loader(batches, first_step=0, workers=workers))
 
 
+class FreshProcess(Shapes):
+    """Can be read in a process that is no copy of the test's alone."""
+
+    copied = False
+
+    def __getitem__(self, index: int) -> Sample:
+        if FreshProcess.copied:
+            raise InputError("a copy of the test's process")
+        return super().__getitem__(index)
+
+
+def test_processes_that_make_batches_are_no_copies_of_a_process_with_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FreshProcess, "copied", True)
+    batches = StepBatches(FreshProcess(3), _config(), image_size=64)
+    with pytest.raises(InputError):
+        next(batch_loader(batches, first_step=0, workers=0))
+    assert torch.equal(
+        next(batch_loader(batches, first_step=0, workers=1)).masks,
+        StepBatches(Shapes(3), _config(), image_size=64)[0].masks,
+    )
+
+
 def test_shapes_are_what_they_say() -> None:
     sample = Shapes(1)[0]
     assert decode_masks(sample.masks).shape == (*sample.image.shape[:2], len(sample.masks))
