@@ -25,7 +25,8 @@ from engine.masks.nms import box_nms
 from engine.samples import CocoSamples
 from flows.allocator import keep_freed_memory
 from model.predictor import Predictor
-from model.registry import load_model, model_roots
+from model.registry import model_roots
+from model.storage import load_model
 from schemas.presets import GeneratorConfig, generator_preset
 
 DATASETS = ("bsds500/val", "ccp/val", "facade_night/val")

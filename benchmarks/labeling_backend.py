@@ -265,8 +265,10 @@ def _make_workspace(workspace: Path, model: str, labeling: dict[str, int], pictu
     for number in range(1, pictures + 1):
         (folder / f"{number}.jpg").write_bytes(_picture(number))
     if model != "nano":
-        from model.registry import ModelCard, save_model
-        from model.sam import MODEL_SIZES, build_sam
+        from model.config import MODEL_SIZES
+        from model.registry import ModelCard
+        from model.sam import build_sam
+        from model.storage import save_model
         from tests.peers.published import draw_weights
 
         sam = build_sam(MODEL_SIZES[model]())

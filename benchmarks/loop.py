@@ -38,7 +38,8 @@ from flows.allocator import keep_freed_memory
 from flows.console import progress_bars
 from flows.settings import parse_settings
 from model.predictor import Predictor
-from model.registry import find_model, load_model, model_roots
+from model.registry import find_model, model_roots
+from model.storage import load_model
 from schemas.config import CONFIG_FILE, STAGES, load_config
 from schemas.tables import Round
 from stages.progress import Progress

@@ -45,7 +45,7 @@ from benchmarks.peers.setting import (  # noqa: E402
 )
 from benchmarks.peers.worker import WorkerError  # noqa: E402
 from model.checkpoints import load_weights_file  # noqa: E402
-from model.tiny_vit import TinyViTConfig  # noqa: E402
+from model.encoder_configs import TinyViTConfig  # noqa: E402
 from schemas.errors import InputError  # noqa: E402
 from schemas.presets import generator_preset  # noqa: E402
 from tests.peers.published import published_sam  # noqa: E402

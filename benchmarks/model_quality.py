@@ -31,7 +31,8 @@ from engine.masks.generator import MaskGenerator
 from engine.samples import CocoSamples
 from flows.allocator import keep_freed_memory
 from model.predictor import Predictor
-from model.registry import CARD_FILE, load_model, model_roots
+from model.registry import CARD_FILE, model_roots
+from model.storage import load_model
 from schemas.presets import generator_preset
 
 DATASETS = ("bsds500/test", "coco_mini/val", "ccp/val", "labelmefacade/val")

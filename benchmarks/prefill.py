@@ -25,7 +25,8 @@ from flows.allocator import keep_freed_memory
 from model.detector_training import DetectorTraining, train_detector
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector
 from model.predictor import Predictor
-from model.registry import load_model, model_roots
+from model.registry import model_roots
+from model.storage import load_model
 from model.training.samples import Sample
 from schemas.config import SemiAutomaticConfig
 from stages.prefill import PrefillSettings, scored_masks

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from model.registry import load_model, model_roots
+from model.registry import model_roots
+from model.storage import load_model
 from model.training.config import Phase, TrainingConfig
 from model.training.memory import plan_memory
 from model.training.samples import CocoRle, Sample

@@ -30,7 +30,8 @@ from model.mask_features import mask_features
 from model.mask_verifier import fit_verifier, out_of_fold_scores
 from model.object_detector import DETECTOR_FOLDER, ObjectDetector, load_detector
 from model.predictor import Predictor, PromptedMasks
-from model.registry import load_model, model_roots
+from model.registry import model_roots
+from model.storage import load_model
 from model.training.samples import Sample
 from schemas.config import SemiAutomaticConfig
 from stages.prefill import PrefillSettings, scored_masks

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.sam import MODEL_SIZES, Sam, SamConfig, build_sam
+from model.config import MODEL_SIZES, SamConfig
+from model.sam import Sam, build_sam
 from schemas.errors import InputError
 
 Weights = dict[str, Tensor]

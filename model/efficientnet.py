@@ -5,13 +5,13 @@ carry, so that they load without renaming. Shapes: B batch, S input side in pixe
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.common import LayerNorm2d, run_block
+from model.encoder_configs import EfficientNetConfig
 
 # kernel, stride, expansion, channels, repeats of EfficientNet-B0's seven stages (arXiv 1905.11946, table 1)
 _STAGES = (
@@ -24,22 +24,6 @@ _STAGES = (
     (3, 1, 6, 320, 1),
 )
 _BN_EPS = 1e-3
-
-
-@dataclass(frozen=True)
-class EfficientNetConfig:
-    """Size of the backbone (`width` and `depth` multiply channels and repeats) and of the neck that it feeds."""
-
-    width: float = 1.0
-    depth: float = 1.0
-    out_chans: int = 256
-    neck_depth: int = 2
-    img_size: int = 512
-
-
-LITE0 = EfficientNetConfig()
-LITE1 = EfficientNetConfig(depth=1.1)
-LITE2 = EfficientNetConfig(width=1.1, depth=1.2)
 
 
 class SamePaddedConv2d(nn.Conv2d):

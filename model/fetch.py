@@ -6,7 +6,8 @@ from pathlib import Path
 
 from model.download import Progress, download
 from model.files import file_sha256
-from model.registry import ModelInfo, check_name, import_weights, list_models
+from model.registry import ModelInfo, check_name, list_models
+from model.storage import import_weights
 from schemas.errors import InputError
 
 _META_URL = "https://dl.fbaipublicfiles.com/segment_anything"

@@ -5,54 +5,12 @@ Shapes: B images, side S of the input, grid G = S / patch_size, E channels insid
 Tokens are (B, G, G, E) between blocks; a window is (B * windows, k, k, E).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.common import LayerNorm2d, MLPBlock, run_block
-
-
-@dataclass(frozen=True)
-class ViTConfig:
-    """Size of a ViT encoder. `global_attn_indexes`: blocks that see the whole grid; the others see their window only.
-
-    drop_path_rate: share of images for which the last block is left out in training (stochastic depth, growing
-    linearly from 0 at the first block); the published weights need none.
-    Raises ValueError where the sizes do not fit.
-    """
-
-    embed_dim: int
-    depth: int
-    num_heads: int
-    global_attn_indexes: tuple[int, ...]
-    img_size: int = 1024
-    patch_size: int = 16
-    window_size: int = 14
-    mlp_ratio: float = 4.0
-    out_chans: int = 256
-    drop_path_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        # A configuration that comes from JSON brings a list.
-        object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
-        if self.embed_dim % self.num_heads:
-            raise ValueError(f"embed_dim {self.embed_dim} is no multiple of num_heads {self.num_heads}")
-        if self.img_size % self.patch_size:
-            raise ValueError(f"img_size {self.img_size} is no multiple of patch_size {self.patch_size}")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
-
-    @property
-    def grid_size(self) -> int:
-        """Tokens along a side of the image."""
-        return self.img_size // self.patch_size
-
-
-VIT_B = ViTConfig(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11))
-VIT_L = ViTConfig(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
-VIT_H = ViTConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
+from model.encoder_configs import ViTConfig
 
 
 class ImageEncoderViT(nn.Module):

@@ -1,32 +1,24 @@
 """Models on disk: one folder each, with `weights.safetensors`, `config.json` (architecture) and `card.json` (origin).
 
-A model's id is the hash of its weights, so that a mask which names it names exactly these numbers.
+A model's id is the hash of its weights, so that a mask which names it names exactly these numbers. Here is what models
+say about themselves, without torch: `sam-engine status` and its like answer at once. `model.storage` has the weights.
 """
 
-import errno
 import json
 import logging
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-
-from model.checkpoints import load_weights_file, read_weights, with_weights
-from model.files import file_sha256, sync_file, sync_folder
-from model.sam import MODEL_SIZES, Sam, SamConfig
+from model.config import MODEL_SIZES, SamConfig
 from schemas.errors import InputError
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "weights.safetensors", "config.json", "card.json"
 HOME_VARIABLE = "SAM_ENGINE_HOME"
-_ID_DIGITS, _MIN_ID_DIGITS = 16, 6
+_MIN_ID_DIGITS = 6
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _log = logging.getLogger(__name__)
@@ -90,38 +82,13 @@ def model_roots(workspace: Path | None = None) -> list[Path]:
     return [*own, user_models_root(), builtin_models_root()]
 
 
-def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = torch.float32) -> str:
-    """Write a model as the folder `root/card.name` and return its id (16 hexadecimal digits).
-
-    The folder appears whole or not at all. Saving the same weights under the same name again changes nothing.
-    dtype: how floating-point weights are stored; float16 halves the file and rounds the weights.
-    Raises InputError where the name cannot be a folder's, or another model has it already.
-    """
-    _check_form(card.name)
-    root.mkdir(parents=True, exist_ok=True)
-    unfinished = root / f".{card.name}.{secrets.token_hex(4)}"
-    try:
-        unfinished.mkdir()
-        _save_json(unfinished / CONFIG_FILE, sam.config.to_dict())
-        _save_weights(sam, unfinished / WEIGHTS_FILE, dtype)
-        # safetensors writes files that only their owner can read
-        (unfinished / WEIGHTS_FILE).chmod((unfinished / CONFIG_FILE).stat().st_mode)
-        model_id = _weights_id(unfinished / WEIGHTS_FILE)
-        _save_json(unfinished / CARD_FILE, asdict(replace(card, model_id=model_id)))
-        sync_folder(unfinished)
-        _publish(unfinished, root / card.name, model_id)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return model_id
-
-
 def check_name(root: Path, name: str, *, model_id: str = "") -> None:
     """Whether a new model may be saved under this name; to be asked before it is trained.
 
     model_id: of the new model, where it is known: it may have the name already.
     Raises InputError where the name cannot be a folder's, or where another model or another folder has it.
     """
-    _check_form(name)
+    check_form(name)
     folder = root / name
     if (folder / CARD_FILE).is_file():
         existing = read_info(folder).model_id
@@ -166,39 +133,6 @@ def find_model(name: str | Path, roots: Sequence[Path]) -> ModelInfo:
     raise InputError(f"no model {str(name)!r}{way_out}; models here: {known}")
 
 
-def load_model(name: str | Path, roots: Sequence[Path], *, device: torch.device | str = "cpu") -> tuple[Sam, ModelInfo]:
-    """A model by name, id or folder, in fp32 on `device`, ready for inference.
-
-    Raises InputError where there is none, or its weights are not those that its card names.
-    """
-    info = find_model(name, roots)
-    weights_file = info.folder / WEIGHTS_FILE
-    weights = read_weights(weights_file)
-    found = _weights_id(weights_file)
-    if found != info.model_id:
-        raise InputError(f"{weights_file}: damaged or replaced: its id is {found}, its card says {info.model_id}")
-    return with_weights(info.config, weights, file=weights_file).to(device), info
-
-
-def import_weights(
-    file: Path, root: Path, *, name: str = "", source: Mapping[str, Any] | None = None, notes: str = ""
-) -> ModelInfo:
-    """Make a model of a weights file of SAM or MobileSAM (`.pth`, `.pt`, `.safetensors`); only tensors are read.
-
-    name: default is the size that the weights are recognised as, for example vit_b.
-    source: what to record beside the file's name and SHA-256.
-    Raises InputError naming the file where it is damaged or of another architecture, or where another model has the
-    name already.
-    """
-    if name and not _is_made_of(root / name, file):
-        check_name(root, name)
-    size, sam = load_weights_file(file)
-    origin = {"file": file.name, "sha256": file_sha256(file), **(source or {})}
-    card = ModelCard(name=name or size, source=origin, notes=notes or f"imported weights, recognised as {size}")
-    save_model(sam, root, card)
-    return read_info(root / card.name)
-
-
 def read_info(folder: Path) -> ModelInfo:
     """What a model folder says about itself, without reading its weights.
 
@@ -220,49 +154,10 @@ def read_info(folder: Path) -> ModelInfo:
     return ModelInfo(card.model_id, folder, config, card)
 
 
-def _save_weights(sam: Sam, path: Path, dtype: torch.dtype) -> None:
-    weights = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in sam.state_dict().items()
-    }
-    try:
-        save_file(weights, path)  # no metadata: the id must follow from the weights alone
-        sync_file(path)
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(path)) from error
-
-
-def _publish(unfinished: Path, folder: Path, model_id: str) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-        check_name(folder.parent, folder.name, model_id=model_id)
-        return
-    sync_folder(folder.parent)
-
-
-def _check_form(name: str) -> None:
+def check_form(name: str) -> None:
+    """Raise InputError where a model's name cannot be a folder's."""
     if not _NAME_PATTERN.fullmatch(name):
         raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-' only")
-
-
-def _is_made_of(folder: Path, file: Path) -> bool:
-    """Whether the model in this folder was imported from this very file."""
-    if not (folder / CARD_FILE).is_file() or not file.is_file():
-        return False
-    return read_info(folder).card.source.get("sha256") == file_sha256(file)
-
-
-def _weights_id(path: Path) -> str:
-    return file_sha256(path)[:_ID_DIGITS]
-
-
-def _save_json(path: Path, values: Mapping[str, Any]) -> None:
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8")
-    sync_file(path)
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -4,52 +4,13 @@ Module names are those of MobileSAM's `mobile_sam.pt`, which therefore loads str
 Shapes: B images, side S of the input; the four stages work at strides 4, 8, 16 and 16.
 """
 
-from dataclasses import dataclass, fields
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.common import run_block
+from model.encoder_configs import STAGE_STRIDES, TinyViTConfig
 from model.image_encoder import DropPath, check_input, growing_rates, join_windows, make_neck, split_windows
-
-STAGE_STRIDES = (4, 8, 16, 16)
-
-
-@dataclass(frozen=True)
-class TinyViTConfig:
-    """Size of a TinyViT encoder; tuples have one number for each of the four stages (the first has no attention).
-
-    num_classes: the published file carries the classifier it was pretrained with; nothing uses it.
-    drop_path_rate: as in ViTConfig. Raises ValueError where the sizes do not fit.
-    """
-
-    img_size: int = 1024
-    embed_dims: tuple[int, ...] = (64, 128, 160, 320)
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    num_heads: tuple[int, ...] = (2, 4, 5, 10)
-    window_sizes: tuple[int, ...] = (7, 7, 14, 7)
-    mlp_ratio: float = 4.0
-    out_chans: int = 256
-    num_classes: int = 1000
-    drop_path_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list | tuple):
-                object.__setattr__(self, field.name, tuple(value))
-                if len(value) != len(STAGE_STRIDES):
-                    raise ValueError(f"{field.name}: expected one number for each of 4 stages, found {value}")
-        if self.img_size % 16:
-            raise ValueError(f"img_size {self.img_size} is no multiple of 16")
-        if any(dim % heads for dim, heads in zip(self.embed_dims[1:], self.num_heads[1:], strict=True)):
-            raise ValueError(f"embed_dims {self.embed_dims} are no multiples of num_heads {self.num_heads}")
-        if not 0 <= self.drop_path_rate < 1:
-            raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
-
-
-VIT_T = TinyViTConfig()
 
 
 class TinyViT(nn.Module):

@@ -7,8 +7,9 @@ from engine.evaluation.scores import PromptScores
 from engine.rows import content_key
 from engine.store import Store
 from model.calibration import Line, apply_lines, fit_line
-from model.registry import ModelCard, ModelInfo, load_model, model_roots, read_info, save_model
+from model.registry import ModelCard, ModelInfo, model_roots, read_info
 from model.sam import Sam
+from model.storage import load_model, save_model
 from schemas.config import EngineConfig
 from stages.measuring import measuring_set
 from stages.progress import Progress

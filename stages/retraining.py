@@ -19,18 +19,11 @@ from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.calibration import Line
+from model.config import EncoderConfig
 from model.predictor import Predictor
-from model.registry import (
-    ModelCard,
-    ModelInfo,
-    check_name,
-    find_model,
-    list_models,
-    load_model,
-    model_roots,
-    save_model,
-)
-from model.sam import EncoderConfig, Sam
+from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models, model_roots
+from model.sam import Sam
+from model.storage import load_model, save_model
 from model.training.config import TrainingConfig
 from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset

@@ -15,7 +15,8 @@ from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
 from engine.delta import rows_where
 from engine.store import Store
-from model.registry import ModelInfo, find_model, list_models, load_model, model_roots
+from model.registry import ModelInfo, find_model, list_models, model_roots
+from model.storage import load_model
 from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage, load_config
 from schemas.errors import InputError, WaitError
 from schemas.tables import Round

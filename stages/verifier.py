@@ -24,7 +24,8 @@ from engine.store import Store
 from model.mask_features import mask_features
 from model.mask_verifier import MaskVerifier, fit_verifier, load_verifier, out_of_fold_scores, save_verifier
 from model.predictor import Predictor
-from model.registry import find_model, load_model, model_roots
+from model.registry import find_model, model_roots
+from model.storage import load_model
 from model.weights_folder import CARD_FILE
 from schemas.config import STAGES, EngineConfig
 from schemas.errors import InputError

@@ -13,8 +13,9 @@ import torch
 
 from engine.rows import content_key
 from engine.store import Store
-from model.registry import load_model, model_roots
+from model.registry import model_roots
 from model.sam import Sam
+from model.storage import load_model
 from schemas.config import EngineConfig, Stage, load_config
 from schemas.errors import InputError
 from schemas.tables import Round, table_of

@@ -22,7 +22,7 @@ from benchmarks.peers import published
 from benchmarks.peers.outputs import Substitute
 from benchmarks.peers.setting import TRANSFORMERS, Hw, Setting
 from engine import rle
-from model.image_encoder import ViTConfig
+from model.encoder_configs import ViTConfig
 from schemas.presets import GeneratorConfig
 from tests.peers.torchvision_standin import install_torchvision_standin
 

@@ -17,7 +17,8 @@ from engine.masks.generator import MaskGenerator
 from flows.allocator import keep_freed_memory
 from model.denormals import flushed
 from model.predictor import Predictor
-from model.registry import load_model, model_roots
+from model.registry import model_roots
+from model.storage import load_model
 from schemas.presets import generator_preset
 from tests.peers.records import as_published
 

@@ -14,9 +14,9 @@ import skimage.data
 import torch
 from PIL import Image
 
-from model.image_encoder import ViTConfig
+from model.config import MODEL_SIZES, SamConfig
+from model.encoder_configs import ViTConfig
 from model.predictor import resized_hw
-from model.sam import MODEL_SIZES, SamConfig
 from schemas.presets import GeneratorConfig
 
 OURS = "sam-data-engine"

@@ -25,8 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.prompting import Prompter
-from model.registry import load_model, model_roots
+from model.registry import model_roots
 from model.sam import Sam
+from model.storage import load_model
 from schemas.config import LabelingConfig, load_config
 from schemas.errors import InputError
 

@@ -119,7 +119,8 @@ def _subject(
 ) -> _Subject:
     from engine.samples import CocoSamples
     from model.predictor import Predictor
-    from model.registry import load_model, model_roots
+    from model.registry import model_roots
+    from model.storage import load_model
     from stages.workers import device_of
 
     sam, info = load_model(model, model_roots(workspace), device=device_of(device))

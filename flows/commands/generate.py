@@ -97,7 +97,7 @@ def _difference(predictor: "Predictor", config: "GeneratorConfig", pictures: Seq
 
 def _default_preset(sam: "Sam") -> str:
     """Small models are less sure of themselves: with the published thresholds next to nothing of theirs is left."""
-    from model.efficientnet import EfficientNetConfig
+    from model.encoder_configs import EfficientNetConfig
 
     return "nano" if isinstance(sam.config.encoder, EfficientNetConfig) else "library-default"
 
@@ -113,7 +113,8 @@ def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "Gener
 
 def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":
     from model.checkpoints import load_weights_file
-    from model.registry import load_model, model_roots
+    from model.registry import model_roots
+    from model.storage import load_model
     from stages.workers import device_of
 
     where = device_of(device)

@@ -34,7 +34,7 @@ def import_(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a model of a weights file. Only tensors are read from it, never code."""
-    from model.registry import import_weights
+    from model.storage import import_weights
 
     _tell_new(import_weights(file, _root(workspace), name=name), "imported", as_json)
 

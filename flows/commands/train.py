@@ -56,7 +56,8 @@ def train(
     """
     import torch
 
-    from model.registry import ModelCard, model_roots, read_info, save_model, user_models_root
+    from model.registry import ModelCard, model_roots, read_info, user_models_root
+    from model.storage import save_model
     from model.training.memory import plan_memory
     from model.training.processes import Processes
     from model.training.trainer import train as train_model
@@ -210,8 +211,8 @@ def _start(
     images: int,
 ) -> "tuple[Sam, str, TrainingConfig]":
     """The model to train, its parent's id ("" for a new one), and the recipe. `nano` makes its own from ImageNet's."""
-    from model.registry import load_model
-    from model.sam import nano
+    from model.config import nano
+    from model.storage import load_model
     from model.training.config import TrainingConfig
     from model.training.initialise import new_model, with_decoder_depth
     from model.training.presets import training_preset

@@ -33,7 +33,8 @@ def train_detector(
     from model.detector_training import train_detector as train
     from model.object_detector import DETECTOR_FOLDER, save_detector
     from model.predictor import Predictor
-    from model.registry import load_model, model_roots
+    from model.registry import model_roots
+    from model.storage import load_model
     from schemas.errors import InputError
     from stages.workers import device_of
 

@@ -27,7 +27,8 @@ from engine.rle import Rle
 from engine.rows import content_key, row_rle
 from engine.store import Store
 from model.predictor import Predictor
-from model.registry import load_model, model_roots
+from model.registry import model_roots
+from model.storage import load_model
 from model.training.samples import Sample
 from schemas.config import load_config
 from schemas.tables import GROUND_TRUTH

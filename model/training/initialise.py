@@ -7,8 +7,9 @@ from importlib.resources import files
 import torch
 from torch import nn
 
+from model.config import SamConfig
 from model.efficientnet import EfficientNetEncoder, imagenet_state
-from model.sam import Sam, SamConfig, build_sam
+from model.sam import Sam, build_sam
 from model.transformer import Attention
 from schemas.errors import InputError
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from model.efficientnet import EfficientNetConfig
-from model.image_encoder import VIT_B, VIT_H, VIT_L
-from model.sam import EncoderConfig
+from model.config import EncoderConfig
+from model.encoder_configs import VIT_B, VIT_H, VIT_L, EfficientNetConfig
 from model.training.config import Phase, TrainingConfig
 from schemas.errors import InputError
 

@@ -189,7 +189,8 @@ def test_explain_follows_a_mask_to_its_model_and_image(store: Store) -> None:
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's models folder with the tiny model in it."""
-    from model.registry import ModelCard, save_model
+    from model.registry import ModelCard
+    from model.storage import save_model
 
     monkeypatch.setenv("SAM_ENGINE_HOME", str(tmp_path / "home"))
     save_model(tiny_sam(), tmp_path / "home" / "models", ModelCard(name="tiny"))

@@ -101,7 +101,7 @@ def test_a_run_that_ended_before_its_model_was_saved_goes_on(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("model.registry.save_model", fail)
+        full.setattr("model.storage.save_model", fail)
         assert train(coco, "--name", "mine").status == 1
     assert "was not finished; go on with --resume" in one_error_line(train(coco, "--name", "mine"))
     assert train(coco, "--name", "mine", "--resume").status == 0

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from model.object_detector import DETECTOR_FOLDER, load_detector
-from model.registry import ModelCard, save_model
+from model.registry import ModelCard
+from model.storage import save_model
 from schemas.errors import InputError
 from tests.pictures import write_coco
 from tests.stages.workspaces import tiny_sam

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.sam import Sam, build_sam, nano
+from model.config import nano
+from model.sam import Sam, build_sam
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.calibration import MIN_PAIRS, Line, apply_lines, fit_line
-from model.efficientnet import EfficientNetConfig
-from model.sam import SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
+from model.sam import build_sam
 
 
 def test_a_head_that_is_too_sure_by_a_line_is_found_out_exactly() -> None:

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from model.checkpoints import load_weights_file, read_weights, recognise
-from model.sam import MODEL_SIZES, Sam
+from model.config import MODEL_SIZES
+from model.sam import Sam
 from schemas.errors import InputError
 
 

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
-from model.efficientnet import LITE0, LITE2, EfficientNetConfig, EfficientNetEncoder, EfficientNetLite, SamePaddedConv2d
+from model.config import SamConfig, nano
+from model.efficientnet import EfficientNetEncoder, EfficientNetLite, SamePaddedConv2d
+from model.encoder_configs import LITE0, LITE2, EfficientNetConfig
 from model.registry import WEIGHTS_FILE, builtin_models_root
-from model.sam import SamConfig, build_sam, nano
+from model.sam import build_sam
 from model.training.initialise import new_model
 
 ESPRESSO, TABBY, TIGER_CAT, EGYPTIAN_CAT = 967, 281, 282, 285

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.config import MODEL_SIZES
 from model.fetch import PUBLISHED, PublishedWeights, fetch
 from model.files import file_sha256
-from model.registry import ModelCard, list_models, load_model, save_model
-from model.sam import MODEL_SIZES, Sam
+from model.registry import ModelCard, list_models
+from model.sam import Sam
+from model.storage import load_model, save_model
 from schemas.errors import InputError, WaitError
 from tests.model.file_server import FileServer, serve
 

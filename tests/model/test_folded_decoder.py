@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.efficientnet import EfficientNetConfig
-from model.image_encoder import ViTConfig
-from model.sam import ImageEmbedding, Sam, SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig, ViTConfig
+from model.sam import ImageEmbedding, Sam, build_sam
 from tests.peers.published import draw_weights
 
 SIDE = 96

@@ -5,14 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.encoder_configs import VIT_B, VIT_H, VIT_L, ViTConfig
 from model.image_encoder import (
-    VIT_B,
-    VIT_H,
-    VIT_L,
     Attention,
     DropPath,
     ImageEncoderViT,
-    ViTConfig,
     by_distance,
     growing_rates,
     join_windows,

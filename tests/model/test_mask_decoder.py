@@ -2,8 +2,9 @@
 
 import torch
 
-from model.efficientnet import EfficientNetConfig
-from model.sam import Sam, SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
+from model.sam import Sam, build_sam
 
 
 def _sam() -> Sam:

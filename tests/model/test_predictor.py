@@ -9,12 +9,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.config import SamConfig
 from model.contract import HalfTrial
+from model.encoder_configs import ViTConfig
 from model.folded_decoder import BESIDE
-from model.image_encoder import ViTConfig
 from model.mask_decoder import MaskPrediction
 from model.predictor import Predictor, resize_longest_side, resized_hw
-from model.sam import Sam, SamConfig, build_sam
+from model.sam import Sam, build_sam
 from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 from tests.peers.published import draw_weights

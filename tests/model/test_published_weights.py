@@ -8,10 +8,10 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from model.image_encoder import VIT_B, ViTConfig
+from model.config import MODEL_SIZES, SamConfig
+from model.encoder_configs import VIT_B, VIT_T, TinyViTConfig, ViTConfig
 from model.predictor import Predictor
-from model.sam import MODEL_SIZES, ImageEmbedding, Sam, SamConfig
-from model.tiny_vit import VIT_T, TinyViTConfig
+from model.sam import ImageEmbedding, Sam
 from tests.peers.published import ours_and_published
 from tests.peers.timm_standin import install_timm_standin
 from tests.peers.torchvision_standin import install_torchvision_standin

@@ -9,21 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.image_encoder import ViTConfig
+from model.config import SamConfig
+from model.encoder_configs import ViTConfig
 from model.registry import (
     HOME_VARIABLE,
     ModelCard,
     builtin_models_root,
     check_name,
     find_model,
-    import_weights,
     list_models,
-    load_model,
     model_roots,
-    save_model,
     user_models_root,
 )
-from model.sam import Sam, SamConfig, build_sam
+from model.sam import Sam, build_sam
+from model.storage import import_weights, load_model, save_model
 from schemas.errors import InputError
 
 CONFIG = SamConfig(
@@ -245,7 +244,7 @@ def test_a_file_is_not_read_for_a_name_that_another_model_has(
     def read(_: Path) -> None:
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr("model.registry.load_weights_file", read)
+    monkeypatch.setattr("model.storage.load_weights_file", read)
     with pytest.raises(InputError, match="first: another model has this name"):
         import_weights(nano_pth, tmp_path, name="first")
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from model.tiny_vit import VIT_T, ConvNorm, PatchMerging, TinyViT, TinyViTBlock, TinyViTConfig, WindowAttention
+from model.encoder_configs import VIT_T, TinyViTConfig
+from model.tiny_vit import ConvNorm, PatchMerging, TinyViT, TinyViTBlock, WindowAttention
 from tests.peers.published import draw_weights
 
 TINY = TinyViTConfig(

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.image_encoder import ViTConfig
-from model.sam import Sam, SamConfig, build_sam
-from model.tiny_vit import TinyViTConfig
+from model.config import SamConfig
+from model.encoder_configs import TinyViTConfig, ViTConfig
+from model.sam import Sam, build_sam
 from tests.peers.timm_standin import install_timm_standin
 from tests.peers.torchvision_standin import install_torchvision_standin
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from model.registry import find_model, list_models, load_model, model_roots
+from model.registry import find_model, list_models, model_roots
+from model.storage import load_model
 from schemas.config import load_config
 from stages.calibrating import calibrated_start
 from stages.measuring import measuring_set

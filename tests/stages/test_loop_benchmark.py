@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.loop import calibration_error, main
-from model.registry import ModelCard, save_model
+from model.registry import ModelCard
+from model.storage import save_model
 from tests.stages.workspaces import tiny_sam, write_pictures
 
 

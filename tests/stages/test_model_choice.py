@@ -6,8 +6,9 @@ import torch
 
 from engine.evaluation.model_scores import ModelScores
 from engine.evaluation.scores import PromptScores
-from model.efficientnet import EfficientNetConfig
-from model.sam import Sam, SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
+from model.sam import Sam, build_sam
 from stages.model_choice import FEWEST_MASKS, SHARES, choose_share, guard
 
 

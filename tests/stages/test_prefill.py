@@ -18,7 +18,8 @@ from engine.rows import content_key, mask_row, row_rle
 from engine.store import Store
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
 from model.predictor import Predictor
-from model.registry import ModelCard, find_model, load_model, model_roots, save_model
+from model.registry import ModelCard, find_model, model_roots
+from model.storage import load_model, save_model
 from schemas.config import Stage, load_config
 from schemas.errors import InputError, WaitError
 from schemas.tables import GROUND_TRUTH, Round, table_of

@@ -9,7 +9,8 @@ import torch
 
 from engine.replay import REPLAY_FILE
 from engine.store import Store
-from model.registry import ModelCard, list_models, load_model, model_roots, read_info, save_model
+from model.registry import ModelCard, list_models, model_roots, read_info
+from model.storage import load_model, save_model
 from model.training.initialise import point_cross_attention
 from schemas.config import load_config
 from schemas.errors import InputError

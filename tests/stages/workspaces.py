@@ -12,9 +12,11 @@ from PIL import Image
 from engine import rle as rle_codec
 from engine.ingest import ingest
 from engine.store import Store
-from model.efficientnet import EfficientNetConfig
-from model.registry import ModelCard, save_model
-from model.sam import Sam, SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
+from model.registry import ModelCard
+from model.sam import Sam, build_sam
+from model.storage import save_model
 from schemas.config import CONFIG_FILE
 
 TINY = SamConfig(EfficientNetConfig(width=0.25, depth=0.3, img_size=64), decoder_mlp_dim=64, high_res_features=True)

@@ -19,10 +19,12 @@ from engine.labeling import prompt_log
 from engine.labeling.backend import SERVER_MS_HEADER, make_app, serve
 from engine.labeling.brush import decode_brush
 from engine.labeling.folder import LabelingFolder
-from model.efficientnet import EfficientNetConfig
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
 from model.predictor import Predictor
-from model.registry import ModelCard, save_model
-from model.sam import Sam, SamConfig, build_sam
+from model.registry import ModelCard
+from model.sam import Sam, build_sam
+from model.storage import save_model
 from schemas.config import CONFIG_FILE, LabelingConfig
 from schemas.errors import InputError
 from tests.engine.labeling.bodies import (

@@ -21,10 +21,10 @@ from engine.labeling.embeddings import (
     from_bytes,
     to_bytes,
 )
-from model.efficientnet import EfficientNetConfig
-from model.image_encoder import ViTConfig
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig, ViTConfig
 from model.predictor import EncodedImage, Predictor
-from model.sam import ImageEmbedding, Sam, SamConfig, build_sam
+from model.sam import ImageEmbedding, Sam, build_sam
 from schemas.errors import InputError
 from tests.peers.published import draw_weights
 from tests.pictures import encoded as picture_bytes

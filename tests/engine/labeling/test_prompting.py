@@ -16,10 +16,11 @@ from engine.labeling import prompt_log
 from engine.labeling.brush import decode_brush
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.prompting import Prompter
-from model.efficientnet import EfficientNetConfig
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
 from model.folded_decoder import FoldedMasks, SharedImage
 from model.predictor import DecodedMasks, Predictor
-from model.sam import Sam, SamConfig, build_sam
+from model.sam import Sam, build_sam
 from tests.engine.labeling.bodies import (
     CHOICES_CONFIG,
     JSON,

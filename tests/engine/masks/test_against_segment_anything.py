@@ -10,9 +10,9 @@ import skimage.data
 
 from engine import rle
 from engine.masks.generator import GenerationResult, MaskGenerator
-from model.image_encoder import ViTConfig
+from model.config import SamConfig
+from model.encoder_configs import ViTConfig
 from model.predictor import Predictor
-from model.sam import SamConfig
 from schemas.presets import generator_preset
 from tests.peers.decoder_outputs import StandInSam, standin_peer_sam
 from tests.peers.published import ours_and_published

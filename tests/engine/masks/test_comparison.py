@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from engine import rle
 from engine.masks.comparison import compare_masks, difference_to_exact
 from engine.masks.difference import MaskDifference
+from model.config import SamConfig
 from model.contract import HalfTrial
-from model.image_encoder import ViTConfig
+from model.encoder_configs import ViTConfig
 from model.predictor import Predictor
-from model.sam import SamConfig, build_sam
+from model.sam import build_sam
 from schemas.errors import InputError
 from schemas.presets import GeneratorConfig
 from tests.peers.published import draw_weights

@@ -2,8 +2,9 @@
 
 import torch
 
-from model.efficientnet import EfficientNetConfig
-from model.sam import Sam, SamConfig
+from model.config import SamConfig
+from model.encoder_configs import EfficientNetConfig
+from model.sam import Sam
 from model.training.initialise import point_cross_attention
 
 

@@ -5,8 +5,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from model.sam import SamConfig, build_sam
-from model.tiny_vit import TinyViTConfig
+from model.config import SamConfig
+from model.encoder_configs import TinyViTConfig
+from model.sam import build_sam
 from model.training.config import Phase, TrainingConfig
 from model.training.memory import images_at_once, plan_memory
 from tests.stages.workspaces import TINY

@@ -2,8 +2,9 @@
 
 import pytest
 
-from model.image_encoder import ViTConfig
-from model.sam import Sam, SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import ViTConfig
+from model.sam import Sam, build_sam
 from model.training.config import Phase, TrainingConfig
 from model.training.optimizer import learning_rate, parameter_groups
 from schemas.errors import InputError

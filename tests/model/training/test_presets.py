@@ -2,9 +2,8 @@
 
 import pytest
 
-from model.efficientnet import LITE2
-from model.image_encoder import VIT_B, VIT_H, VIT_L
-from model.sam import EncoderConfig
+from model.config import EncoderConfig
+from model.encoder_configs import LITE2, VIT_B, VIT_H, VIT_L
 from model.training.optimizer import learning_rate
 from model.training.presets import training_preset
 from schemas.errors import InputError

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.image_encoder import ViTConfig
-from model.sam import Sam, SamConfig, build_sam
+from model.config import SamConfig
+from model.encoder_configs import ViTConfig
+from model.sam import Sam, build_sam
 from model.training import trainer
 from model.training.config import Phase, TrainingConfig
 from model.training.trainer import StepReport, train

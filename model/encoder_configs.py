@@ -1,0 +1,97 @@
+"""Sizes of the image encoders. Without torch: whoever lists models reads them too."""
+
+from dataclasses import dataclass, fields
+
+STAGE_STRIDES = (4, 8, 16, 16)  # of TinyViT's four stages
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Size of a ViT encoder. `global_attn_indexes`: blocks that see the whole grid; the others see their window only.
+
+    drop_path_rate: share of images for which the last block is left out in training (stochastic depth, growing
+    linearly from 0 at the first block); the published weights need none.
+    Raises ValueError where the sizes do not fit.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attn_indexes: tuple[int, ...]
+    img_size: int = 1024
+    patch_size: int = 16
+    window_size: int = 14
+    mlp_ratio: float = 4.0
+    out_chans: int = 256
+    drop_path_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A configuration that comes from JSON brings a list.
+        object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} is no multiple of num_heads {self.num_heads}")
+        if self.img_size % self.patch_size:
+            raise ValueError(f"img_size {self.img_size} is no multiple of patch_size {self.patch_size}")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
+
+    @property
+    def grid_size(self) -> int:
+        """Tokens along a side of the image."""
+        return self.img_size // self.patch_size
+
+
+VIT_B = ViTConfig(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11))
+VIT_L = ViTConfig(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
+VIT_H = ViTConfig(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31))
+
+
+@dataclass(frozen=True)
+class TinyViTConfig:
+    """Size of a TinyViT encoder; tuples have one number for each of the four stages (the first has no attention).
+
+    num_classes: the published file carries the classifier it was pretrained with; nothing uses it.
+    drop_path_rate: as in ViTConfig. Raises ValueError where the sizes do not fit.
+    """
+
+    img_size: int = 1024
+    embed_dims: tuple[int, ...] = (64, 128, 160, 320)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (2, 4, 5, 10)
+    window_sizes: tuple[int, ...] = (7, 7, 14, 7)
+    mlp_ratio: float = 4.0
+    out_chans: int = 256
+    num_classes: int = 1000
+    drop_path_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list | tuple):
+                object.__setattr__(self, field.name, tuple(value))
+                if len(value) != len(STAGE_STRIDES):
+                    raise ValueError(f"{field.name}: expected one number for each of 4 stages, found {value}")
+        if self.img_size % 16:
+            raise ValueError(f"img_size {self.img_size} is no multiple of 16")
+        if any(dim % heads for dim, heads in zip(self.embed_dims[1:], self.num_heads[1:], strict=True)):
+            raise ValueError(f"embed_dims {self.embed_dims} are no multiples of num_heads {self.num_heads}")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
+
+
+VIT_T = TinyViTConfig()
+
+
+@dataclass(frozen=True)
+class EfficientNetConfig:
+    """Size of the backbone (`width` and `depth` multiply channels and repeats) and of the neck that it feeds."""
+
+    width: float = 1.0
+    depth: float = 1.0
+    out_chans: int = 256
+    neck_depth: int = 2
+    img_size: int = 512
+
+
+LITE0 = EfficientNetConfig()
+LITE2 = EfficientNetConfig(width=1.1, depth=1.2)
