@@ -1,14 +1,22 @@
-"""Files that are whole or not there, and storage errors in one line."""
+"""Files of the engine: as in `model.files`, with the disk's errors in one line, and locks and logs."""
 
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, BinaryIO
 
-from schemas.errors import InputError
+from filelock import lock_descriptor
+
+from model import files
+from model.files import TEMP_SUFFIX as TEMP_SUFFIX
+from model.files import fsync_folder as fsync_folder
+from model.files import make_folder as make_folder
+from model.files import publish as publish
+from model.files import remove_unfinished as remove_unfinished
+from schemas.errors import InputError, WaitError
 
 _WAY_OUT = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -18,37 +26,60 @@ _WAY_OUT = {
     errno.EPERM: "no permission to write; change the permissions or choose a workspace elsewhere",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
 }
-TEMP_SUFFIX = ".tmp"
+_ANYBODY = 0o666
+
+
+@contextmanager
+def atomic_file(path: Path, *, sync_folder: bool = True, mode: int = _ANYBODY) -> Iterator[BinaryIO]:
+    """As `model.files.atomic_file`. Raises InputError if the disk is full or not writable."""
+    with storage_errors(path), files.atomic_file(path, sync_folder=sync_folder, mode=mode) as file:
+        yield file
 
 
 def write_atomic(path: Path, data: bytes, *, sync_folder: bool = True) -> None:
-    """Write a file so that readers see all of it or nothing, also after a power cut: temp name, fsync, rename.
+    """As `model.files.write_atomic`. Raises InputError if the disk is full or not writable."""
+    with atomic_file(path, sync_folder=sync_folder) as file:
+        file.write(data)
 
-    Makes missing folders. With sync_folder=False the caller syncs the folder later, once for many files.
+
+def append_line(path: Path, line: bytes) -> None:
+    """Write one line, whole: it survives the process, though not a power cut. Several threads may do so at once.
+
     Raises InputError if the disk is full or not writable.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMP_SUFFIX}")
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            with temp.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temp.replace(path)
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line  # the line before was cut off; this one must not be lost with it
+            if os.write(descriptor, line + b"\n") != len(line) + 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
-            temp.unlink(missing_ok=True)
-        if sync_folder:
-            fsync_folder(path.parent)
+            os.close(descriptor)
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def open_lock(path: Path) -> IO[str]:
+    """A lock file, open and not yet locked; its lock lives until the last process that has it open ends, however it
+    ends. Raises InputError if the disk is full or not writable."""
+    with storage_errors(path):
+        make_folder(path.parent)
+        return path.open("a+", encoding="utf-8")
+
+
+def take(lock: IO[str], *, wait: bool = False) -> bool:
+    """Lock an open lock file. False where another holds it and we do not wait."""
+    return lock_descriptor(lock.fileno(), blocking=wait)
+
+
+@contextmanager
+def only_one(path: Path, *, busy: str) -> Iterator[None]:
+    """Hold a lock file. Raises WaitError, which says `busy`, where another process holds it."""
+    with open_lock(path) as lock:
+        if not take(lock):
+            raise WaitError(busy)
+        yield
 
 
 @contextmanager

@@ -5,12 +5,10 @@ repeated: copy the files, write the masks, write the images table. So after a ki
 done and goes on; the second time writes nothing.
 """
 
-import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.coco import Problem
-from engine.files import TEMP_SUFFIX, fsync_folder, storage_errors, write_atomic
+from engine.files import fsync_folder, only_one, remove_unfinished, storage_errors, write_atomic
 from engine.images import content_id, decode_image_file, read_bytes
 from engine.rows import content_key, mask_id, mask_row
 from engine.sources import Candidate, gather
 from engine.store import Store
 from schemas.config import STAGES, ImagesConfig, load_config
-from schemas.errors import InputError, WaitError
+from schemas.errors import InputError
 from schemas.tables import GROUND_TRUTH, Split, table_of
 
 Progress = Callable[[str, int, int], None]
@@ -78,8 +76,9 @@ def ingest(
     Raises InputError if the disk is full, WaitError if another ingest works on this workspace.
     """
     config = config or load_config(store.workspace).images
-    with storage_errors(store.workspace), _only_one(store.workspace):
-        _remove_leftovers(store.workspace)
+    busy = f"{store.workspace}: another ingest is running here; start this one when it is done"
+    with storage_errors(store.workspace), only_one(store.workspace / ".ingest.lock", busy=busy):
+        remove_unfinished(store.workspace / "images")
         gathered = gather(sources, images_root=images_root)
         work = _Ingest(store, config)
         work.report.rejected += gathered.problems
@@ -275,23 +274,6 @@ class _Ingest:
     def _annotated(self, shard: str) -> set[int]:
         tables = [self.store.read_shard(stage, shard, columns=["image_id"]) for stage in STAGES]
         return set(pa.concat_tables(tables)["image_id"].to_pylist())
-
-
-@contextmanager
-def _only_one(workspace: Path) -> Iterator[None]:
-    """Hold the workspace's ingest lock, which the system frees when the process ends, however it ends."""
-    path = workspace / ".ingest.lock"
-    with storage_errors(path), path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise WaitError(f"{workspace}: another ingest is running here; start this one when it is done") from error
-        yield
-
-
-def _remove_leftovers(workspace: Path) -> None:
-    for temp in (workspace / "images").glob(f"*/.*{TEMP_SUFFIX}"):
-        temp.unlink(missing_ok=True)
 
 
 def _record_rejected(store: Store, problems: list[Problem], looked_at: set[str]) -> None:

@@ -1,21 +1,20 @@
 """Downloads by HTTP that go on where they were cut off, and whose result is checked before anyone sees it."""
 
 import http
-import http.client
-import os
 import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from model.files import file_sha256, sync_file, sync_folder
+import httpx
+
+from model.files import file_sha256, make_folder, publish
 from schemas.errors import InputError, WaitError
 
 Progress = Callable[[int, int], None]  # (bytes so far, bytes in all)
 
-_BLOCK_BYTES = 1 << 20
 _MEGABYTE = 1_000_000
 
 
@@ -36,7 +35,7 @@ def download(
     Raises WaitError where the connection fails again and again, InputError where the server has no such file, the
     file has another checksum, or the disk is too small.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     part = target.with_name(f".{target.name}.part")
     if part.exists() and part.stat().st_size > size_bytes:
         part.unlink()
@@ -55,30 +54,28 @@ def download(
     if found != sha256:
         part.unlink()
         raise InputError(f"{url}: the file that came is not the published one (SHA-256 {found}, expected {sha256})")
-    sync_file(part)
-    os.replace(part, target)
-    sync_folder(target.parent)
+    publish(part, target)
 
 
 def _receive(url: str, part: Path, *, size_bytes: int, progress: Progress | None, timeout_s: float) -> str:
     """Append to `part` what the server still sends. Returns why it stopped."""
     start = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "sam-data-engine", "Accept-Encoding": "identity"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
     try:
-        with _opened(request, timeout_s) as response:
-            done = start if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
-            with part.open("r+b" if part.exists() else "wb") as file:
-                file.truncate(done)
-                file.seek(done)
-                while done < size_bytes and (block := _block(response, size_bytes - done)):
-                    _write(file, block, part)
-                    done += len(block)
-                    if progress is not None:
-                        progress(done, size_bytes)
+        with _opened(url, start, timeout_s) as response, part.open("r+b" if part.exists() else "wb") as file:
+            done = start if response.status_code == http.HTTPStatus.PARTIAL_CONTENT else 0
+            file.truncate(done)
+            file.seek(done)
+            for block in response.iter_raw():
+                _write(file, block[: size_bytes - done], part)
+                done = min(done + len(block), size_bytes)
+                if progress is not None:
+                    progress(done, size_bytes)
+                if done == size_bytes:
+                    break
     except _ConnectionLostError as error:
         return str(error)
+    except httpx.HTTPError as error:
+        return str(error) or type(error).__name__
     except _EndsEarlierError as error:
         part.unlink()
         raise InputError(
@@ -88,32 +85,31 @@ def _receive(url: str, part: Path, *, size_bytes: int, progress: Progress | None
 
 
 class _ConnectionLostError(Exception):
-    """The network failed; kept apart from the disk's errors, which are OSErrors just the same."""
+    """The server cannot answer now."""
 
 
 class _EndsEarlierError(Exception):
     """The server's file is no longer than what is here already."""
 
 
-def _opened(request: urllib.request.Request, timeout_s: float) -> http.client.HTTPResponse:
-    try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise _EndsEarlierError from error
-        if error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise InputError(f"{request.full_url}: the server answers {error.code} {error.reason}") from error
-        raise _ConnectionLostError(f"the server answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _ConnectionLostError(str(error) or type(error).__name__) from error
-    return response
-
-
-def _block(response: http.client.HTTPResponse, wanted_bytes: int) -> bytes:
-    try:
-        return response.read(min(_BLOCK_BYTES, wanted_bytes))
-    except (OSError, http.client.HTTPException) as error:
-        raise _ConnectionLostError(str(error) or type(error).__name__) from error
+@contextmanager
+def _opened(url: str, start: int, timeout_s: float) -> Iterator[httpx.Response]:
+    """The answer to a request for all from byte `start` on."""
+    headers = {"User-Agent": "sam-data-engine", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    certificates = ssl.create_default_context()  # the system's, as browsers have them; httpx brings its own
+    client = httpx.Client(timeout=timeout_s, verify=certificates, follow_redirects=True)
+    with client, client.stream("GET", url, headers=headers) as response:
+        status = response.status_code
+        said = f"the server answers {status} {response.reason_phrase}"
+        if status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise _EndsEarlierError
+        if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _ConnectionLostError(said)
+        if not response.is_success:
+            raise InputError(f"{url}: {said}")
+        yield response
 
 
 def _write(file: BinaryIO, block: bytes, path: Path) -> None:

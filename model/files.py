@@ -1,8 +1,101 @@
-"""Small helpers for files that others must never see unfinished."""
+"""Files that are whole or not there, also after a power cut: the one place that gives finished work its name.
 
+Always in the same order: written under a temporary name in the same folder, synced, renamed, and the folder synced.
+Errors of the disk are OSErrors here; `engine.files` says them in one line.
+"""
+
+import errno
 import hashlib
 import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+TEMP_SUFFIX = ".tmp"
+_ANYBODY = 0o666  # less the user's umask
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+@contextmanager
+def atomic_file(path: Path, *, sync_folder: bool = True, mode: int = _ANYBODY) -> Iterator[BinaryIO]:
+    """A file to write, which takes its name when the block ends without an error; otherwise nothing is left of it.
+
+    Makes missing folders. With sync_folder=False the caller syncs the folder later, once for many files. mode: who may
+    read it, from the first moment on.
+    """
+    make_folder(path.parent, sync=sync_folder)
+    temp = _temp_beside(path)
+    try:
+        with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        publish(temp, path, is_synced=True, sync_folder=sync_folder)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes | memoryview, *, sync_folder: bool = True) -> None:
+    """Write a file so that readers see all of it or nothing; see `atomic_file`."""
+    with atomic_file(path, sync_folder=sync_folder) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name when the block ends without an error; otherwise nothing is left of it.
+
+    Raises FileExistsError where, at the end, the name is taken; what is there stays as it is.
+    """
+    make_folder(folder.parent)
+    temp = _temp_beside(folder)
+    temp.mkdir()
+    try:
+        yield temp
+        publish(temp, folder)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def publish(unfinished: Path, target: Path, *, is_synced: bool = False, sync_folder: bool = True) -> None:
+    """Give a finished file or folder its name, for good. A file that is there is replaced, a folder never.
+
+    is_synced: the content is on the disk already. Raises FileExistsError where a folder's name is taken.
+    """
+    if not is_synced:
+        _sync_tree(unfinished)
+    try:
+        os.replace(unfinished, target)
+    except OSError as error:
+        if error.errno in _IN_THE_WAY and unfinished.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        raise
+    if sync_folder:
+        fsync_folder(target.parent)
+
+
+def make_folder(folder: Path, *, sync: bool = True) -> None:
+    """Make a folder, and those above it that are missing; with sync so that their names survive a power cut."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    if sync:
+        for made in reversed(missing):
+            fsync_folder(made.parent)
+
+
+def remove_unfinished(root: Path, *, older_than_s: float = 0.0) -> None:
+    """Remove what writers left in a folder and below it when they were killed.
+
+    older_than_s: since the last write; leave it out only where nobody writes there now.
+    """
+    for left in root.rglob(f".*{TEMP_SUFFIX}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime >= older_than_s:
+                left.unlink()
 
 
 def file_sha256(path: Path) -> str:
@@ -11,16 +104,26 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_file(path: Path) -> None:
-    """Wait until a file's bytes are on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    _fsync(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_tree(path: Path) -> None:
+    """A file, or a folder with all that is in it, from the inside out."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            _sync_tree(inside)
+    _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _temp_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMP_SUFFIX}")

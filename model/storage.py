@@ -2,8 +2,6 @@
 
 import errno
 import json
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from model.checkpoints import load_weights_file, read_weights, with_weights
-from model.files import file_sha256, sync_file, sync_folder
+from model.files import atomic_folder, file_sha256
 from model.registry import (
     CARD_FILE,
     CONFIG_FILE,
@@ -40,20 +38,17 @@ def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = to
     Raises InputError where the name cannot be a folder's, or another model has it already.
     """
     check_form(card.name)
-    root.mkdir(parents=True, exist_ok=True)
-    unfinished = root / f".{card.name}.{secrets.token_hex(4)}"
+    model_id = ""
     try:
-        unfinished.mkdir()
-        _save_json(unfinished / CONFIG_FILE, sam.config.to_dict())
-        _save_weights(sam, unfinished / WEIGHTS_FILE, dtype)
-        # safetensors writes files that only their owner can read
-        (unfinished / WEIGHTS_FILE).chmod((unfinished / CONFIG_FILE).stat().st_mode)
-        model_id = _weights_id(unfinished / WEIGHTS_FILE)
-        _save_json(unfinished / CARD_FILE, asdict(replace(card, model_id=model_id)))
-        sync_folder(unfinished)
-        _publish(unfinished, root / card.name, model_id)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with atomic_folder(root / card.name) as unfinished:
+            _save_json(unfinished / CONFIG_FILE, sam.config.to_dict())
+            _save_weights(sam, unfinished / WEIGHTS_FILE, dtype)
+            # safetensors writes files that only their owner can read
+            (unfinished / WEIGHTS_FILE).chmod((unfinished / CONFIG_FILE).stat().st_mode)
+            model_id = _weights_id(unfinished / WEIGHTS_FILE)
+            _save_json(unfinished / CARD_FILE, asdict(replace(card, model_id=model_id)))
+    except FileExistsError:
+        check_name(root, card.name, model_id=model_id)
     return model_id
 
 
@@ -97,20 +92,8 @@ def _save_weights(sam: Sam, path: Path, dtype: torch.dtype) -> None:
     }
     try:
         save_file(weights, path)  # no metadata: the id must follow from the weights alone
-        sync_file(path)
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from error
-
-
-def _publish(unfinished: Path, folder: Path, model_id: str) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-        check_name(folder.parent, folder.name, model_id=model_id)
-        return
-    sync_folder(folder.parent)
 
 
 def _is_made_of(folder: Path, file: Path) -> bool:
@@ -127,4 +110,3 @@ def _weights_id(path: Path) -> str:
 def _save_json(path: Path, values: Mapping[str, Any]) -> None:
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
-    sync_file(path)

@@ -1,8 +1,6 @@
 """A small network beside the models: a folder of weights and a card, which appears whole or not at all."""
 
 import json
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.files import file_sha256, sync_file, sync_folder
+from model.files import atomic_folder, file_sha256
 from schemas.errors import InputError
 
 CARD_FILE = "card.json"
@@ -24,27 +22,17 @@ def save_weights_folder(
 
     card: where they come from and what was measured, plain values for JSON; the hash of the weights is added.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
-        unfinished.mkdir()
-        file = unfinished / weights_file
-        save_file({name: value.cpu().contiguous() for name, value in weights.items()}, file)
-        sync_file(file)
-        text = json.dumps({**card, "weights_sha256": file_sha256(file)}, indent=2, allow_nan=False) + "\n"
-        (unfinished / CARD_FILE).write_text(text, encoding="utf-8")
-        # safetensors writes files that only their owner can read
-        file.chmod((unfinished / CARD_FILE).stat().st_mode)
-        sync_file(unfinished / CARD_FILE)
-        sync_folder(unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not (folder / CARD_FILE).is_file():
-                raise
-        sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with atomic_folder(folder) as unfinished:
+            file = unfinished / weights_file
+            save_file({name: value.cpu().contiguous() for name, value in weights.items()}, file)
+            text = json.dumps({**card, "weights_sha256": file_sha256(file)}, indent=2, allow_nan=False) + "\n"
+            (unfinished / CARD_FILE).write_text(text, encoding="utf-8")
+            # safetensors writes files that only their owner can read
+            file.chmod((unfinished / CARD_FILE).stat().st_mode)
+    except FileExistsError:
+        if not (folder / CARD_FILE).is_file():
+            raise
 
 
 def load_weights_folder(folder: Path, weights_file: str, *, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from engine.analysis.learning import learning_lines
+from engine.files import atomic_file, write_atomic
 from engine.masks.difference import MaskDifference
 from engine.store import Store
 from schemas.labeling import SECONDS_PER_MASK_LIMIT
@@ -137,13 +138,10 @@ def write_report(store: Store) -> ReportFiles:
     """
     reports = round_reports(store)
     folder = store.workspace / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(folder / "rounds.md", folder / "rounds.png")
-    markdown, curves = (path.with_name(f".{path.stem}.tmp{path.suffix}") for path in (files.markdown, files.curves))
-    markdown.write_text(as_markdown(reports), encoding="utf-8")
-    markdown.replace(files.markdown)
-    draw_curves(reports).savefig(curves, dpi=120)
-    curves.replace(files.curves)
+    write_atomic(files.markdown, as_markdown(reports).encode())
+    with atomic_file(files.curves) as curves:
+        draw_curves(reports).savefig(curves, dpi=120, format="png")
     return files
 
 

@@ -1,6 +1,5 @@
 """Label Studio in an environment of its own, installed on first use."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from engine.files import TEMP_SUFFIX, fsync_folder, storage_errors
+from engine.files import TEMP_SUFFIX, open_lock, publish, storage_errors, take
 from schemas.errors import InputError, WaitError
 
 LABEL_STUDIO_VERSION = "1.23.2"
@@ -37,12 +36,12 @@ def install_label_studio(*, note: Note | None = None) -> Path:
     """
     home = label_studio_home()
     if not is_filled(home):
-        with storage_errors(home):
-            home.parent.mkdir(parents=True, exist_ok=True)
-            with home.with_name(f".{home.name}.lock").open("w") as lock:
-                _wait_for(lock, note)
-                if not is_filled(home):
-                    _build(home, lock, note)
+        with storage_errors(home), open_lock(home.with_name(f".{home.name}.lock")) as lock:
+            if not take(lock):
+                tell(note, "another process installs Label Studio; waiting for it")
+                take(lock, wait=True)
+            if not is_filled(home):
+                _build(home, lock, note)
     if not any(home.glob(f"lib/python*/site-packages/label_studio-{LABEL_STUDIO_VERSION}.dist-info")):
         raise InputError(
             f"{home}: holds no Label Studio {LABEL_STUDIO_VERSION}; name another folder in {HOME_VARIABLE}"
@@ -55,14 +54,6 @@ def install_label_studio(*, note: Note | None = None) -> Path:
 def is_filled(folder: Path) -> bool:
     """Whether a folder is there and holds anything."""
     return folder.is_dir() and any(folder.iterdir())
-
-
-def _wait_for(lock: IO[str], note: Note | None) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        tell(note, "another process installs Label Studio; waiting for it")
-        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _build(home: Path, lock: IO[str], note: Note | None) -> None:
@@ -82,10 +73,9 @@ def _build(home: Path, lock: IO[str], note: Note | None) -> None:
     try:
         _run([sys.executable, "-m", "venv", temp], log, lock)
         _run([*pip, f"label-studio=={LABEL_STUDIO_VERSION}"], log, lock)
-        temp.replace(home)
+        publish(temp, home, is_synced=True)  # forty thousand files are not worth a sync: pip makes them again
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-    fsync_folder(home.parent)
     log.unlink()
 
 

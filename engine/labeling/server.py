@@ -3,22 +3,21 @@
 In the folder `labeling` of the workspace: server/ (database and uploads), server.log, credentials.json, images/.
 """
 
-import fcntl
-import http.client
+import http
 import json
 import os
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from engine.files import storage_errors
+import httpx
+
+from engine.files import open_lock, storage_errors, take
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.installation import Note, install_label_studio, is_filled, last_error, tell
 from engine.labeling.server_settings import (
@@ -219,24 +218,19 @@ def _fresh_log(path: Path) -> IO[bytes]:
 
 def _locked(workspace: Path) -> IO[str]:
     """The workspace's lock, which the system frees when the last process that has it open ends, however it ends."""
-    path = LabelingFolder(workspace).root / ".server.lock"
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    file = open_lock(LabelingFolder(workspace).root / ".server.lock")
+    if not take(file):
         file.seek(0)
         who = file.read() or "it is just starting"
         file.close()
-        raise WaitError(f"{workspace}: its Label Studio is running already ({who}); use that one, or end it") from error
+        raise WaitError(f"{workspace}: its Label Studio is running already ({who}); use that one, or end it")
     file.truncate(0)
     return file
 
 
 def _wait_until_ready(server: LabelStudioServer, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    while _get(f"{server.url}/health")[0] != http.client.OK:
+    while _get(f"{server.url}/health")[0] != http.HTTPStatus.OK:
         if (status := server.process.poll()) is not None:
             raise _ended(server, status)
         if time.monotonic() > deadline:
@@ -258,7 +252,7 @@ def _check_account(server: LabelStudioServer, database: Database | None) -> None
     status, answer = _get(f"{server.url}/api/current-user/whoami", token=server.token)
     if server.process.poll() is not None:
         raise _ended(server, server.process.returncode)
-    if status == http.client.OK and answer.get("email") == server.account.email:
+    if status == http.HTTPStatus.OK and answer.get("email") == server.account.email:
         return
     file, where = LabelingFolder(server.workspace).credentials_file, database or _data_folder(server.workspace)
     reason = str(answer.get("detail", "")) or f"status {status}"
@@ -270,15 +264,15 @@ def _check_account(server: LabelStudioServer, database: Database | None) -> None
 
 def _get(url: str, *, token: str = "") -> tuple[int, dict[str, Any]]:
     """Status and JSON object of an answer; status 0 where none came, {} where it is no JSON object."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Token {token}"} if token else {})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
+    headers = {"Authorization": f"Token {token}"} if token else {}
+    # It is on this machine: no proxy of the environment, and no certificates, which take 18 ms to load.
+    client = httpx.Client(timeout=_REQUEST_TIMEOUT_S, trust_env=False, verify=False, follow_redirects=True)
     try:
-        with opener.open(request, timeout=_REQUEST_TIMEOUT_S) as response:
-            return response.status, _json_object(response.read())
-    except urllib.error.HTTPError as error:
-        return error.code, _json_object(error.read())
-    except (OSError, http.client.HTTPException):
+        with client:
+            answer = client.get(url, headers=headers)
+    except httpx.HTTPError:
         return 0, {}
+    return answer.status_code, _json_object(answer.content)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import errno
 import ipaddress
 import json
-import os
 import secrets
 import socket
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from engine.files import TEMP_SUFFIX, fsync_folder, storage_errors
+from engine.files import atomic_file
 from engine.labeling.folder import LabelingFolder
 from schemas.errors import InputError
 
@@ -84,24 +83,9 @@ def read_or_create_account(file: Path, *, data_folder: Path) -> ServerAccount:
             "start over"
         )
     account = ServerAccount(_EMAIL, secrets.token_urlsafe(_PASSWORD_BYTES), secrets.token_hex(_TOKEN_BYTES))
-    _write_private(file, json.dumps(asdict(account), indent=1).encode())
+    with atomic_file(file, mode=_OWNER_ONLY) as opened:
+        opened.write(json.dumps(asdict(account), indent=1).encode())
     return account
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """As `write_atomic`, and no moment at which others could read it."""
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMP_SUFFIX}")
-        try:
-            with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temp.replace(path)
-        finally:
-            temp.unlink(missing_ok=True)
-        fsync_folder(path.parent)
 
 
 def parse_database(url: str) -> Database:

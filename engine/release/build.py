@@ -4,20 +4,18 @@ The work happens in a hidden folder and is renamed at the end, so a reader sees 
 is done is noted beside that folder; after a kill, the next run goes on behind the last one.
 """
 
-import fcntl
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from engine.files import TEMP_SUFFIX, fsync_folder, storage_errors, write_atomic
+from engine.files import make_folder, only_one, publish, remove_unfinished, storage_errors, write_atomic
 from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
 from engine.release.records import ReleasedImage, release_image
 from engine.release.tars import describe_file, write_index, write_tar
@@ -64,9 +62,8 @@ def build_release(
     key = content_key(FORMAT, sorted(snapshot.versions.items()), sorted(config.model_dump().items()))
     name = _checked_name(name or f"sa-{key}")
     folder = store.workspace / "releases"
-    with storage_errors(folder):
-        folder.mkdir(exist_ok=True)
-    with _only_one(folder):
+    busy = f"{folder}: another release is being built here; start this one when it is done"
+    with only_one(folder / ".build.lock", busy=busy):
         found = _existing(folder / name, key)
         if found is None:
             found = _Build(snapshot, config, key, folder, name, progress).run()
@@ -111,9 +108,9 @@ class _Build:
         self.total = sum(len(tar.images) for tar in tars)
         with storage_errors(self.folder):
             for path in (self.place.notes, *(self.place.building / "index" / kind for kind in ("masks", "images"))):
-                path.mkdir(parents=True, exist_ok=True)
-            for temp in self.place.building.rglob(f".*{TEMP_SUFFIX}"):
-                temp.unlink()
+                make_folder(path)
+            for place in self.place:
+                remove_unfinished(place)
         records = self._write_tars(tars)
         manifest = Manifest(
             format=FORMAT,
@@ -179,7 +176,6 @@ class _Build:
             masks=len(masks),
             masks_lost=sum(row["masks_lost"] for row in images),
         )
-        fsync_folder(building)
         write_atomic(self.place.notes / f"{tar.name}.json", record.model_dump_json().encode())
         return record
 
@@ -205,10 +201,7 @@ class _Build:
         building = self.place.building
         write_atomic(building / MANIFEST_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
         with storage_errors(building):
-            for path in (building / "index" / "masks", building / "index" / "images", building / "index", building):
-                fsync_folder(path)
-            building.rename(self.folder / self.name)
-            fsync_folder(self.folder)
+            publish(building, self.folder / self.name)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -237,18 +230,6 @@ def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(f"release name {name!r}: use letters, digits, '-', '_' and '.', and no '.' in front")
     return name
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the lock of a workspace's releases, which the system frees when the process ends, however it ends."""
-    path = folder / ".build.lock"
-    with storage_errors(path), path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise WaitError(f"{folder}: another release is being built here; start this one when it is done") from error
-        yield
 
 
 def _remove_leftovers(folder: Path) -> None:

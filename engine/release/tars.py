@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.files import TEMP_SUFFIX, storage_errors, write_atomic
+from engine.files import atomic_file, write_atomic
 from engine.release.records import ReleasedImage
 from schemas.release import ReleasedFile
 
@@ -22,19 +21,10 @@ def write_tar(path: Path, images: Iterable[ReleasedImage]) -> None:
     Owner, mode and time of all members are fixed. Images are taken one by one, so they need not fit into memory.
     Raises InputError if the disk is full or not writable.
     """
-    temp = path.with_name(f".{path.name}{TEMP_SUFFIX}")
-    with storage_errors(path):
-        try:
-            with temp.open("wb") as file:
-                with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-                    for image in images:
-                        _add(tar, f"{image.name}.jpg", image.jpeg)
-                        _add(tar, f"{image.name}.json", image.record)
-                file.flush()
-                os.fsync(file.fileno())
-            temp.replace(path)
-        finally:
-            temp.unlink(missing_ok=True)
+    with atomic_file(path) as file, tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        for image in images:
+            _add(tar, f"{image.name}.jpg", image.jpeg)
+            _add(tar, f"{image.name}.json", image.record)
 
 
 def write_index(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:

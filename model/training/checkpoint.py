@@ -3,7 +3,6 @@
 import hashlib
 import io
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from model.files import sync_folder
+from model.files import write_atomic
 from model.training.config import TrainingConfig
 from schemas.errors import InputError
 
@@ -37,7 +36,7 @@ class Checkpoints:
     def save(self, parts: Mapping[str, Any], *, step: int) -> Path:
         """Write what `parts` hold after `step` steps, each as its `state_dict()` or as the tensors that it is.
 
-        The file is written under a temporary name, synced and renamed; then the oldest goes, so that two stay.
+        The file appears whole or not at all; then the oldest goes, so that two stay.
         """
         buffer = io.BytesIO()
         torch.save(
@@ -51,18 +50,8 @@ class Checkpoints:
         )
         content = buffer.getbuffer()
         digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}-{digest}.pt"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(self.folder)
+        write_atomic(path, content)
         for old in self.files()[KEPT:]:
             old.unlink(missing_ok=True)
         return path

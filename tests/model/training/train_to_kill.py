@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from model.training import checkpoint
+from model import files
 from model.training.config import Phase, TrainingConfig
 from model.training.trainer import StepReport, train
 from tests.model.training.models import disc_model
@@ -23,7 +23,7 @@ def main() -> None:
     folder, moment = Path(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(1)
     if moment == "writing":
-        checkpoint.os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        files.os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
 
     def on_step(report: StepReport) -> None:
         with (folder / "losses.txt").open("a") as log:
