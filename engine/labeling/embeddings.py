@@ -8,29 +8,27 @@ import hashlib
 import logging
 import os
 import threading
-import time
 import zlib
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
+from cachetools import LRUCache
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from engine.files import TEMP_SUFFIX, write_atomic
+from engine.files import remove_unfinished, write_atomic
 from engine.images import decode_image, read_bytes
 from model.folded_decoder import SharedImage
 from model.predictor import EncodedImage, Predictor
 from model.sam import ImageEmbedding, Sam
 from schemas.errors import InputError
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 MIB = 2**20
 _SUFFIX = ".safetensors"
 _REMEMBERED_FILES = 20_000
@@ -50,10 +48,7 @@ class EmbeddingFolder:
         self.folder = root / model_id
         self.limit_bytes = limit_mb * MIB
         self._lock = threading.Lock()
-        for left in root.glob(f"*/.*{TEMP_SUFFIX}"):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
-                    left.unlink()
+        remove_unfinished(root, older_than_s=_LEFT_BEHIND_S)
 
     def touch(self, key: str) -> int | None:
         """The bytes of a picture's file, which counts as used just now; None where there is none."""
@@ -125,11 +120,11 @@ class EmbeddingCache:
     def __init__(self, sam: Sam, folder: EmbeddingFolder, *, in_memory: int) -> None:
         self.folder = folder
         self.counts: Counter[str] = Counter()
-        self._sam, self._in_memory = sam, in_memory
+        self._sam = sam
         self._lock = threading.Lock()
-        self._memory: OrderedDict[str, ReadyImage] = OrderedDict()
+        self._memory: LRUCache[str, ReadyImage] = LRUCache(in_memory)
         self._running: dict[str, Future[EncodedImage]] = {}
-        self._keys: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+        self._keys: LRUCache[tuple[str, int, int], str] = LRUCache(_REMEMBERED_FILES)
 
     def get(self, path: Path) -> ReadyImage:
         """The embedding of a picture, which is kept in memory. Threads that ask for one at once encode it once.
@@ -140,7 +135,6 @@ class EmbeddingCache:
         with self._lock:
             if key in self._memory:
                 self.counts["memory"] += 1
-                self._memory.move_to_end(key)
                 return self._memory[key]
             result, is_mine = self._join(key)
         return self._keep(key, self._make(key, path, result, keep=True) if is_mine else result.result())
@@ -180,7 +174,7 @@ class EmbeddingCache:
                 return self._keys[known_as]
         key = hashlib.sha256(read_bytes(path)).hexdigest()
         with self._lock:
-            _put(self._keys, known_as, key, limit=_REMEMBERED_FILES)
+            self._keys[known_as] = key
         return key
 
     def _join(self, key: str) -> "tuple[Future[EncodedImage], bool]":
@@ -227,7 +221,7 @@ class EmbeddingCache:
                 return self._memory[key]
         ready = ReadyImage(encoded, self._sam.share(encoded.embedding))
         with self._lock:
-            _put(self._memory, key, ready, limit=self._in_memory)
+            self._memory[key] = ready
         return ready
 
 
@@ -365,11 +359,3 @@ def _on(encoded: EncodedImage, device: torch.device) -> EncodedImage:
     features, high_res = encoded.embedding
     moved = ImageEmbedding(features.to(device).contiguous(), tuple(each.to(device).contiguous() for each in high_res))
     return EncodedImage(moved, encoded.image_hw)
-
-
-def _put(kept: "OrderedDict[Key, Value]", key: Key, value: Value, *, limit: int) -> None:
-    """Put an entry last, and drop the first ones beyond the limit."""
-    kept[key] = value
-    kept.move_to_end(key)
-    while len(kept) > limit:
-        kept.popitem(last=False)

@@ -4,18 +4,18 @@ A mask carries its own times (`meta` of its region). The log also has prompts wh
 the backend knows again, after a restart, when an object was first clicked.
 """
 
-import errno
 import json
 import logging
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.files import storage_errors
+from cachetools import LRUCache
+
+from engine.files import append_line
 from engine.labeling.folder import LabelingFolder
 
 _REMEMBERED_PROMPTS = 100_000
@@ -59,19 +59,8 @@ def log_file(workspace: Path, project: int) -> Path:
 
 
 def append(workspace: Path, call: PromptCall) -> None:
-    """Write one line, whole: it survives the process, though not a power cut. Several threads may do so at once.
-
-    Raises InputError if the disk is full or not writable.
-    """
-    path = log_file(workspace, call.project)
-    line = json.dumps(asdict(call), allow_nan=False).encode() + b"\n"
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            _write_line(descriptor, line)
-        finally:
-            os.close(descriptor)
+    """Write one line, whole; see `append_line`. Raises InputError if the disk is full or not writable."""
+    append_line(log_file(workspace, call.project), json.dumps(asdict(call), allow_nan=False).encode())
 
 
 def read(workspace: Path, project: int) -> list[PromptCall]:
@@ -96,7 +85,7 @@ class PromptHistory:
         self._workspace = workspace
         self._lock = threading.Lock()
         self._read: set[int] = set()
-        self._seen: OrderedDict[tuple[int | None, int | None, str], Seen] = OrderedDict()
+        self._seen: LRUCache[tuple[int | None, int | None, str], Seen] = LRUCache(_REMEMBERED_PROMPTS)
 
     def note(self, *, project: int | None, task: int | None, prompt_ids: Sequence[str], at: float) -> Seen:
         """Count a call with these prompts, which are all of one object. at: Unix time."""
@@ -113,18 +102,7 @@ class PromptHistory:
         seen = Seen(min([at, *(one.first_at for one in known)]), 1 + max([0, *(one.calls for one in known)]))
         for key in keys:
             self._seen[key] = seen
-            self._seen.move_to_end(key)
-        while len(self._seen) > _REMEMBERED_PROMPTS:
-            self._seen.popitem(last=False)
         return seen
-
-
-def _write_line(descriptor: int, line: bytes) -> None:
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        line = b"\n" + line  # the line before was cut off; this one must not be lost with it
-    if os.write(descriptor, line) != len(line):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _read_recent(workspace: Path, project: int) -> list[PromptCall]:

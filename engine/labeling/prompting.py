@@ -11,7 +11,6 @@ import hashlib
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from engine.labeling import prompt_log
@@ -195,15 +195,12 @@ class _Memory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._logits: OrderedDict[tuple[Where, frozenset[Click | DrawnBox]], Tensor] = OrderedDict()
-        self._latest: OrderedDict[Where, _Spot] = OrderedDict()
+        self._logits: LRUCache[tuple[Where, frozenset[Click | DrawnBox]], Tensor] = LRUCache(_REMEMBERED_LOGITS)
+        self._latest: LRUCache[Where, _Spot] = LRUCache(_REMEMBERED_TASKS)
 
     def put(self, where: Where, prompt: Prompt, logits: Tensor) -> None:
         with self._lock:
             self._logits[where, prompt.parts] = logits
-            self._logits.move_to_end((where, prompt.parts))
-            while len(self._logits) > _REMEMBERED_LOGITS:
-                self._logits.popitem(last=False)
 
     def logits_before(self, where: Where, prompt: Prompt) -> Tensor | None:
         """Of the largest earlier prompt of this task that lacks only points of this one."""
@@ -233,9 +230,6 @@ class _Memory:
             else:
                 return None, prompt
             self._latest[where] = new
-            self._latest.move_to_end(where)
-            while len(self._latest) > _REMEMBERED_TASKS:
-                self._latest.popitem(last=False)
         return new.turn, Prompt((new.click,))
 
 

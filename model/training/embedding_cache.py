@@ -1,9 +1,9 @@
 """Embeddings of a frozen image encoder, kept in memory: a picture that comes again is not encoded again."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from model.sam import ImageEmbedding
@@ -15,9 +15,7 @@ class EmbeddingCache:
     """Keeps what was used last, up to a number of bytes; in main memory, so that the device's stays free."""
 
     def __init__(self, max_mib: int) -> None:
-        self._max_bytes = max_mib * _MIB
-        self._bytes = 0
-        self._kept: OrderedDict[tuple[int, int], tuple[Tensor, ...]] = OrderedDict()
+        self._kept: LRUCache[tuple[int, int], tuple[Tensor, ...]] = LRUCache(max_mib * _MIB, getsizeof=_size)
 
     def embeddings(self, images: Tensor, samples: Tensor, encode: Callable[[Tensor], ImageEmbedding]) -> ImageEmbedding:
         """The embedding of B pictures (B, 3, S, S), with `encode` called for those that are not kept.
@@ -38,14 +36,8 @@ class EmbeddingCache:
         return ImageEmbedding(features, tuple(high_res))
 
     def _keep(self, key: tuple[int, int], parts: tuple[Tensor, ...]) -> None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return
-        self._kept[key] = tuple(part.detach().cpu() for part in parts)
-        self._bytes += _size(parts)
-        while self._bytes > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= _size(dropped)
+        if key not in self._kept and _size(parts) <= self._kept.maxsize:
+            self._kept[key] = tuple(part.detach().cpu() for part in parts)
 
 
 def _size(parts: tuple[Tensor, ...]) -> int:
