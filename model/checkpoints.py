@@ -72,7 +72,7 @@ def recognise(weights: Weights, *, file: Path) -> str:
 
     Raises InputError naming the file, the closest size and the first difference from it.
     """
-    differences = {size: _differences(weights, _shapes_of(make())) for size, make in MODEL_SIZES.items()}
+    differences = {size: _differences(weights, _shapes_of(make())) for size, make in MODEL_SIZES.working()}
     closest = min(differences, key=lambda size: len(differences[size]))
     if not differences[closest]:
         return closest

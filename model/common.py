@@ -30,6 +30,13 @@ class LayerNorm2d(nn.Module):
         return self.weight[:, None, None] * (centred / torch.sqrt(variance + self.eps)) + self.bias[:, None, None]
 
 
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that always uses its stored statistics: small batches would ruin them."""
+
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+        return super().train(False)
+
+
 class MLPBlock(nn.Module):
     """Two linear layers with an activation between them: (..., C) to (..., C)."""
 

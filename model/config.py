@@ -1,16 +1,11 @@
 """Architectures of SAM: what `config.json` of a model holds. Without torch: whoever lists models reads it too."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from model.encoder_configs import LITE2, VIT_B, VIT_H, VIT_L, VIT_T, EfficientNetConfig, TinyViTConfig, ViTConfig
-
-EncoderConfig = ViTConfig | TinyViTConfig | EfficientNetConfig
-_ENCODER_KINDS: dict[str, type[ViTConfig] | type[TinyViTConfig] | type[EfficientNetConfig]] = {
-    "vit": ViTConfig,
-    "tiny_vit": TinyViTConfig,
-    "efficientnet": EfficientNetConfig,
-}
+from model.encoder_configs import ENCODERS, LITE2, VIT_B, VIT_H, VIT_L, VIT_T, EncoderConfig
+from schemas.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -27,21 +22,18 @@ class SamConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file; `from_dict` reads them back."""
-        kind = next(name for name, config in _ENCODER_KINDS.items() if isinstance(self.encoder, config))
-        return asdict(self) | {"encoder": {"kind": kind} | asdict(self.encoder)}
+        return asdict(self) | {"encoder": {"kind": self.encoder.kind} | asdict(self.encoder)}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "SamConfig":
         """Raises ValueError for an unknown kind of encoder or an unknown key."""
         encoder = dict(values["encoder"])
-        kind = encoder.pop("kind", None)
-        if kind not in _ENCODER_KINDS:
-            raise ValueError(f"unknown image encoder {kind!r}; known: {', '.join(_ENCODER_KINDS)}")
+        kind = ENCODERS[encoder.pop("kind", None)]
         rest = {key: value for key, value in values.items() if key != "encoder"}
         unknown = rest.keys() - {field.name for field in fields(SamConfig)}
         if unknown:
             raise ValueError(f"unknown model settings {sorted(unknown)}")
-        return SamConfig(encoder=_ENCODER_KINDS[kind](**_tuples(encoder)), **_tuples(rest))
+        return SamConfig(encoder=kind(**_tuples(encoder)), **_tuples(rest))
 
 
 def vit_h() -> SamConfig:
@@ -66,7 +58,13 @@ def nano() -> SamConfig:
     return SamConfig(LITE2, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3)
 
 
-MODEL_SIZES = {"vit_h": vit_h, "vit_l": vit_l, "vit_b": vit_b, "vit_t": vit_t, "nano": nano}
+# Each names the layout of a weights file, too: such files are recognised by the names and shapes in them.
+MODEL_SIZES: Registry[Callable[[], SamConfig]] = Registry(
+    "model size",
+    group="sam_data_engine.model_sizes",
+    needs=("__call__",),
+    builtin={name: f"model.config:{name}" for name in ("vit_h", "vit_l", "vit_b", "vit_t", "nano")},
+)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

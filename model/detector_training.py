@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.encoders import ImageEmbedding
 from model.object_detector import CellOutput, Cells, DetectorConfig, ObjectDetector, as_float, inside
 from model.predictor import Predictor
-from model.sam import ImageEmbedding
 from schemas.errors import DivergedError, InputError
 
 # A cell of side d stands for objects whose farthest side is up to this many d away; larger ones are for coarser grids.

@@ -1,8 +1,61 @@
-"""Sizes of the image encoders. Without torch: whoever lists models reads them too."""
+"""Image encoders by name: the configuration of each, which fixes its size and builds its module (`model.encoders`).
+
+Without torch: whoever lists models reads them too.
+"""
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from schemas.errors import InputError
+from schemas.plugins import Registry
+
+if TYPE_CHECKING:
+    from model.encoders import ImageEncoder
 
 STAGE_STRIDES = (4, 8, 16, 16)  # of TinyViT's four stages
+
+
+class EncoderConfig(Protocol):
+    """The size of an image encoder: a frozen dataclass of plain values, which a model's `config.json` holds.
+
+    kind: the name it is registered by. generator_preset: of `schemas.presets`, the one that fits its masks.
+    retrain_lr_factor: of the recipe `retrain`, the encoder's learning rate as a multiple of the decoder's.
+    """
+
+    kind: ClassVar[str]
+    generator_preset: ClassVar[str]
+    retrain_lr_factor: ClassVar[float]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def img_size(self) -> int:
+        """Side of the square input in pixels; a multiple of 16."""
+        ...
+
+    def build(self) -> "ImageEncoder":
+        """The encoder with random weights."""
+        ...
+
+
+ENCODERS: Registry[type[EncoderConfig]] = Registry(
+    "image encoder",
+    group="sam_data_engine.encoders",
+    needs=("kind", "generator_preset", "retrain_lr_factor", "build"),
+    builtin={
+        "vit": "model.encoder_configs:ViTConfig",
+        "tiny_vit": "model.encoder_configs:TinyViTConfig",
+        "efficientnet": "model.encoder_configs:EfficientNetConfig",
+    },
+)
+
+
+def check_registered(config: EncoderConfig) -> None:
+    """Raises InputError unless `config.kind` is the name under which this very class is found."""
+    if ENCODERS[config.kind] is not type(config):
+        raise InputError(
+            f"{type(config).__module__}.{type(config).__name__}: its kind {config.kind!r} is the name of another image "
+            "encoder; choose another, the same as that of its entry point"
+        )
 
 
 @dataclass(frozen=True)
@@ -25,6 +78,10 @@ class ViTConfig:
     out_chans: int = 256
     drop_path_rate: float = 0.0
 
+    kind: ClassVar[str] = "vit"
+    generator_preset: ClassVar[str] = "library-default"
+    retrain_lr_factor: ClassVar[float] = 0.25  # careful: faster ones were not tried
+
     def __post_init__(self) -> None:
         # A configuration that comes from JSON brings a list.
         object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
@@ -39,6 +96,11 @@ class ViTConfig:
     def grid_size(self) -> int:
         """Tokens along a side of the image."""
         return self.img_size // self.patch_size
+
+    def build(self) -> "ImageEncoder":
+        from model.image_encoder import ImageEncoderViT
+
+        return ImageEncoderViT(self)
 
 
 VIT_B = ViTConfig(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11))
@@ -64,6 +126,10 @@ class TinyViTConfig:
     num_classes: int = 1000
     drop_path_rate: float = 0.0
 
+    kind: ClassVar[str] = "tiny_vit"
+    generator_preset: ClassVar[str] = "library-default"
+    retrain_lr_factor: ClassVar[float] = 0.25  # careful: faster ones were not tried
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -78,6 +144,11 @@ class TinyViTConfig:
         if not 0 <= self.drop_path_rate < 1:
             raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
 
+    def build(self) -> "ImageEncoder":
+        from model.tiny_vit import TinyViT
+
+        return TinyViT(self)
+
 
 VIT_T = TinyViTConfig()
 
@@ -91,6 +162,15 @@ class EfficientNetConfig:
     out_chans: int = 256
     neck_depth: int = 2
     img_size: int = 512
+
+    kind: ClassVar[str] = "efficientnet"
+    generator_preset: ClassVar[str] = "nano"
+    retrain_lr_factor: ClassVar[float] = 4.0  # measured: see `training.presets.retrain`
+
+    def build(self) -> "ImageEncoder":
+        from model.efficientnet import EfficientNetEncoder
+
+        return EfficientNetEncoder(self)
 
 
 LITE0 = EfficientNetConfig()

@@ -5,22 +5,26 @@ Shapes: B images, side S of the input, grid G = S / patch_size, E channels insid
 Tokens are (B, G, G, E) between blocks; a window is (B * windows, k, k, E).
 """
 
+import re
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.common import LayerNorm2d, MLPBlock, run_block
 from model.encoder_configs import ViTConfig
+from model.encoders import ImageEmbedding, ImageEncoder
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
-class ImageEncoderViT(nn.Module):
+class ImageEncoderViT(ImageEncoder):
     """(B, 3, S, S) normalised pixels to an image embedding (B, out_chans, G, G)."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
         self.img_size = config.img_size
-        self.checkpoint_activations = False
         grid = config.grid_size
         self.patch_embed = PatchEmbed(config.embed_dim, patch_size=config.patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, config.embed_dim))
@@ -31,13 +35,23 @@ class ImageEncoderViT(nn.Module):
         )
         self.neck = make_neck(config.embed_dim, config.out_chans)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> ImageEmbedding:
         check_input(images, self.img_size)
         tokens = self.patch_embed(images) + self.pos_embed
         for block in self.blocks:
             tokens = run_block(block, tokens, forget=self.checkpoint_activations)
-        embedding: Tensor = self.neck(tokens.permute(0, 3, 1, 2))
-        return embedding
+        return ImageEmbedding(self.neck(tokens.permute(0, 3, 1, 2)))
+
+    @property
+    def depth(self) -> int:
+        return len(self.blocks)
+
+    def layer_of(self, name: str) -> int:
+        """Patch and position embedding lie before the first block, the neck behind the last."""
+        if name.startswith("neck."):
+            return self.depth + 1
+        block = _BLOCK.match(name)
+        return 1 + int(block[1]) if block else 0
 
 
 class PatchEmbed(nn.Module):

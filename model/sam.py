@@ -4,40 +4,17 @@ Shapes: B images, S side of the square input in pixels, N prompts over all image
 C = 256 channels, (H, W) side of the image embedding, M masks a prompt.
 """
 
-from typing import Any, NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import EncoderConfig, SamConfig
-from model.efficientnet import EfficientNetEncoder
-from model.encoder_configs import TinyViTConfig, ViTConfig
+from model.config import SamConfig
+from model.encoder_configs import check_registered
+from model.encoders import EMBED_DIM, EMBEDDING_STRIDE, ImageEmbedding
 from model.folded_decoder import FoldedDecoder, FoldedMasks, SharedImage
-from model.image_encoder import ImageEncoderViT
 from model.mask_decoder import MaskDecoder, MaskPrediction
 from model.prompt_encoder import PromptEncoder
-from model.tiny_vit import TinyViT
 from model.transformer import TwoWayTransformer
-
-PROMPT_EMBED_DIM = 256
-EMBEDDING_STRIDE = 16  # pixels of the input per pixel of the image embedding
-
-
-class ImageEmbedding(NamedTuple):
-    """What the image encoder made of B images: (B, C, H, W), and finer features for decoders that use them."""
-
-    features: Tensor
-    high_res: tuple[Tensor, ...] = ()
-
-    def split(self) -> "list[ImageEmbedding]":
-        """One embedding for each of the B images."""
-        return [
-            ImageEmbedding(features, tuple(high_res))
-            for features, *high_res in zip(
-                self.features.split(1), *(each.split(1) for each in self.high_res), strict=True
-            )
-        ]
 
 
 class Sam(nn.Module):
@@ -48,22 +25,24 @@ class Sam(nn.Module):
     pixel_std: Tensor
 
     def __init__(self, config: SamConfig) -> None:
+        """Raises InputError where the encoder is registered under no name, since no saved model could name it."""
         super().__init__()
         self.config = config
-        self.image_encoder = _build_encoder(config.encoder)
+        check_registered(config.encoder)
+        self.image_encoder = config.encoder.build()
         self.image_size: int = self.image_encoder.img_size
         side = self.image_size // EMBEDDING_STRIDE
         self.prompt_encoder = PromptEncoder(
-            embed_dim=PROMPT_EMBED_DIM,
+            embed_dim=EMBED_DIM,
             image_embedding_size=(side, side),
             input_image_size=(self.image_size, self.image_size),
             mask_in_chans=16,
         )
         self.mask_decoder = MaskDecoder(
-            transformer_dim=PROMPT_EMBED_DIM,
+            transformer_dim=EMBED_DIM,
             transformer=TwoWayTransformer(
                 depth=config.decoder_depth,
-                embedding_dim=PROMPT_EMBED_DIM,
+                embedding_dim=EMBED_DIM,
                 num_heads=8,
                 mlp_dim=config.decoder_mlp_dim,
                 dropout=config.dropout,
@@ -86,12 +65,13 @@ class Sam(nn.Module):
     def set_input_size(self, side_px: int) -> None:
         """Train or run a convolutional encoder at another input side; its weights do not depend on it.
 
-        Raises ValueError for encoders with learned positions, or a side that is not a multiple of 32.
+        Raises ValueError for encoders with learned positions, or a side that is no multiple of what the encoder needs.
         """
-        if not isinstance(self.image_encoder, EfficientNetEncoder):
+        multiple = self.image_encoder.side_multiple_px
+        if multiple is None:
             raise ValueError("only models with a convolutional image encoder can change their input size")
-        if side_px % 32:
-            raise ValueError(f"input size {side_px} px is not a multiple of 32")
+        if side_px % multiple:
+            raise ValueError(f"input size {side_px} px is not a multiple of {multiple}")
         grid = (side_px // EMBEDDING_STRIDE, side_px // EMBEDDING_STRIDE)
         self.image_size = self.image_encoder.img_size = side_px
         self.prompt_encoder.input_image_size = (side_px, side_px)
@@ -106,8 +86,11 @@ class Sam(nn.Module):
 
     def encode(self, pixels: Tensor) -> ImageEmbedding:
         """pixels: (B, 3, S, S), normalised, as `preprocess` returns them."""
-        encoded = self.image_encoder(pixels)
-        features, high_res = encoded if isinstance(encoded, tuple) else (encoded, ())
+        features, high_res = self.image_encoder(pixels)
+        side = self.image_size // EMBEDDING_STRIDE
+        if features.shape[1:] != (EMBED_DIM, side, side):
+            found, expected = tuple(features.shape[1:]), (EMBED_DIM, side, side)
+            raise ValueError(f"{type(self.image_encoder).__name__}: expected features {expected}, found {found}")
         return ImageEmbedding(features, self.mask_decoder.project_high_res(high_res))
 
     def decode(
@@ -205,11 +188,3 @@ def _embedding_hw(shown_hw: tuple[int, int], *, side: int) -> tuple[int, int]:
 def build_sam(config: SamConfig) -> Sam:
     """A model of this architecture with random weights, ready for inference."""
     return Sam(config).eval()
-
-
-def _build_encoder(config: EncoderConfig) -> Any:
-    if isinstance(config, ViTConfig):
-        return ImageEncoderViT(config)
-    if isinstance(config, TinyViTConfig):
-        return TinyViT(config)
-    return EfficientNetEncoder(config)

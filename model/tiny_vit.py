@@ -10,17 +10,17 @@ from torch.nn import functional as F
 
 from model.common import run_block
 from model.encoder_configs import STAGE_STRIDES, TinyViTConfig
+from model.encoders import ImageEmbedding, ImageEncoder
 from model.image_encoder import DropPath, check_input, growing_rates, join_windows, make_neck, split_windows
 
 
-class TinyViT(nn.Module):
+class TinyViT(ImageEncoder):
     """(B, 3, S, S) normalised pixels to an image embedding (B, out_chans, S / 16, S / 16)."""
 
     def __init__(self, config: TinyViTConfig) -> None:
         super().__init__()
         self.config = config
         self.img_size = config.img_size
-        self.checkpoint_activations = False
         self.patch_embed = PatchEmbed(config.embed_dims[0])
         rates = iter(growing_rates(config.drop_path_rate, sum(config.depths)))
         self.layers = nn.ModuleList(
@@ -32,13 +32,12 @@ class TinyViT(nn.Module):
         self.apply(_init_linear)
         self.neck = make_neck(config.embed_dims[-1], config.out_chans)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> ImageEmbedding:
         check_input(images, self.img_size)
         features = self.patch_embed(images)
         for layer in self.layers:
             features = run_block(layer, features, forget=self.checkpoint_activations)
-        embedding: Tensor = self.neck(features)
-        return embedding
+        return ImageEmbedding(self.neck(features))
 
 
 class ConvNorm(nn.Sequential):

@@ -19,7 +19,7 @@ from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.calibration import Line
-from model.config import EncoderConfig
+from model.encoder_configs import EncoderConfig
 from model.predictor import Predictor
 from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models, model_roots
 from model.sam import Sam

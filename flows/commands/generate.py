@@ -57,7 +57,7 @@ def generate(
     sam, model_name = _load(model, weights, device)
     options: dict[str, Any] = {"contract": "fast"} if fast else {}
     options |= {} if max_memory_mb is None else {"max_memory_mb": max_memory_mb}
-    config = _config(preset or _default_preset(sam), settings or [], options)
+    config = _config(preset or sam.config.encoder.generator_preset, settings or [], options)
     gathered = gather(images)
     rejected = [problem._asdict() for problem in gathered.problems]
     predictor = Predictor(sam, contract=config.contract)
@@ -93,13 +93,6 @@ def _difference(predictor: "Predictor", config: "GeneratorConfig", pictures: Seq
     if config.contract == "exact" or not pictures:
         return None
     return difference_to_exact(predictor, config, decode_image(pictures[0]))
-
-
-def _default_preset(sam: "Sam") -> str:
-    """Small models are less sure of themselves: with the published thresholds next to nothing of theirs is left."""
-    from model.encoder_configs import EfficientNetConfig
-
-    return "nano" if isinstance(sam.config.encoder, EfficientNetConfig) else "library-default"
 
 
 def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "GeneratorConfig":

@@ -6,7 +6,7 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
-from model.sam import ImageEmbedding
+from model.encoders import ImageEmbedding
 
 _MIB = 2**20
 

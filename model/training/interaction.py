@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from model.encoders import ImageEmbedding
 from model.mask_decoder import MaskPrediction
 from model.prompt_encoder import BOX_CORNERS, NOT_A_POINT
-from model.sam import ImageEmbedding, Sam
+from model.sam import Sam
 from model.training import mask_prompts
 from model.training.regions import mask_boxes, resize_masks, uniform_points
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.efficientnet import FrozenBatchNorm2d
-from model.sam import ImageEmbedding, Sam
+from model.encoders import ImageEmbedding
+from model.sam import Sam
 from model.training.config import Phase, TrainingConfig
 from model.training.losses import interaction_loss
 
@@ -71,9 +71,7 @@ def images_at_once(sam: Sam, config: TrainingConfig, *, side_px: int, device: st
     ones: a step of `retrain` with `nano` took 5.8 s of processor time in a process of 1,425 MiB, and 5.7 s in one of
     3,915 MiB with its four at once.
     """
-    norms = [module for module in sam.modules() if isinstance(module, nn.BatchNorm2d)]
-    mixes_pictures = any(not isinstance(norm, FrozenBatchNorm2d) for norm in norms)
-    if config.images_at_once is None and device == "cpu" and not mixes_pictures:
+    if config.images_at_once is None and device == "cpu" and not sam.image_encoder.mixes_pictures:
         return max(1, PIXELS_AT_ONCE // side_px**2)
     return config.images_at_once
 

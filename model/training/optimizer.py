@@ -1,59 +1,53 @@
 """Parameter groups, learning rate and averaged weights."""
 
 import math
-import re
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.image_encoder import ImageEncoderViT
 from model.sam import Sam
 from model.training.config import TrainingConfig
 from schemas.errors import InputError
 
 _ENCODER = "image_encoder."
-_BLOCK = re.compile(r"image_encoder\.blocks\.(\d+)\.")
 _POSITIONS = ("embed", "rel_pos")
 
 
 def parameter_groups(sam: Sam, config: TrainingConfig) -> list[dict[str, Any]]:
     """AdamW groups with their `lr_factor`. Vectors (biases, norms) and positions are not decayed.
 
-    With `layer_decay`, a ViT's blocks learn the slower the closer they are to the pixels (ViTDet, arXiv 2203.16527).
-    Raises InputError where layers of another kind of encoder are to decay.
+    With `layer_decay`, the encoder's layers learn the slower the closer they are to the pixels (ViTDet, arXiv
+    2203.16527). Raises InputError where the encoder has no layers in order.
     """
-    depth = _vit_depth(sam, config)
+    _check_layers(sam, config)
     groups: dict[tuple[float, bool], list[Tensor]] = {}
     for name, parameter in sam.named_parameters():
         if parameter.requires_grad:
             decayed = parameter.ndim > 1 and not any(part in name for part in _POSITIONS)
-            groups.setdefault((_lr_factor(name, config, depth), decayed), []).append(parameter)
+            groups.setdefault((_lr_factor(name, sam, config), decayed), []).append(parameter)
     return [
         {"params": parameters, "lr_factor": factor, "weight_decay": config.weight_decay if decayed else 0.0}
         for (factor, decayed), parameters in groups.items()
     ]
 
 
-def _vit_depth(sam: Sam, config: TrainingConfig) -> int:
-    if config.layer_decay == 1:
-        return 0
-    if not isinstance(sam.image_encoder, ImageEncoderViT):
+def _check_layers(sam: Sam, config: TrainingConfig) -> None:
+    if config.layer_decay != 1 and sam.image_encoder.depth is None:
         raise InputError(
-            f"layer_decay {config.layer_decay:g} needs a ViT image encoder, this one is "
+            f"layer_decay {config.layer_decay:g} needs an image encoder with layers in order, as a ViT; this one is "
             f"{type(sam.image_encoder).__name__}; set encoder_lr_factor instead"
         )
-    return len(sam.image_encoder.blocks)
 
 
-def _lr_factor(name: str, config: TrainingConfig, depth: int) -> float:
-    """Patch and position embedding count as the layer before the first block, the neck as the one behind the last."""
+def _lr_factor(name: str, sam: Sam, config: TrainingConfig) -> float:
+    """1 outside the encoder; in it, less for each layer between the parameter and the neck."""
     if not name.startswith(_ENCODER):
         return 1.0
-    if config.layer_decay == 1 or name.startswith(f"{_ENCODER}neck."):
+    depth = sam.image_encoder.depth
+    if config.layer_decay == 1 or depth is None:
         return config.encoder_lr_factor
-    block = _BLOCK.match(name)
-    layer = 1 + int(block[1]) if block else 0
+    layer = sam.image_encoder.layer_of(name.removeprefix(_ENCODER))
     return float(config.encoder_lr_factor * config.layer_decay ** (depth + 1 - layer))
 
 

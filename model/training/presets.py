@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from model.config import EncoderConfig
-from model.encoder_configs import VIT_B, VIT_H, VIT_L, EfficientNetConfig
+from model.encoder_configs import VIT_B, VIT_H, VIT_L, EncoderConfig
 from model.training.config import Phase, TrainingConfig
 from schemas.errors import InputError
 
@@ -60,15 +59,15 @@ def retrain(
     images: int | None = None,
     batch_size: int | None = None,
     masks_per_image: int = 8,
-    convolutional: bool = True,
+    encoder_lr_factor: float = 4.0,
     seed: int = 0,
 ) -> TrainingConfig:
     """A short schedule, for the retraining that ends every round of the engine.
 
     A new kind of pictures is learned by the image encoder, and forgotten are old ones by the decoder: a convolutional
-    encoder gets four times the decoder's rate. On 18 pictures of plants and 40 steps that gave as much as one rate of
-    2e-4 for both gave at a forgetting of 0.02 (benchmarks/results/loop.md). For ViTs, which were not tried, the rates
-    are the careful ones.
+    encoder gets four times the decoder's rate (`encoder_lr_factor`; each kind of encoder names its own). On 18 pictures
+    of plants and 40 steps that gave as much as one rate of 2e-4 for both gave at a forgetting of 0.02
+    (benchmarks/results/loop.md). For ViTs, which were not tried, the rates are the careful ones.
 
     steps: None for two looks at each of `images`, but at least 40 and at most 3,000; 300 where their number is unknown.
     batch_size: None for 4 pictures, and 16 from 1,000 images on.
@@ -89,7 +88,7 @@ def retrain(
         phases=(phase,),
         seed=seed,
         lr=5e-5,
-        encoder_lr_factor=4.0 if convolutional else 0.25,
+        encoder_lr_factor=encoder_lr_factor,
         schedule="cosine",
         warmup_steps=min(20, steps // 10),
         grad_clip=1.0,
@@ -183,7 +182,7 @@ def training_preset(
             )
         overrides["size"] = _PAPER_SIZES[encoder]
     if name == "retrain":
-        overrides |= {"images": images, "convolutional": isinstance(encoder, EfficientNetConfig)}
+        overrides |= {"images": images, "encoder_lr_factor": encoder.retrain_lr_factor}
     try:
         return TRAINING_PRESETS[name](**overrides)
     except (TypeError, ValueError) as error:

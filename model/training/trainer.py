@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from model import denormals
+from model.encoders import ImageEmbedding
 from model.image_encoder import DropPath, growing_rates
-from model.sam import ImageEmbedding, Sam
+from model.sam import Sam
 from model.training.batches import TOO_SMALL, StepBatches, batch_loader
 from model.training.checkpoint import Checkpoints
 from model.training.config import Phase, TrainingConfig

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig, ViTConfig
-from model.sam import ImageEmbedding, Sam, build_sam
+from model.encoders import ImageEmbedding
+from model.sam import Sam, build_sam
 from tests.peers.published import draw_weights
 
 SIDE = 96

@@ -28,14 +28,14 @@ def encoder() -> ImageEncoderViT:
 
 
 def test_one_embedding_pixel_for_each_patch(encoder: ImageEncoderViT) -> None:
-    assert encoder(torch.zeros(3, 3, 64, 64)).shape == (3, 8, 4, 4)
+    assert encoder(torch.zeros(3, 3, 64, 64)).features.shape == (3, 8, 4, 4)
 
 
 def test_images_of_a_batch_do_not_see_each_other(encoder: ImageEncoderViT) -> None:
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    together = encoder(images)
+    together = encoder(images).features
     for image, embedding in zip(images, together, strict=True):
-        torch.testing.assert_close(encoder(image[None])[0], embedding)
+        torch.testing.assert_close(encoder(image[None]).features[0], embedding)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 32), (1, 3, 32, 32), (3, 64, 64), (1, 1, 64, 64)])
@@ -130,12 +130,12 @@ def test_drop_path_changes_training_and_not_inference() -> None:
     draw_weights(dropping, seed=0)
     plain.load_state_dict(dropping.state_dict())
     images = torch.randn(4, 3, 32, 32)
-    assert torch.equal(dropping.eval()(images), plain.eval()(images))
-    assert not torch.equal(dropping.train()(images), plain.train()(images))
+    assert torch.equal(dropping.eval()(images).features, plain.eval()(images).features)
+    assert not torch.equal(dropping.train()(images).features, plain.train()(images).features)
 
 
 def test_every_weight_learns(encoder: ImageEncoderViT) -> None:
-    encoder(torch.randn(1, 3, 64, 64)).square().mean().backward()
+    encoder(torch.randn(1, 3, 64, 64)).features.square().mean().backward()
     assert [name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 

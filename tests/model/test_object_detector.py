@@ -21,6 +21,7 @@ from model.detector_training import (
     train_detector,
     training_batches,
 )
+from model.encoders import ImageEmbedding
 from model.object_detector import (
     CARD_FILE,
     WEIGHTS_FILE,
@@ -33,7 +34,6 @@ from model.object_detector import (
     to_picture,
 )
 from model.predictor import EncodedImage
-from model.sam import ImageEmbedding
 from schemas.errors import DivergedError, InputError
 
 SIDE, CHANS = 8, 6

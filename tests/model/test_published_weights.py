@@ -10,8 +10,9 @@ from torch import Tensor
 
 from model.config import MODEL_SIZES, SamConfig
 from model.encoder_configs import VIT_B, VIT_T, TinyViTConfig, ViTConfig
+from model.encoders import ImageEmbedding
 from model.predictor import Predictor
-from model.sam import ImageEmbedding, Sam
+from model.sam import Sam
 from tests.peers.published import ours_and_published
 from tests.peers.timm_standin import install_timm_standin
 from tests.peers.torchvision_standin import install_torchvision_standin

@@ -20,7 +20,7 @@ def encoder() -> TinyViT:
 
 
 def test_one_embedding_pixel_for_16_input_pixels(encoder: TinyViT) -> None:
-    assert encoder(torch.zeros(2, 3, 64, 64)).shape == (2, 6, 4, 4)
+    assert encoder(torch.zeros(2, 3, 64, 64)).features.shape == (2, 6, 4, 4)
 
 
 def test_strides_of_the_stages(encoder: TinyViT) -> None:
@@ -34,8 +34,8 @@ def test_strides_of_the_stages(encoder: TinyViT) -> None:
 
 def test_images_of_a_batch_do_not_see_each_other(encoder: TinyViT) -> None:
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    for image, embedding in zip(images, encoder(images), strict=True):
-        torch.testing.assert_close(encoder(image[None])[0], embedding)
+    for image, embedding in zip(images, encoder(images).features, strict=True):
+        torch.testing.assert_close(encoder(image[None]).features[0], embedding)
 
 
 def test_another_input_size_is_an_error(encoder: TinyViT) -> None:
@@ -99,7 +99,7 @@ def test_merging_halves_the_grid_or_keeps_it(stride: int, side: int) -> None:
 
 
 def test_every_weight_but_the_classifiers_learns(encoder: TinyViT) -> None:
-    encoder(torch.randn(1, 3, 64, 64)).square().mean().backward()
+    encoder(torch.randn(1, 3, 64, 64)).features.square().mean().backward()
     idle = {name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()}
     assert idle == {"norm_head.weight", "norm_head.bias", "head.weight", "head.bias"}
 

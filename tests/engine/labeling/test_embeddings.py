@@ -23,8 +23,9 @@ from engine.labeling.embeddings import (
 )
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig, ViTConfig
+from model.encoders import ImageEmbedding
 from model.predictor import EncodedImage, Predictor
-from model.sam import ImageEmbedding, Sam, build_sam
+from model.sam import Sam, build_sam
 from schemas.errors import InputError
 from tests.peers.published import draw_weights
 from tests.pictures import encoded as picture_bytes

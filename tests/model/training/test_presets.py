@@ -2,8 +2,7 @@
 
 import pytest
 
-from model.config import EncoderConfig
-from model.encoder_configs import LITE2, VIT_B, VIT_H, VIT_L
+from model.encoder_configs import LITE2, VIT_B, VIT_H, VIT_L, EncoderConfig
 from model.training.optimizer import learning_rate
 from model.training.presets import training_preset
 from schemas.errors import InputError
