@@ -20,6 +20,7 @@ from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
 from engine.rows import content_key as content_key
 from engine.rows import mask_id as mask_id
+from engine.workspace import Workspace
 from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
 from schemas.errors import InputError
 from schemas.tables import MASK_TABLES, TABLES, Round, table_of
@@ -34,9 +35,10 @@ _SHARD = re.compile(r"[0-9]{6,}")
 class Store:
     """The tables and images of a workspace. Cheap to keep open; safe to use from several threads."""
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Path | Workspace) -> None:
         """Open a workspace. Raises InputError if it is none."""
-        self.workspace = Path(workspace)
+        self.files = Workspace(workspace)
+        self.workspace = self.files.local_path("the tables of a workspace")
         self._tables = {name: ShardedTable(self.workspace / "tables" / name, TABLES[name]) for name in TABLES}
         missing = [name for name, table in self._tables.items() if not table.exists()]
         if missing:

@@ -216,27 +216,35 @@ release:
 
 
 def load_config(workspace: Path) -> EngineConfig:
-    """Read and validate `engine.yaml` of a workspace.
+    """Read and validate `engine.yaml` of a workspace that is a folder.
 
     Raises InputError naming the file, the key, its value and what is allowed.
     """
     path = workspace / CONFIG_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make a workspace first with: sam-engine init {workspace}")
+    return parse_config(path.read_bytes() if path.is_file() else None, file=path, workspace=workspace)
+
+
+def parse_config(content: bytes | None, *, file: object, workspace: object) -> EngineConfig:
+    """Validate what an `engine.yaml` holds, None where there is none. file, workspace: what messages call them.
+
+    Raises InputError naming the file, the key, its value and what is allowed.
+    """
+    if content is None:
+        raise InputError(f"{file}: no such file; make a workspace first with: sam-engine init {workspace}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     if values is not None and not isinstance(values, dict):
-        raise InputError(f"{path}: expected keys and values at the top level, found {type(values).__name__}")
+        raise InputError(f"{file}: expected keys and values at the top level, found {type(values).__name__}")
     try:
         config = EngineConfig.model_validate(values or {})
         for stage in (config.semi_automatic, config.fully_automatic):
             stage.generator_config()
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from error
+        raise InputError(f"{file}: {_first_problem(error)}") from error
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{file}: {error}") from error
     return config
 
 

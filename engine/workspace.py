@@ -1,0 +1,95 @@
+"""A workspace: where each kind of its files lies, by name."""
+
+from pathlib import Path
+from typing import Any
+
+from engine.places import Place, place
+from schemas.config import CONFIG_FILE, EngineConfig, parse_config
+
+
+class Workspace:
+    """The places of a workspace, a folder or a URL. Cheap to make; it may be sent to other processes.
+
+    Its text is what the user called it.
+    """
+
+    def __init__(self, root: "str | Path | Workspace") -> None:
+        self.root: Place = root.root if isinstance(root, Workspace) else place(root)
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self)!r})"
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Workspace) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.root.name
+
+    @property
+    def config(self) -> Place:
+        """The file of its settings."""
+        return self.root / CONFIG_FILE
+
+    @property
+    def images(self) -> Place:
+        """Copies of the pictures, a folder a shard."""
+        return self.root / "images"
+
+    @property
+    def tables(self) -> Place:
+        """Delta tables, a folder each."""
+        return self.root / "tables"
+
+    @property
+    def models(self) -> Place:
+        """Models that were trained here, a folder each."""
+        return self.root / "models"
+
+    @property
+    def checkpoints(self) -> Place:
+        """Of retrainings that are not done, a folder each."""
+        return self.models / ".training"
+
+    @property
+    def releases(self) -> Place:
+        return self.root / "releases"
+
+    @property
+    def reports(self) -> Place:
+        return self.root / "reports"
+
+    @property
+    def labeling(self) -> Place:
+        """What is kept of the work with Label Studio; see `engine.labeling.folder`."""
+        return self.root / "labeling"
+
+    @property
+    def detectors(self) -> Place:
+        """Object detectors that were trained for rounds, a folder each."""
+        return self.labeling / "detectors"
+
+    @property
+    def verifiers(self) -> Place:
+        """Verifiers that were trained for gates, a folder each."""
+        return self.labeling / "verifiers"
+
+    def local_path(self, what: str) -> Path:
+        """Its folder on this machine's disk, without which `what` cannot be. Raises InputError where it is a URL."""
+        return self.root.local_path(what)
+
+    def settings(self) -> EngineConfig:
+        """Read and validate its `engine.yaml`. Raises InputError naming the file, the key, its value and what is
+        allowed."""
+        try:
+            content = self.config.read()
+        except FileNotFoundError:
+            content = None
+        return parse_config(content, file=self.config, workspace=self)

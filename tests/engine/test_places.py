@@ -1,0 +1,94 @@
+"""Places on a disk and in memory behave alike, except where a disk is needed."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from engine.places import Place, place
+from schemas.errors import InputError
+
+
+@pytest.fixture(params=["folder", "url"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return place(tmp_path / "w" if request.param == "folder" else f"memory://{uuid4().hex}/w")
+
+
+def test_what_is_written_is_read(root: Place) -> None:
+    file = root / "reports" / "rounds.md"
+    assert not file.exists()
+    file.write("läuft".encode())
+    file.write("läuft.".encode())
+    assert file.exists()
+    assert root.exists()
+    assert file.read().decode() == "läuft."
+    assert file.name == "rounds.md"
+    assert str(file) == f"{root}/reports/rounds.md"
+
+
+def test_reading_what_is_not_there(root: Place) -> None:
+    with pytest.raises(FileNotFoundError):
+        (root / "engine.yaml").read()
+
+
+def test_finding_is_sorted_and_by_pattern(root: Place) -> None:
+    for name in ("b/card.json", "a/card.json", "a/weights", ".c/card.json"):
+        (root / name).write(b"x")
+    assert root.find("[!.]*/card.json") == [root / "a" / "card.json", root / "b" / "card.json"]
+    assert root.find("none-*") == []
+    assert (root / "nowhere").find("*") == []
+
+
+def test_removing_files_and_folders_and_nothing(root: Place) -> None:
+    for name in ("a/1", "a/b/2", "c"):
+        (root / name).write(b"x")
+    (root / "a" / "b" / "2").remove()
+    (root / "c").remove()
+    (root / "c").remove()
+    assert not (root / "a" / "b" / "2").exists()
+    (root / "a").remove()
+    assert not (root / "a" / "1").exists()
+    assert not (root / "c").exists()
+
+
+def test_a_place_is_known_by_its_text(root: Place) -> None:
+    assert place(str(root / "a")) == root / "a"
+    assert len({root / "a", place(str(root)) / "a", root / "b"}) == 2
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    file = place(tmp_path / "folder")
+    file.make_folder()
+    with pytest.raises(OSError, match="directory"):
+        file.write(b"x")
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_only_a_disk_has_local_paths(tmp_path: Path) -> None:
+    assert place(tmp_path).local_path("a lock") == tmp_path
+    with pytest.raises(InputError, match=r"memory://w/x: a lock must lie on a disk .* workspace that is a folder"):
+        (place("memory://w/") / "x").local_path("a lock")
+
+
+def test_only_a_disk_has_files_that_grow(tmp_path: Path) -> None:
+    log = place(tmp_path / "prompts" / "1.jsonl")
+    log.append_line(b"one")
+    log.append_line(b"two")
+    assert log.read() == b"one\ntwo\n"
+    with pytest.raises(InputError, match="cannot grow by a line"):
+        place("memory://w/1.jsonl").append_line(b"one")
+
+
+def test_a_link_is_removed_and_not_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    os.symlink(tmp_path / "kept", tmp_path / "link")
+    place(tmp_path / "link").remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "file").exists()
+
+
+def test_an_unknown_kind_of_url_is_said_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^nowhere://w: cannot be opened: .*nowhere"):
+        place("nowhere://w").exists()
