@@ -74,7 +74,7 @@ def loose_masks(generator: MaskGenerator, samples: CocoSamples, *, pictures: int
         masks = sorted(generator.generate(sample.image).masks, key=lambda mask: -mask.predicted_iou)
         found.append(
             Found(
-                torch.tensor([mask.box_xyxy for mask in masks]).reshape(-1, 4),
+                torch.tensor([mask.box for mask in masks]).reshape(-1, 4) - torch.tensor([0, 0, 1, 1]),  # inclusive
                 torch.tensor([mask.predicted_iou for mask in masks]),
                 torch.tensor([mask.stability_score for mask in masks]),
                 rle_codec.iou_matrix([mask.rle for mask in masks], objects_of(sample)),

@@ -19,7 +19,6 @@ import typer
 from engine.encoded_samples import EncodedSamples
 from engine.evaluation.matching import match_masks
 from engine.masks.generator import MaskGenerator
-from engine.rle import Rle
 from engine.samples import CocoSamples
 from flows.allocator import keep_freed_memory
 from model.detector_training import DetectorTraining, train_detector
@@ -29,6 +28,7 @@ from model.registry import model_roots
 from model.storage import load_model
 from model.training.samples import Sample
 from schemas.config import SemiAutomaticConfig
+from schemas.rle import Rle
 from stages.prefill import PrefillSettings, scored_masks
 from stages.prefill_threshold import choose_threshold
 
@@ -66,7 +66,7 @@ def measure(find: Callable[[Sample], Found], samples: list[Sample]) -> list[str]
     objects, started = 0, time.perf_counter()
     for sample in samples:
         found = find(sample)
-        truth = [Rle(mask["size"][0], mask["size"][1], mask["counts"]) for mask in sample.masks]
+        truth = [Rle.of_coco(mask) for mask in sample.masks]
         scores += [score for _, score in found]
         right += match_masks([mask for mask, _ in found], truth)
         objects += len(truth)

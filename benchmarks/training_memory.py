@@ -25,8 +25,9 @@ from model.registry import model_roots
 from model.storage import load_model
 from model.training.config import Phase, TrainingConfig
 from model.training.memory import plan_memory
-from model.training.samples import CocoRle, Sample
+from model.training.samples import Sample
 from model.training.trainer import train
+from schemas.rle import CocoRle
 
 MIB = 2**20
 SIDE_PX = 512

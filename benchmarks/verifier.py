@@ -23,7 +23,6 @@ import typer
 
 from engine import rle as rle_codec
 from engine.encoded_samples import mask_boxes
-from engine.rle import Rle
 from engine.samples import CocoSamples
 from flows.allocator import keep_freed_memory
 from model.mask_features import mask_features
@@ -34,6 +33,7 @@ from model.registry import model_roots
 from model.storage import load_model
 from model.training.samples import Sample
 from schemas.config import SemiAutomaticConfig
+from schemas.rle import Rle
 from stages.prefill import PrefillSettings, scored_masks
 from stages.simulated_verifier import SimulatedVerifier
 from stages.verifier_thresholds import choose_thresholds
@@ -115,7 +115,7 @@ def click(mask: Rle, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def truth_of(sample: Sample) -> list[Rle]:
-    return [Rle(mask["size"][0], mask["size"][1], mask["counts"]) for mask in sample.masks]
+    return [Rle.of_coco(mask) for mask in sample.masks]
 
 
 def questions_of(

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from pycocotools import mask as coco_mask
 
 from engine import rle as rle_codec
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.rle import Rle
 from schemas.tables import Split
 
 
@@ -157,7 +157,7 @@ def _image_of(image_id: int | str | None, images: dict[int | str, CocoImage]) ->
 
 def _read_mask(record: dict[str, Any], image: CocoImage, labels: dict[Any, str], source: str) -> CocoMask:
     mask = rle_codec.from_coco(record.get("segmentation"), image.height, image.width)
-    if coco_mask.area({"size": [mask.height, mask.width], "counts": mask.counts}) == 0:
+    if coco_mask.area(mask.coco()) == 0:
         raise InputError("the mask is empty")
     category = record.get("category_id")
     label = record.get("label", labels.get(category, "") if isinstance(category, int | str) else "")

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
+from engine import rle as rle_codec
 from model.detector_training import DetectorSample, encode_sample
 from model.predictor import Predictor
-from model.training.samples import CocoRle, SampleSource
+from model.training.samples import SampleSource
+from schemas.rle import CocoRle, Rle
 
 
 class EncodedSamples:
@@ -27,5 +28,4 @@ class EncodedSamples:
 
 def mask_boxes(masks: Sequence[CocoRle]) -> npt.NDArray[np.float32]:
     """(N, 4) XYXY boxes of N masks, in pixels of the picture."""
-    x, y, width, height = coco_mask.toBbox(list(masks)).astype(np.float32).T
-    return np.stack([x, y, x + width, y + height], axis=1)
+    return np.array([rle_codec.box(Rle.of_coco(mask)) for mask in masks], dtype=np.float32).reshape(-1, 4)

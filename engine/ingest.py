@@ -9,7 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +19,13 @@ import pyarrow.compute as pc
 from engine.coco import Problem
 from engine.files import fsync_folder, only_one, remove_unfinished, storage_errors, write_atomic
 from engine.images import content_id, decode_image_file, read_bytes
-from engine.rows import content_key, mask_id, mask_row
+from engine.rle import measured
+from engine.rows import content_key
 from engine.sources import Candidate, gather
 from engine.store import Store
 from schemas.config import STAGES, ImagesConfig, load_config
 from schemas.errors import InputError
+from schemas.mask import mask_id
 from schemas.tables import GROUND_TRUTH, Split, table_of
 
 Progress = Callable[[str, int, int], None]
@@ -245,16 +247,9 @@ class _Ingest:
                 self.report.crowds += 1
             elif identity not in known:
                 known.add(identity)
-                yield mask_row(
-                    mask.rle,
-                    image_id=image["image_id"],
-                    shard=image["shard"],
-                    stage=GROUND_TRUTH,
-                    round=0,
-                    origin="manual",
-                    annotator=f"imported-{mask.annotator}" if mask.annotator else "imported",
-                    label=mask.label,
-                )
+                annotator = f"imported-{mask.annotator}" if mask.annotator else "imported"
+                imported = replace(measured(mask.rle), annotator=annotator, label=mask.label)
+                yield imported.to_row(image_id=image["image_id"], shard=image["shard"], stage=GROUND_TRUTH, round=0)
 
     def _decide_splits(
         self, shard: str, rows: list[dict[str, Any]], arrived: dict[int, list[Candidate]], described: set[int]

@@ -6,31 +6,21 @@ as its difference to the run two places before, in groups of 5 bits, each group 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from schemas.errors import InputError
+from schemas.mask import Box, Mask
+from schemas.rle import Rle
 
 MAX_PIXELS = 2**32 - 1
 _FIRST_BYTE = 48
 _MORE_BIT = 0x20
 _SIGN_BIT = 0x10
 _MAX_GROUPS = 7  # 35 bits: a difference of two 32-bit run lengths and its sign
-
-
-class Rle(NamedTuple):
-    """A mask of `height` x `width` pixels as COCO's compressed counts (ASCII bytes)."""
-
-    height: int
-    width: int
-    counts: bytes
-
-    def to_coco(self) -> dict[str, Any]:
-        """The JSON form: {"size": [height, width], "counts": str}."""
-        return {"size": [self.height, self.width], "counts": self.counts.decode("ascii")}
 
 
 def encode(mask: npt.NDArray[np.bool_]) -> Rle:
@@ -72,24 +62,25 @@ def decode(rle: Rle) -> npt.NDArray[np.bool_]:
 
 
 def area(rle: Rle) -> int:
-    """Foreground pixels."""
-    return int(runs(rle)[1::2].sum())
+    """Foreground pixels. Raises InputError if the counts are broken."""
+    return _area(runs(rle))
 
 
-def box_xyxy(rle: Rle) -> npt.NDArray[np.float32]:
-    """(4,) float32 XYXY as COCO counts boxes: x, y of the first pixel and x + w, y + h; zeros for an empty mask."""
+def box(rle: Rle) -> Box:
+    """XYXY, right and bottom exclusive, as COCO counts boxes; zeros for an empty mask.
+
+    Raises InputError if the counts are broken.
+    """
+    return _box(runs(rle), rle.height)
+
+
+def measured(rle: Rle) -> Mask:
+    """A mask of which nothing is known but its pixels: area and box are counted, the whole picture is its crop.
+
+    Raises InputError if the counts are broken.
+    """
     lengths = runs(rle)
-    ends = np.cumsum(lengths)[1::2]
-    starts = ends - lengths[1::2]
-    filled = ends > starts
-    starts, last = starts[filled], ends[filled] - 1
-    if len(starts) == 0:
-        return np.zeros(4, dtype=np.float32)
-    columns, last_columns = starts // rle.height, last // rle.height
-    top, bottom = int((starts % rle.height).min()), int((last % rle.height).max())
-    if (columns < last_columns).any():  # a run over the foot of a column touches both the bottom and the top row
-        top, bottom = 0, rle.height - 1
-    return np.array([columns.min(), top, last_columns.max() + 1, bottom + 1], dtype=np.float32)
+    return Mask(rle, _area(lengths), _box(lengths, rle.height), (0, 0, rle.width, rle.height))
 
 
 def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> npt.NDArray[np.float64]:
@@ -102,8 +93,8 @@ def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> npt.NDArray[np.fl
         raise InputError(f"masks of one image have one size, these have {sorted(sizes)}")
     if not first or not second:
         return np.zeros((len(first), len(second)))
-    given = [[{"size": [rle.height, rle.width], "counts": rle.counts} for rle in rles] for rles in (first, second)]
-    return np.asarray(coco_mask.iou(given[0], given[1], [0] * len(second)), dtype=np.float64)
+    found = coco_mask.iou([rle.coco() for rle in first], [rle.coco() for rle in second], [0] * len(second))
+    return np.asarray(found, dtype=np.float64)
 
 
 def runs(rle: Rle) -> npt.NDArray[np.int64]:
@@ -146,6 +137,24 @@ def from_coco(segmentation: Any, height: int, width: int) -> Rle:
     if isinstance(counts, list) and all(isinstance(c, int) and abs(c) <= MAX_PIXELS for c in counts):
         return from_runs(counts, height, width)
     raise InputError(f"RLE counts: expected a string or a list of whole numbers, found {_brief(counts)}")
+
+
+def _area(lengths: npt.NDArray[np.int64]) -> int:
+    return int(lengths[1::2].sum())
+
+
+def _box(lengths: npt.NDArray[np.int64], height: int) -> Box:
+    ends = np.cumsum(lengths)[1::2]
+    starts = ends - lengths[1::2]
+    filled = ends > starts
+    starts, last = starts[filled], ends[filled] - 1
+    if len(starts) == 0:
+        return 0, 0, 0, 0
+    columns, last_columns = starts // height, last // height
+    top, bottom = int((starts % height).min()), int((last % height).max())
+    if (columns < last_columns).any():  # a run over the foot of a column touches both the bottom and the top row
+        top, bottom = 0, height - 1
+    return int(columns.min()), top, int(last_columns.max()) + 1, bottom + 1
 
 
 def _from_polygons(polygons: list[Any], height: int, width: int) -> Rle:

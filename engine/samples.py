@@ -10,8 +10,9 @@ from pycocotools import mask as coco_mask
 
 from engine.coco import CocoImage, Problem, read_coco
 from engine.images import DEFAULT_MAX_MEGAPIXELS, decode_image_file
-from model.training.samples import CocoRle, Sample
+from model.training.samples import Sample
 from schemas.errors import InputError
+from schemas.rle import CocoRle
 
 
 class CocoSamples:
@@ -42,11 +43,7 @@ class CocoSamples:
         self._images: list[tuple[CocoImage, list[CocoRle]]] = []
         for image in (image for dataset in datasets for image in dataset.images):
             first = min((mask.annotator for mask in image.masks), default="") if one_annotator else None
-            masks = [
-                _coco_rle(mask.rle.counts, image)
-                for mask in image.masks
-                if not mask.iscrowd and first in (None, mask.annotator)
-            ]
+            masks = [mask.rle.coco() for mask in image.masks if not mask.iscrowd and first in (None, mask.annotator)]
             if masks:
                 self._images.append((image, masks))
         if not self._images:
@@ -111,10 +108,6 @@ class CocoSamples:
             for mask in masks:
                 value = zlib.crc32(mask["counts"], value)
         return f"{value:08x}"
-
-
-def _coco_rle(counts: bytes, image: CocoImage) -> CocoRle:
-    return {"size": [image.height, image.width], "counts": counts}
 
 
 def _first(problems: list[Problem]) -> str:

@@ -12,8 +12,9 @@ from engine.images import decode_image_file
 from engine.store import Store
 from model.training.augment import MOST_ENLARGED
 from model.training.config import TrainingConfig
-from model.training.samples import CocoRle, Sample
+from model.training.samples import Sample
 from schemas.config import STAGES, Stage
+from schemas.rle import Rle
 
 Selection = Literal["new_only", "accumulated"]
 
@@ -50,11 +51,8 @@ class SnapshotDataset:
         """The picture and its masks of one stage. Raises InputError if its file is gone."""
         decoded = decode_image_file(self._paths[index], max_megapixels=float("inf"), longest_px=self.longest_px)
         rows = self._masks.slice(self._starts[index], self._ends[index] - self._starts[index])
-        masks: list[CocoRle] = [
-            {"size": [height.as_py(), width.as_py()], "counts": counts.as_py()}
-            for counts, height, width in zip(rows["rle"], rows["height"], rows["width"], strict=True)
-        ]
-        return Sample(decoded.pixels, masks)
+        masks = rows.select(["rle", "height", "width"]).to_pylist()
+        return Sample(decoded.pixels, [Rle.of_row(row).coco() for row in masks])
 
     def left_out(self, config: TrainingConfig, *, side_px: int) -> dict[str, int]:
         """How many masks no step ever learns from, since they cover too little of its input or too much of a picture.

@@ -19,7 +19,6 @@ from engine.delta import PARTITION, ShardedTable, rows_where
 from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
 from engine.rows import content_key as content_key
-from engine.rows import mask_id as mask_id
 from engine.workspace import Workspace
 from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
 from schemas.errors import InputError

@@ -21,7 +21,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 # One row per mask, in the order of the tars. Area, boxes and points are those of the released picture; boxes are XYXY
-# pixels, right and bottom exclusive. What is unknown is NaN, "" or an empty list, as in the workspace's tables.
+# pixels, right and bottom exclusive. `points` and `prompt_box_xyxy` are the prompt; the mask that was mended, where one
+# was, stands in the json. What is unknown is NaN, "" or an empty list, as in the workspace's tables.
 MASK_INDEX = _schema(
     mask_id=pa.int64(),
     image_id=pa.int64(),

@@ -1,12 +1,11 @@
 """Records of SA-1B: one JSON file a picture, as the dataset and segment-anything's generator write them.
+`schemas.mask.Mask` becomes an annotation and comes back.
 
 Boxes in these files are XYWH, points (x, y), both in pixels of the picture. Numbers that nobody measured are null:
 masks drawn by people have no predicted IoU and no stability score. Fields that other tools add are ignored on reading.
 """
 
 import json
-import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -40,11 +39,21 @@ class Sa1bSegmentation(_Record):
     counts: str = Field(min_length=1)
 
 
-class Sa1bAnnotation(_Record):
-    """One mask. `point_coords` is the prompt; `crop_box` the part of the picture that the model saw.
+class Sa1bPrompt(_Record):
+    """What a mask was made from: points (x, y, label), label 1 on the object, 0 off it; a box; the mask before it."""
 
-    `parent` is no field of SA-1B: the id of the smallest mask that contains this one, null where none does. It is
-    there only where nesting was sought (`GeneratorConfig.store_nesting`).
+    points: list[tuple[Coordinate, Coordinate, int]] = []
+    box: BoxXYWH | None = None
+    segmentation: Sa1bSegmentation | None = None
+
+
+class Sa1bAnnotation(_Record):
+    """One mask. `point_coords` are the points on the object that prompted it, none where something else made it;
+    `crop_box` is the part of the picture that the model saw.
+
+    Two fields that SA-1B has not. `prompt` is the whole prompt, and is there only where it was more than
+    `point_coords`: a box, a mask, points off the object. `parent` is the id of the smallest mask that contains this
+    one, null where none does; it is there only where nesting was sought (`GeneratorConfig.store_nesting`).
     """
 
     id: int
@@ -55,6 +64,7 @@ class Sa1bAnnotation(_Record):
     stability_score: Score | None
     crop_box: BoxXYWH
     point_coords: list[tuple[Coordinate, Coordinate]]
+    prompt: Sa1bPrompt | None = None
     parent: int | None = None
 
 
@@ -82,7 +92,7 @@ class Sa1bRecord(_Record):
         return self
 
     def to_json(self) -> bytes:
-        """The file's bytes: UTF-8, fields in the order of SA-1B, `parent` only where it was given."""
+        """The file's bytes: UTF-8, fields in the order of SA-1B, `prompt` and `parent` only where they were given."""
         fields = self.model_dump(mode="json", exclude_unset=True)
         return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
@@ -90,38 +100,6 @@ class Sa1bRecord(_Record):
 def image_record(*, image_id: int, width: int, height: int, file_name: str) -> Sa1bImage:
     """The picture's part of a record, sizes in pixels."""
     return Sa1bImage(image_id=image_id, width=width, height=height, file_name=file_name)
-
-
-def annotation_record(
-    *,
-    annotation_id: int,
-    height: int,
-    width: int,
-    counts: bytes,
-    area: int,
-    box_xyxy: Sequence[float],
-    predicted_iou: float,
-    stability_score: float,
-    crop_box_xyxy: Sequence[float],
-    points: Iterable[Sequence[float]],
-) -> Sa1bAnnotation:
-    """One mask's part of a record.
-
-    counts: COCO's compressed counts of the (height, width) mask.
-    box_xyxy: right and bottom exclusive, so that width and height in the file are COCO's.
-    predicted_iou, stability_score: NaN where unknown. crop_box_xyxy: empty where the model saw the whole picture.
-    points: the prompt, (x, y) each.
-    """
-    return Sa1bAnnotation(
-        id=annotation_id,
-        segmentation=Sa1bSegmentation(size=(height, width), counts=counts.decode("ascii")),
-        bbox=_xywh(box_xyxy),
-        area=area,
-        predicted_iou=_known(predicted_iou),
-        stability_score=_known(stability_score),
-        crop_box=_xywh(crop_box_xyxy if len(crop_box_xyxy) else (0, 0, width, height)),
-        point_coords=[(x, y) for x, y in points],
-    )
 
 
 def parse_record(data: bytes | str, *, name: str) -> Sa1bRecord:
@@ -148,10 +126,13 @@ def read_record(path: Path) -> Sa1bRecord:
     return parse_record(data, name=str(path))
 
 
-def _xywh(box_xyxy: Sequence[float]) -> BoxXYWH:
+def to_xywh(box_xyxy: tuple[float, float, float, float]) -> BoxXYWH:
+    """A box of these files from one in memory; right and bottom are exclusive, so that both are COCO's."""
     x0, y0, x1, y1 = box_xyxy
     return x0, y0, x1 - x0, y1 - y0
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def from_xywh(box: BoxXYWH) -> tuple[float, float, float, float]:
+    """The same back."""
+    x0, y0, width, height = box
+    return x0, y0, x0 + width, y0 + height

@@ -37,8 +37,9 @@ IMAGES = _schema(
     has_ground_truth=pa.bool_(),
 )
 
-# One row per mask. `rle` holds COCO's compressed counts; `points` and `box` are the prompt; `seconds` and `clicks` are
-# what the mask cost its annotator.
+# One row per mask (`schemas.mask.Mask`). `rle` holds COCO's compressed counts. `points`, `box` and `mask_prompt` (the
+# counts of the mask that was mended) are what it was made from, all empty where a hand drew it. `seconds` and `clicks`
+# are what it cost its annotator.
 MASKS = _schema(
     mask_id=pa.int64(),
     image_id=pa.int64(),
@@ -62,6 +63,7 @@ MASKS = _schema(
     seconds=pa.float32(),
     clicks=pa.int32(),
     label=pa.string(),
+    mask_prompt=pa.binary(),
 )
 
 # What annotators did and when. `kind` is prompt, accept, draw, edit, delete or skip; `at_s` is on the annotator's

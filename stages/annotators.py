@@ -5,42 +5,22 @@ it makes says so: every row carries the annotator's name, "simulated".
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from engine import rle as rle_codec
-from engine.masks.generator import GeneratedMask
-from engine.rle import Rle
 from schemas.config import AnnotatorConfig
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
+from schemas.tables import Origin
 from stages.clicks import Clicked, PromptablePredictor, click_until, logits_of_mask
 
 SIMULATED = "simulated"
-Origin = Literal["manual", "automatic", "automatic_corrected"]
 EventKind = Literal["prompt", "accept", "draw", "edit", "delete", "skip"]
 # Below this IoU with every object a prefilled mask is quicker made anew than edited.
 EDIT_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class MadeMask:
-    """A mask that an annotator accepted. Boxes XYXY, points (x, y, label), all in pixels of the image.
-
-    made_by_model is False for a mask drawn by hand. seconds: the annotator's time for this mask, looking included. box:
-    the prompt, XYXY, where there was one.
-    """
-
-    rle: Rle
-    origin: Origin
-    seconds: float
-    clicks: int
-    made_by_model: bool = True
-    points: Sequence[tuple[float, float, int]] = ()
-    predicted_iou: float = float("nan")
-    stability_score: float = float("nan")
-    crop_box_xyxy: Sequence[float] | None = None
-    box: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +38,7 @@ class Event:
 class ImageWork:
     """What an annotator did on one image."""
 
-    masks: list[MadeMask] = field(default_factory=list)
+    masks: list[Mask] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     clock_s: float = 0.0
 
@@ -89,15 +69,17 @@ class SimulatedAnnotator:
         targets: Sequence[Rle],
         *,
         rng: np.random.Generator,
-        prefilled: Sequence[GeneratedMask] = (),
+        prefilled: Sequence[Mask] = (),
         clock_s: float = 0.0,
+        model_id: str = "",
     ) -> ImageWork:
         """Review the prefilled masks of an image, then add its objects that no mask shows yet.
 
         targets: ground truth. prefilled: confident masks of the generator (semi-automatic stage). clock_s: time on the
-        annotator's clock at which this image comes up. An image without ground truth is skipped, and an event says so.
+        annotator's clock at which this image comes up. model_id: of the model that answers clicks. An image without
+        ground truth is skipped, and an event says so.
         """
-        session = _Session(self.config, image, rng, ImageWork(clock_s=clock_s))
+        session = _Session(self.config, image, rng, ImageWork(clock_s=clock_s), model_id)
         if not targets:
             session.log("skip", 0.0, reason="no ground truth", prefilled=len(prefilled))
             return session.work
@@ -110,7 +92,7 @@ class SimulatedAnnotator:
 
 @dataclass(frozen=True)
 class _ToEdit:
-    mask: GeneratedMask
+    mask: Mask
     target: Rle
 
 
@@ -122,12 +104,13 @@ class _Session:
     image: PromptableImage
     rng: np.random.Generator
     work: ImageWork
+    model_id: str
 
     def log(self, kind: EventKind, seconds: float, mask: int | None = None, **detail: Any) -> None:
         self.work.clock_s += seconds
         self.work.events.append(Event(kind, self.work.clock_s, seconds, mask, detail))
 
-    def review(self, prefilled: Sequence[GeneratedMask], targets: Sequence[Rle]) -> list[_ToEdit]:
+    def review(self, prefilled: Sequence[Mask], targets: Sequence[Rle]) -> list[_ToEdit]:
         """Keep, delete or mark for editing each prefilled mask by the object it shows best."""
         iou = rle_codec.iou_matrix([mask.rle for mask in prefilled], targets)
         unfinished: list[_ToEdit] = []
@@ -165,7 +148,7 @@ class _Session:
                 return False
         return True
 
-    def _finish(self, target: Rle, origin: Origin, seconds: float, start: GeneratedMask | None) -> bool:
+    def _finish(self, target: Rle, origin: Origin, seconds: float, start: Mask | None) -> bool:
         """Click, and draw where clicks do not get there. False if this mask took longer than the limit."""
         config = self.config
         wanted = rle_codec.decode(target)
@@ -186,21 +169,27 @@ class _Session:
         rest = config.seconds_to_review if accepted else config.seconds_to_draw
         self.log(kind, rest, index, clicks=clicked.clicks, iou=round(reached, 4))
         seconds += clicked.clicks * config.seconds_per_click + rest
-        self.work.masks.append(
-            MadeMask(final, origin, seconds, clicked.clicks, True, clicked.points, clicked.predicted_iou)
-            if accepted
-            else MadeMask(target, origin, seconds, clicked.clicks, made_by_model=False)
-        )
+        made = rle_codec.measured(final if accepted else target)
+        if accepted:
+            prompt = Prompt(tuple(clicked.points), mask=start.rle if start else None)
+            made = replace(made, prompt=prompt, predicted_iou=clicked.predicted_iou, model_id=self.model_id)
+        config_hash = start.generator_config if start else ""
+        made = replace(made, origin=origin, generator_config=config_hash, seconds=seconds, clicks=clicked.clicks)
+        self.work.masks.append(made)
         if seconds <= config.seconds_per_mask_limit:
             return True
         self.log("skip", 0.0, reason="a mask took over the limit", limit_s=config.seconds_per_mask_limit)
         return False
 
-    def _as_start(self, mask: GeneratedMask) -> Clicked:
-        x, y = mask.point_xy
+    def _as_start(self, mask: Mask) -> Clicked:
+        """What the model is told of a mask to mend: the mask itself and its points, the middle of its box for these."""
+        points = list(mask.prompt.points)
+        if mask.prompt.box is not None:
+            x0, y0, x1, y1 = mask.prompt.box
+            points.append(((x0 + x1) / 2, (y0 + y1) / 2, 1))
         shape = rle_codec.decode(mask.rle)
         logits = logits_of_mask(shape, input_hw=self.image.input_hw, image_size=self.image.image_size)
-        return Clicked(shape, [(float(x), float(y), 1)], mask.predicted_iou, logits)
+        return Clicked(shape, points, mask.predicted_iou, logits)
 
     def _log_clicks(self, clicked: Clicked, index: int, seconds_before: float) -> None:
         """One event a click; the first carries the time to find the object."""
@@ -209,22 +198,12 @@ class _Session:
             before = seconds_before if number == 0 else 0.0
             self.log("prompt", before + self.config.seconds_per_click, index, x=x, y=y, label=label)
 
-    def _keep(self, mask: GeneratedMask) -> None:
+    def _keep(self, mask: Mask) -> None:
         seconds = self.config.seconds_to_review
         self.log("accept", seconds, len(self.work.masks), prefilled=True)
-        kept = MadeMask(
-            mask.rle,
-            "automatic",
-            seconds,
-            clicks=0,
-            points=[(float(mask.point_xy[0]), float(mask.point_xy[1]), 1)],
-            predicted_iou=mask.predicted_iou,
-            stability_score=mask.stability_score,
-            crop_box_xyxy=[float(side) for side in mask.crop_box_xyxy],
-        )
-        self.work.masks.append(kept)
+        self.work.masks.append(replace(mask, seconds=seconds, clicks=0))
 
-    def _delete(self, mask: GeneratedMask, reason: str) -> None:
+    def _delete(self, mask: Mask, reason: str) -> None:
         self.log(
             "delete", self.config.seconds_to_review, reason=reason, predicted_iou=round(float(mask.predicted_iou), 4)
         )

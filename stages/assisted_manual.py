@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.masks.generator import GeneratedMask
 from engine.rows import content_key
 from model.predictor import Predictor
 from schemas.config import Stage
+from schemas.mask import Mask
 from schemas.tables import GROUND_TRUTH
 from stages.annotators import SimulatedAnnotator
 from stages.clicks import PromptablePredictor
@@ -43,10 +43,10 @@ class AssistedManualWorker(ShardWorker):
                 rng=self._rng(picture.image_id),
                 prefilled=self.prefilled(picture, where, rows),
                 clock_s=clock_s,
+                model_id=where.model_id,
             )
             clock_s = work.clock_s
-            name, prefill = self.annotator.name, self.generator_config_hash
-            add_annotations(rows, work, where, annotator=name, generator_config=prefill)
+            add_annotations(rows, work, where, annotator=self.annotator.name)
         return rows
 
     @property
@@ -54,7 +54,7 @@ class AssistedManualWorker(ShardWorker):
         """Of the settings that make prefilled masks; this stage has none."""
         return ""
 
-    def prefilled(self, picture: Picture, where: Where, rows: ShardRows) -> Sequence[GeneratedMask]:
+    def prefilled(self, picture: Picture, where: Where, rows: ShardRows) -> Sequence[Mask]:
         """Masks that the annotator is shown ready-made; none in this stage."""
         return ()
 

@@ -89,7 +89,7 @@ class AuditRound(GateRound):
         record = PublishedImage.from_json(self.folder.round(self.scope).published(image.image_id) or {})
         before = {int(one.region_id): one.mask.rle for one in record.prefilled}
         after = [
-            CorrectedMask(mask.rle, None if mask.prefilled is None else int(mask.prefilled.region_id))
+            CorrectedMask(mask.mask.rle, None if mask.prefilled is None else int(mask.prefilled.region_id))
             for mask in image.masks
         ]
         return compare(image.image_id, before, after)

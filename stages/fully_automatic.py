@@ -7,7 +7,7 @@ from schemas.config import Stage
 from schemas.presets import GeneratorConfig
 from stages.generation import StageGenerator
 from stages.generator_threshold import THRESHOLD
-from stages.records import ShardRows, Where, add_generated_mask
+from stages.records import ShardRows, Where
 from stages.workers import ShardWorker
 
 
@@ -33,9 +33,8 @@ class FullyAutomaticWorker(ShardWorker):
 
     def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
         rows = ShardRows()
-        config_hash = self.generator_config.config_hash()
         for picture in self.pictures(image_ids):
             where = Where(picture.image_id, shard, self.stage, self.round, self.record.model_before)
             for mask in self.generator.generate(picture, where, rows).masks:
-                add_generated_mask(rows, mask, where, generator_config=config_hash)
+                rows.add_mask(mask, where)
         return rows

@@ -19,7 +19,6 @@ from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled
 from engine.labeling.setup import known_project
-from engine.masks.generator import GeneratedMask
 from engine.quality.gate_summary import GateSummary, summaries
 from engine.quality.returned import ReturnedImage, add_returned
 from engine.quality.sampling import sample_images, sample_size
@@ -36,11 +35,12 @@ from engine.quality.verdicts import (
 )
 from engine.quality.verifier_summary import VerifierSummary
 from engine.quality.views import exhaustivity_view, jpeg_bytes
-from engine.rows import content_key, row_rle
+from engine.rows import content_key
 from engine.store import Store
 from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.labeling import Gate
+from schemas.mask import Mask
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.records import masks_by_image
@@ -210,16 +210,5 @@ class ExhaustivityRound(QuestionRound):
 
 
 def as_prefilled(row: dict[str, Any]) -> Prefilled:
-    """A mask of a table as one that is shown ready-made and keeps its origin where nobody touches it."""
-    x0, y0, x1, y1 = row["bbox"]
-    points = row["points"]
-    mask = GeneratedMask(
-        row_rle(row),
-        (int(x0), int(y0), int(x1) - 1, int(y1) - 1),
-        int(row["area"]),
-        float(row["predicted_iou"]),
-        float(row["stability_score"]),
-        (0, 0, int(row["width"]), int(row["height"])),
-        (points[0]["x"], points[0]["y"]) if points else ((x0 + x1) / 2, (y0 + y1) / 2),
-    )
-    return Prefilled(f"mask-{row['mask_id']}", mask, row["origin"])
+    """A mask of a table as one that is shown ready-made and stays what it is where nobody touches it."""
+    return Prefilled(f"mask-{row['mask_id']}", Mask.from_row(row))

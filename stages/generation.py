@@ -31,9 +31,11 @@ class StageGenerator:
             result = self.generator.generate(picture.pixels)
         except InputError as error:
             raise InputError(f"image {picture.image_id}: {error}") from error
-        result = replace(result, seconds=result.seconds | {"decode_image": picture.decode_s})
+        config_hash = self.config.config_hash()
+        masks = [replace(mask, model_id=where.model_id, generator_config=config_hash) for mask in result.masks]
+        result = replace(result, masks=masks, seconds=result.seconds | {"decode_image": picture.decode_s})
         difference = self._difference(picture)
-        add_generation(rows, result, where, generator_config=self.config.config_hash(), difference=difference)
+        add_generation(rows, result, where, generator_config=config_hash, difference=difference)
         return result
 
     def _difference(self, picture: Picture) -> MaskDifference | None:

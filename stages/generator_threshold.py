@@ -2,11 +2,11 @@
 
 from engine.evaluation.matching import match_masks
 from engine.masks.generator import MaskGenerator
-from engine.rle import Rle
 from engine.store import Store
 from model.predictor import Predictor
 from model.sam import Sam
 from schemas.presets import GeneratorConfig
+from schemas.rle import Rle
 from stages.measuring import held_out_truth
 from stages.prefill_threshold import PrefillThreshold, choose_threshold
 from stages.progress import Progress
@@ -31,7 +31,7 @@ def threshold_for_precision(
     right: list[bool] = []
     for done, (image_id, masks) in enumerate(truth.items(), start=1):
         found = sorted(generator.generate(store.load_image(image_id)).masks, key=lambda mask: -mask.predicted_iou)
-        objects = [Rle(mask["size"][0], mask["size"][1], mask["counts"]) for mask in masks]
+        objects = [Rle.of_coco(mask) for mask in masks]
         scores += [mask.predicted_iou for mask in found]
         right += match_masks([mask.rle for mask in found], objects)
         progress("choosing the generator's threshold", done, len(truth))

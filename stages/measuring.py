@@ -13,7 +13,8 @@ from engine.rows import content_key
 from engine.store import Store
 from model.predictor import Predictor
 from model.sam import Sam
-from model.training.samples import CocoRle, Sample
+from model.training.samples import Sample
+from schemas.rle import CocoRle
 from schemas.tables import GROUND_TRUTH, Round
 from stages.records import masks_by_image
 from stages.selection import PEOPLE_STAGES
@@ -120,5 +121,5 @@ def _masks(store: Store, image_ids: list[int], tables: Sequence[str]) -> list[tu
         by_image = masks_by_image(rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(ids, pa.int64()))))
         for image_id in ids:
             for rle in by_image.get(image_id, []):
-                found.append((image_id, {"size": [rle.height, rle.width], "counts": rle.counts}))
+                found.append((image_id, rle.coco()))
     return found

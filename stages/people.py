@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from engine.labeling.annotations import CollectedImage, CollectedMask
 from engine.labeling.client import LabelStudioClient
@@ -22,7 +23,7 @@ from engine.store import Store
 from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.tables import Round
-from stages.annotators import Event, EventKind, ImageWork, MadeMask
+from stages.annotators import Event, EventKind, ImageWork
 from stages.assisted_manual import AssistedManualWorker
 from stages.progress import Progress
 from stages.records import ShardRows, Where, add_annotations
@@ -125,8 +126,7 @@ class PeopleWorker(AssistedManualWorker):
             rows.generation += published.generation
             if image.done:
                 where = Where(image.image_id, shard, self.stage, self.round, published.model_id)
-                config = published.generator_config
-                add_annotations(rows, as_work(image), where, annotator=image.annotator, generator_config=config)
+                add_annotations(rows, as_work(image), where, annotator=image.annotator)
         return rows
 
     @property
@@ -184,16 +184,14 @@ def as_work(image: CollectedImage) -> ImageWork:
         work.events.append(Event("skip", at, image.lead_time_s, detail={"reason": "skipped by the annotator"}))
         return work
     for number, mask in enumerate(image.masks):
-        work.masks.append(_as_made(mask))
-        detail = {
-            "clicks": mask.clicks,
-            "over_limit": mask.over_limit,
-            **({"first_prompt_s": mask.first_prompt_s, "last_prompt_s": mask.last_prompt_s} if mask.clicks else {}),
-        }
-        ended = mask.last_prompt_s if mask.clicks else at
-        work.events.append(Event(_kind(mask), ended, mask.seconds, number, detail))
+        work.masks.append(mask.mask)
+        detail: dict[str, Any] = {"clicks": mask.mask.clicks, "over_limit": mask.over_limit}
+        if mask.made_by_prompts:
+            detail |= {"first_prompt_s": mask.first_prompt_s, "last_prompt_s": mask.last_prompt_s}
+        ended = mask.last_prompt_s if mask.made_by_prompts else at
+        work.events.append(Event(_kind(mask), ended, mask.mask.seconds, number, detail))
     for gone in image.deleted:
-        known = {"predicted_iou": round(float(gone.mask.predicted_iou), 4)} if gone.origin != "manual" else {}
+        known = {"predicted_iou": round(float(gone.mask.predicted_iou), 4)} if gone.mask.origin != "manual" else {}
         work.events.append(Event("delete", at, 0.0, detail={"reason": "deleted by the annotator", **known}))
     return work
 
@@ -201,32 +199,7 @@ def as_work(image: CollectedImage) -> ImageWork:
 def _kind(mask: CollectedMask) -> EventKind:
     if mask.prefilled is not None:
         return "accept" if mask.untouched else "edit"
-    return "accept" if mask.clicks else "draw"
-
-
-def _as_made(mask: CollectedMask) -> MadeMask:
-    if mask.prefilled is None:
-        return MadeMask(
-            mask.rle,
-            mask.origin,
-            mask.seconds,
-            mask.clicks,
-            made_by_model=mask.made_by_prompts,
-            points=mask.points,
-            box=mask.box,
-            predicted_iou=mask.predicted_iou,
-        )
-    generated = mask.prefilled.mask
-    return MadeMask(
-        mask.rle,
-        mask.origin,
-        mask.seconds,
-        mask.clicks,
-        points=[(float(generated.point_xy[0]), float(generated.point_xy[1]), 1)],
-        predicted_iou=generated.predicted_iou,
-        stability_score=generated.stability_score,
-        crop_box_xyxy=[float(side) for side in generated.crop_box_xyxy],
-    )
+    return "accept" if mask.made_by_prompts else "draw"
 
 
 def _groups(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

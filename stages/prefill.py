@@ -1,6 +1,6 @@
 """Confident masks for people to start from: the boxes of an object detector prompt SAM (SAM paper, section 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -10,16 +10,16 @@ from engine import rle as rle_codec
 from engine.masks.boxed import clean_rle
 from engine.masks.crops import make_crops
 from engine.masks.filters import by_area_frac, by_emptiness, by_stability, stability_of_counts
-from engine.masks.generator import GeneratedMask
 from engine.masks.measuring import survey
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import mask_areas, mask_nms
 from engine.masks.pending import MASK_THRESHOLD, Pending
-from engine.rle import Rle
 from model.object_detector import ObjectDetector
 from model.predictor import Predictor
 from schemas.config import SemiAutomaticConfig
 from schemas.errors import InputError
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
 
 _BOXES_BEFORE_NMS = 1000
 _LEAST_BOX_SCORE = 0.05
@@ -58,16 +58,16 @@ class PrefillSettings:
 class ScoredMask(NamedTuple):
     """score: of the detector for the box times the IoU that SAM predicts for the mask, in [0, 1]."""
 
-    mask: GeneratedMask
+    mask: Mask
     score: float
 
 
 def prefill(
     predictor: Predictor, detector: ObjectDetector, *, threshold: float, settings: PrefillSettings
-) -> list[GeneratedMask]:
+) -> list[Mask]:
     """The masks of the image that is set whose score is at least the threshold, best first.
 
-    `point_xy` of such a mask is the centre of the box that prompted it, which need not lie on the mask.
+    Each says which box prompted it.
     Raises WaitError before `set_image`, InputError if the model gives numbers that are not finite.
     """
     return [found.mask for found in scored_masks(predictor, detector, settings, least_score=threshold)]
@@ -91,9 +91,10 @@ def scored_masks(
     scores = found.scores[keep] * predicted_iou
     confident = (scores >= least_score).nonzero().squeeze(1)
     masks = _stable_masks(predictor, logits, confident, boxes, predicted_iou, settings)
-    rles, inclusive = [mask.rle for _, mask in masks], torch.tensor([mask.box_xyxy for _, mask in masks])
+    rles, tight = [mask.rle for _, mask in masks], torch.tensor([mask.box for _, mask in masks]).reshape(-1, 4)
+    inclusive = (tight - tight.new_tensor([0, 0, 1, 1])).long()
     of_masks = scores[torch.tensor([row for row, _ in masks], dtype=torch.int64)]
-    distinct = mask_nms(rles, inclusive.reshape(-1, 4), of_masks, iou_threshold=settings.mask_nms_thresh)
+    distinct = mask_nms(rles, inclusive, of_masks, iou_threshold=settings.mask_nms_thresh)
     return [ScoredMask(masks[at][1], float(of_masks[at])) for at in distinct[: settings.max_masks].tolist()]
 
 
@@ -119,7 +120,7 @@ def _stable_masks(
     boxes: Tensor,
     predicted_iou: Tensor,
     settings: PrefillSettings,
-) -> list[tuple[int, GeneratedMask]]:
+) -> list[tuple[int, Mask]]:
     """Of N masks those among `rows` that pass the stage's filters, cleaned, each with its row."""
     logits = logits[rows.to(logits.device)]
     offset, upscaling, image_hw = settings.stability_score_offset, predictor.upscaling, predictor.image_hw
@@ -136,26 +137,23 @@ def _stable_masks(
         row = int(rows[at])
         cleaned = _cleaned(pending.encoded(places[which]), tuple(found.boxes[at].tolist()), settings)
         if cleaned is not None:
-            x0, y0, x1, y1 = boxes[row].tolist()
-            scores = (float(predicted_iou[row]), float(stability[which]))
-            centre = ((x0 + x1) / 2, (y0 + y1) / 2)
-            mask = GeneratedMask(*cleaned, rle_codec.area(cleaned[0]), *scores, whole.box_xyxy, centre)
+            mask = replace(
+                rle_codec.measured(cleaned),
+                prompt=Prompt(box=tuple(boxes[row].tolist())),
+                predicted_iou=float(predicted_iou[row]),
+                stability_score=float(stability[which]),
+                origin="automatic",
+            )
             masks.append((row, mask))
     return masks
 
 
-def _cleaned(
-    mask: Rle, box: tuple[int, int, int, int], settings: PrefillSettings
-) -> tuple[Rle, tuple[int, int, int, int]] | None:
-    """A mask without small regions, and its box; None where it is too small or nearly the whole image."""
+def _cleaned(mask: Rle, box: tuple[int, int, int, int], settings: PrefillSettings) -> Rle | None:
+    """A mask without small regions; None where it is too small or nearly the whole image. box: its own, inclusive."""
     if settings.min_mask_region_area > 0:
         cleaned = clean_rle(mask, box, min_area=settings.min_mask_region_area)
         if settings.drop_small_masks and cleaned.largest_area < settings.min_mask_region_area:
             return None
-        mask, box = cleaned.mask, cleaned.box
+        mask = cleaned.mask
     area, image_area = torch.from_numpy(mask_areas([mask])), mask.height * mask.width
-    return (
-        (mask, box)
-        if by_area_frac(area, image_area=image_area, max_area_frac=settings.max_mask_area_frac).keep
-        else None
-    )
+    return mask if by_area_frac(area, image_area=image_area, max_area_frac=settings.max_mask_area_frac).keep else None

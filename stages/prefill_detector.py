@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,6 @@ import pyarrow.compute as pc
 
 from engine.evaluation.matching import match_masks
 from engine.files import storage_errors
-from engine.masks.generator import GeneratedMask
-from engine.rle import Rle
 from engine.rows import content_key
 from engine.store import Store
 from model.detector_training import DetectorSample, DetectorTraining, encode_sample, train_detector
@@ -26,6 +24,8 @@ from model.registry import find_model, model_roots
 from model.sam import Sam
 from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
 from schemas.errors import InputError, WaitError
+from schemas.mask import Mask
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_threshold import MeasuredOn, PrefillThreshold, choose_or_half
@@ -105,10 +105,11 @@ class PrefillDetector:
             detector, card = load_detector(self.folder, device=self._predictor.sam.device)
             return TrainedDetector(detector, PrefillThreshold(**card["threshold"]), card)
 
-    def prefill(self, predictor: Predictor) -> list[GeneratedMask]:
+    def prefill(self, predictor: Predictor) -> list[Mask]:
         """The round's prefilled masks of the image that is set, best first; see `prefill`."""
         detector, threshold, _ = self.trained
-        return prefill(predictor, detector, threshold=threshold.threshold, settings=self.settings)
+        found = prefill(predictor, detector, threshold=threshold.threshold, settings=self.settings)
+        return [replace(mask, model_id=self._record.model_before, generator_config=self.key) for mask in found]
 
     def _train(self) -> None:
         plan = self._plan

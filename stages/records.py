@@ -2,18 +2,24 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
-from engine.analysis.statistics import GENERATOR
 from engine.masks.difference import MaskDifference
-from engine.masks.generator import GeneratedMask, GenerationResult
-from engine.rle import Rle
-from engine.rows import mask_id, mask_row, row_rle
+from engine.masks.generator import GenerationResult
 from schemas.config import Stage
-from stages.annotators import ImageWork, MadeMask
+from schemas.mask import Mask, mask_id
+from schemas.rle import Rle
+from stages.annotators import ImageWork
+
+
+class _Place(TypedDict):
+    image_id: int
+    shard: str
+    stage: Stage
+    round: int
 
 
 @dataclass
@@ -23,6 +29,13 @@ class ShardRows:
     masks: dict[int, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     generation: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_mask(self, mask: Mask, where: "Where") -> int:
+        """Add a mask, where it is not there yet; returns its id."""
+        row = mask.to_row(**where.columns())
+        identity: int = row["mask_id"]
+        self.masks.setdefault(identity, row)
+        return identity
 
 
 @dataclass(frozen=True)
@@ -35,19 +48,13 @@ class Where:
     round: int
     model_id: str
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> "_Place":
         return {"image_id": self.image_id, "shard": self.shard, "stage": self.stage, "round": self.round}
 
 
-def add_annotations(
-    rows: ShardRows, work: ImageWork, where: Where, *, annotator: str, generator_config: str = ""
-) -> None:
-    """Add what an annotator did on an image; generator_config: hash of the settings that made prefilled masks."""
-    ids = []
-    for made in work.masks:
-        row = _annotated_row(made, where, annotator, "" if made.origin == "manual" else generator_config)
-        ids.append(row["mask_id"])
-        rows.masks.setdefault(row["mask_id"], row)
+def add_annotations(rows: ShardRows, work: ImageWork, where: Where, *, annotator: str) -> None:
+    """Add what an annotator did on an image."""
+    ids = [rows.add_mask(replace(mask, annotator=annotator), where) for mask in work.masks]
     for number, event in enumerate(work.events):
         rows.events.append(
             {
@@ -90,47 +97,12 @@ def add_generation(
     )
 
 
-def add_generated_mask(rows: ShardRows, mask: GeneratedMask, where: Where, *, generator_config: str) -> None:
-    """Add a mask that nobody looked at."""
-    row = mask_row(
-        mask.rle,
-        **where.columns(),
-        origin="automatic",
-        annotator=GENERATOR,
-        model_id=where.model_id,
-        generator_config=generator_config,
-        points=[(mask.point_xy[0], mask.point_xy[1], 1)],
-        predicted_iou=mask.predicted_iou,
-        stability_score=mask.stability_score,
-        crop_box=mask.crop_box_xyxy,
-    )
-    rows.masks.setdefault(row["mask_id"], row)
-
-
 def masks_by_image(masks: pa.Table) -> dict[int, list[Rle]]:
     """The masks of a masks table, grouped by image, each group in the order of mask ids."""
     grouped: dict[int, list[Rle]] = {}
     for row in masks.sort_by("mask_id").to_pylist():
-        grouped.setdefault(row["image_id"], []).append(row_rle(row))
+        grouped.setdefault(row["image_id"], []).append(Rle.of_row(row))
     return grouped
-
-
-def _annotated_row(made: MadeMask, where: Where, annotator: str, generator_config: str) -> dict[str, Any]:
-    return mask_row(
-        made.rle,
-        **where.columns(),
-        origin=made.origin,
-        annotator=annotator,
-        model_id=where.model_id if made.made_by_model else "",
-        generator_config=generator_config,
-        points=made.points,
-        box=made.box,
-        predicted_iou=made.predicted_iou,
-        stability_score=made.stability_score,
-        crop_box=made.crop_box_xyxy or (),
-        seconds=made.seconds,
-        clicks=made.clicks,
-    )
 
 
 def _parents(result: GenerationResult, where: Where) -> list[dict[str, int]]:

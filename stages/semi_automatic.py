@@ -5,8 +5,8 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from engine.masks.generator import GeneratedMask
 from schemas.config import Stage
+from schemas.mask import Mask
 from schemas.presets import GeneratorConfig
 from stages.assisted_manual import AssistedManualWorker
 from stages.generation import StageGenerator
@@ -52,7 +52,7 @@ class SemiAutomaticWorker(AssistedManualWorker):
         """prefill: how the detector's threshold was chosen (`prefill_threshold.PrefillThreshold`)."""
         return {"prefill": asdict(self.detector.trained.threshold)} if self.by_detector else {}
 
-    def prefilled(self, picture: Picture, where: Where, rows: ShardRows) -> Sequence[GeneratedMask]:
+    def prefilled(self, picture: Picture, where: Where, rows: ShardRows) -> Sequence[Mask]:
         if self.by_detector:
             self.predictor.set_image(picture.pixels)
             return self.detector.prefill(self.predictor)

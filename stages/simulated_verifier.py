@@ -7,9 +7,9 @@ import numpy as np
 
 from engine import rle as rle_codec
 from engine.evaluation.matching import MATCH_IOU
-from engine.rle import Rle
 from engine.rows import content_key
 from schemas.labeling import Verdict
+from schemas.rle import Rle
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from engine.quality.sampling import sample_masks
 from engine.quality.verdicts import Answers, MaskVerdict, mask_verdicts, verification_task
 from engine.quality.verifier_summary import audit_of, verifier_summary
 from engine.quality.views import jpeg_bytes, verification_view
-from engine.rows import row_rle
 from schemas.labeling import Verdict
+from schemas.rle import Rle
 from stages.gates import GateState, QuestionRound, Subject
 from stages.verifier import RoundVerifier
 
@@ -38,7 +38,7 @@ class VerificationRound(QuestionRound):
 
     def task(self, subject: Subject) -> dict[str, Any]:
         row = self._rows[subject]
-        view = verification_view(self.store.load_image(row["image_id"]), row_rle(row))
+        view = verification_view(self.store.load_image(row["image_id"]), Rle.of_row(row))
         return verification_task(row, self.picture(subject, jpeg_bytes(view)))
 
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:

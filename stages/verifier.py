@@ -19,7 +19,7 @@ from engine.files import storage_errors, write_atomic
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.quality.gate_sample import GateFolder, GateSample
 from engine.quality.sampling import sample_size
-from engine.rows import content_key, row_rle
+from engine.rows import content_key
 from engine.store import Store
 from model.mask_features import mask_features
 from model.mask_verifier import MaskVerifier, fit_verifier, load_verifier, out_of_fold_scores, save_verifier
@@ -30,6 +30,7 @@ from model.weights_folder import CARD_FILE
 from schemas.config import STAGES, EngineConfig
 from schemas.errors import InputError
 from schemas.labeling import Verdict
+from schemas.rle import Rle
 from schemas.tables import Round
 from stages.progress import Progress, silent
 from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thresholds
@@ -180,7 +181,7 @@ class RoundVerifier:
         for done, (image_id, placed) in enumerate(sorted(by_image.items()), start=1):
             self._predictor.set_image(self._store.load_image(image_id))
             rows = [row for _, row in placed]
-            masks = [rle_codec.decode(row_rle(row)) for row in rows]
+            masks = [rle_codec.decode(Rle.of_row(row)) for row in rows]
             scores = [[row[name] for row in rows] for name in ("predicted_iou", "stability_score")]
             parts.append(mask_features(self._predictor, masks, *scores))
             self._progress("verifier: look at masks", done, len(by_image))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine import rle
 from engine.masks.comparison import compare_masks
+from schemas.rle import Rle
 
 ROUNDING = 1e-4  # of the largest logit (or of 1, for predicted IoUs): more than that is no rounding
 _PROMPTS_AT_A_TIME = 64
@@ -103,6 +104,6 @@ def matched_masks(exact: Records, fast: Records) -> Verdict:
     return Verdict(None, f"fast: of {len(exact)} exact masks, {difference}")
 
 
-def _rle(record: dict[str, Any]) -> rle.Rle:
+def _rle(record: dict[str, Any]) -> Rle:
     segmentation = record["segmentation"]
     return rle.from_coco(segmentation, *segmentation["size"])

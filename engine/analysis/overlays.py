@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine import rle as rle_codec
 from engine.files import write_atomic
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.rle import Rle
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

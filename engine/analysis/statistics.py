@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.labeling import SECONDS_PER_MASK_LIMIT
+from schemas.mask import GENERATOR
 
 AUTOMATIC, CORRECTED = "automatic", "automatic_corrected"
-GENERATOR = "generator"  # the annotator of masks that nobody looked at
 
 
 def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from engine import rle as rle_codec
 from engine.evaluation.matching import MATCH_IOU, match_masks
 from engine.evaluation.scores import PromptScores
 from engine.masks.generator import MaskGenerator
-from engine.rle import Rle
 from model.training.samples import Sample
+from schemas.rle import Rle
 
 FindMasks = Callable[[npt.NDArray[np.uint8]], Sequence[Rle]]  # of a picture (H, W, 3), best first
 
@@ -96,4 +96,4 @@ def evaluate_main_objects(find: FindMasks, samples: Sequence[Sample]) -> PromptS
 
 def objects_of(sample: Sample) -> list[Rle]:
     """The masks of a sample as the engine has them."""
-    return [Rle(mask["size"][0], mask["size"][1], mask["counts"]) for mask in sample.masks]
+    return [Rle.of_coco(mask) for mask in sample.masks]

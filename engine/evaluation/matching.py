@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import rle as rle_codec
-from engine.rle import Rle
+from schemas.rle import Rle
 
 MATCH_IOU = 0.5  # a mask shows an object from this IoU with it on
 

@@ -4,17 +4,19 @@ Untouched, edited and deleted prefilled masks are told apart by the ids of their
 model backend put into the `meta` of a region (`prompting`) says what a mask cost.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.labeling.regions import region_mask, scale_down, scale_up, with_edits
-from engine.rle import Rle, area
+from engine.rle import area, measured
 from schemas.errors import InputError
 from schemas.labeling import META, SECONDS_PER_MASK_LIMIT
-from schemas.tables import Origin
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
 
 _PROMPTS = ("keypointlabels", "rectanglelabels")
 _BRUSH = "brushlabels"
@@ -22,36 +24,39 @@ _BRUSH = "brushlabels"
 
 @dataclass(frozen=True)
 class CollectedMask:
-    """A mask that a person submitted, of the full picture.
+    """A mask that a person submitted, of the full picture, and how it came about.
 
     prefilled: the mask that it was at first, None for one that was not there before. untouched: it still is that one.
-    first_prompt_s, last_prompt_s:
-    Unix time, NaN for a mask that no prompt made. points: (x, y, label), pixels of the full picture; box: XYXY.
+    first_prompt_s, last_prompt_s: Unix time, NaN for a mask that no prompt made.
     """
 
-    rle: Rle
-    origin: Origin
+    mask: Mask
     prefilled: Prefilled | None = None
     untouched: bool = False
-    points: tuple[tuple[float, float, int], ...] = ()
-    box: tuple[float, ...] = ()
-    first_prompt_s: float = float("nan")
-    last_prompt_s: float = float("nan")
-    predicted_iou: float = float("nan")
-    model_id: str = ""
-    seconds: float = 0.0
-
-    @property
-    def clicks(self) -> int:
-        return len(self.points) + (1 if self.box else 0)
+    first_prompt_s: float = math.nan
+    last_prompt_s: float = math.nan
 
     @property
     def made_by_prompts(self) -> bool:
-        return self.clicks > 0
+        return self.mask.clicks > 0
 
     @property
     def over_limit(self) -> bool:
-        return self.seconds > SECONDS_PER_MASK_LIMIT
+        return self.mask.seconds > SECONDS_PER_MASK_LIMIT
+
+
+class PromptRecord(NamedTuple):
+    """What the model backend wrote down about the prompts of a region. first_s, last_s: Unix time."""
+
+    prompt: Prompt = Prompt()
+    first_s: float = math.nan
+    last_s: float = math.nan
+    predicted_iou: float = math.nan
+    model_id: str = ""
+
+    @property
+    def clicks(self) -> int:
+        return len(self.prompt.points) + (1 if self.prompt.box else 0)
 
 
 @dataclass(frozen=True)
@@ -143,36 +148,59 @@ def _read_mask(region: dict[str, Any], published: PublishedImage, seen: set[str]
         return []
     seen.add(region_id)
     prefilled = next((one for one in published.prefilled if one.region_id == region_id), None)
-    made = _read_prompts(region, published)
+    noted = _read_prompts(region, published)
     if prefilled is None:
-        return [replace(made, rle=scale_up(shown, published.full_hw), origin="manual")]
+        made = _new_mask(scale_up(shown, published.full_hw), noted)
+        return [CollectedMask(made, first_prompt_s=noted.first_s, last_prompt_s=noted.last_s)]
     before = scale_down(prefilled.mask.rle, published.shown_hw)
-    if shown == before:
-        return [replace(made, rle=prefilled.mask.rle, origin=prefilled.origin, untouched=True, prefilled=prefilled)]
-    edited = with_edits(prefilled.mask.rle, before, shown)
-    origin: Origin = "manual" if prefilled.origin == "manual" else "automatic_corrected"
-    return [replace(made, rle=edited, origin=origin, prefilled=prefilled)]
+    untouched = shown == before
+    made = replace(prefilled.mask, seconds=0.0, clicks=0)
+    if not untouched:
+        made = _mended(prefilled.mask, with_edits(prefilled.mask.rle, before, shown), noted)
+    return [CollectedMask(made, prefilled, untouched, noted.first_s, noted.last_s)]
 
 
-def _read_prompts(region: dict[str, Any], published: PublishedImage) -> CollectedMask:
-    """What the model backend wrote down about the prompts of a region; percent of the picture become pixels."""
-    nothing = CollectedMask(Rle(0, 0, b""), "manual")
+def _new_mask(pixels: Rle, noted: PromptRecord) -> Mask:
+    return replace(
+        measured(pixels),
+        prompt=noted.prompt,
+        predicted_iou=noted.predicted_iou,
+        model_id=noted.model_id if noted.clicks else "",
+        clicks=noted.clicks,
+    )
+
+
+def _mended(before: Mask, pixels: Rle, noted: PromptRecord) -> Mask:
+    """A mask that was there already and that a person changed."""
+    counted = measured(pixels)
+    return replace(
+        before,
+        rle=pixels,
+        area=counted.area,
+        box=counted.box,
+        prompt=replace(noted.prompt, mask=before.rle),
+        origin="manual" if before.origin == "manual" else "automatic_corrected",
+        seconds=0.0,
+        clicks=noted.clicks,
+    )
+
+
+def _read_prompts(region: dict[str, Any], published: PublishedImage) -> PromptRecord:
+    """Percent of the picture become pixels."""
     meta = region.get("meta")
     noted = meta.get(META) if isinstance(meta, dict) else None
     if not isinstance(noted, dict) or "t_first" not in noted:
-        return nothing
+        return PromptRecord()
     height, width = published.full_hw
     points = tuple((x * width / 100, y * height / 100, int(label)) for x, y, label in noted.get("points") or ())
     x0, y0, x1, y1 = noted.get("box") or (0.0,) * 4
-    box = (x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100) if noted.get("box") else ()
-    return replace(
-        nothing,
-        points=points,
-        box=box,
-        first_prompt_s=float(noted["t_first"]),
-        last_prompt_s=float(noted["t_last"]),
+    box = (x0 * width / 100, y0 * height / 100, x1 * width / 100, y1 * height / 100) if noted.get("box") else None
+    return PromptRecord(
+        Prompt(points, box),
+        first_s=float(noted["t_first"]),
+        last_s=float(noted["t_last"]),
         predicted_iou=float(noted.get("predicted_iou", "nan")),
-        model_id=str(noted.get("model_id", "")),
+        model_id=str(noted.get("model_id") or published.model_id),
     )
 
 
@@ -188,7 +216,7 @@ def _with_seconds(masks: Sequence[CollectedMask], image: CollectedImage) -> tupl
     rest = max(0.0, image.lead_time_s - sum(prompted))
     share = rest / max(1, sum(sharing))
     return tuple(
-        replace(mask, seconds=seconds + (share if shares else 0.0))
+        replace(mask, mask=replace(mask.mask, seconds=seconds + (share if shares else 0.0)))
         for mask, seconds, shares in zip(masks, prompted, sharing, strict=True)
     )
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import rle as coco_rle
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.rle import Rle
 
 ALPHA_THRESHOLD = 128  # strokes of people have soft edges: at least half opaque is foreground
 _CHANNELS = 4

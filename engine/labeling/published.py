@@ -1,33 +1,46 @@
 """An image as it was published: its task, its size in the browser, and the masks that were shown ready-made."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
-from engine.masks.generator import GeneratedMask
-from engine.rle import Rle
-from schemas.tables import Origin
+from engine.rle import measured
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
+
+Hw = tuple[int, int]
 
 MAX_PREFILLED = 40  # more make the browser take gigabytes and half a minute for one picture
+_FRESH = "prefilled-"  # ids of regions with masks that were in no table before
+
+
+class MadeBy(NamedTuple):
+    """What made prefilled masks. from_points: the generator, from points of its grid; not a detector, from boxes."""
+
+    model_id: str
+    generator_config: str
+    from_points: bool
 
 
 @dataclass(frozen=True)
 class Prefilled:
-    """A mask shown ready-made.
-
-    region_id: of its region. mask: of the full picture, with what the generator knew (NaN where none made it).
-    origin: what it is called where nobody touches it.
-    """
+    """A mask shown ready-made. region_id: of its region. mask: of the full picture; it stays if nobody touches it."""
 
     region_id: str
-    mask: GeneratedMask
-    origin: Origin = "automatic"
+    mask: Mask
 
     def to_json(self) -> dict[str, Any]:
-        return {"region_id": self.region_id, "origin": self.origin, **_mask_to_json(self.mask)}
+        return {"region_id": self.region_id, "mask": self.mask.to_json()}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any], full_hw: tuple[int, int]) -> "Prefilled":
-        return cls(record["region_id"], _mask_from_json(record, full_hw), record["origin"])
+    def from_json(
+        cls, record: dict[str, Any], full_hw: tuple[int, int], *, made_by: MadeBy | None = None
+    ) -> "Prefilled":
+        """made_by: where known; records from before masks said it of themselves are read with it."""
+        region_id = record["region_id"]
+        if "mask" in record:
+            return cls(region_id, Mask.from_json(record["mask"]))
+        shown_first = region_id.startswith(_FRESH)
+        return cls(region_id, _read_first_form(record, full_hw, made_by if shown_first else None))
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class PublishedImage:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "PublishedImage":
         full_hw = (int(record["full_hw"][0]), int(record["full_hw"][1]))
+        # The generator leaves a row of how it fared, a detector none.
+        made_by = MadeBy(record["model_id"], record["generator_config"], from_points=bool(record["generation"]))
         return cls(
             int(record["image_id"]),
             int(record["task"]),
@@ -68,36 +83,35 @@ class PublishedImage:
             full_hw,
             record["model_id"],
             record["generator_config"],
-            tuple(Prefilled.from_json(one, full_hw) for one in record["prefilled"]),
+            tuple(Prefilled.from_json(one, full_hw, made_by=made_by) for one in record["prefilled"]),
             tuple(record["generation"]),
         )
 
 
-def prefilled_of(masks: list[GeneratedMask], *, limit: int) -> tuple[Prefilled, ...]:
+def prefilled_of(masks: list[Mask], *, limit: int) -> tuple[Prefilled, ...]:
     """The most confident masks, at most `limit` and `MAX_PREFILLED`, best first, with ids for their regions."""
     best = sorted(masks, key=lambda mask: mask.predicted_iou, reverse=True)[: min(limit, MAX_PREFILLED)]
-    return tuple(Prefilled(f"prefilled-{number}", mask) for number, mask in enumerate(best))
+    return tuple(Prefilled(f"{_FRESH}{number}", mask) for number, mask in enumerate(best))
 
 
-def _mask_to_json(mask: GeneratedMask) -> dict[str, Any]:
-    return {
-        "counts": mask.rle.counts.decode("ascii"),
-        "box_xyxy": [int(side) for side in mask.box_xyxy],
-        "area": int(mask.area),
-        "predicted_iou": float(mask.predicted_iou),
-        "stability_score": float(mask.stability_score),
-        "crop_box_xyxy": [int(side) for side in mask.crop_box_xyxy],
-        "point_xy": [float(value) for value in mask.point_xy],
-    }
+def _read_first_form(record: dict[str, Any], full_hw: Hw, made_by: MadeBy | None) -> Mask:
+    """A record of the first form, which named a point for every mask, also for one that a box or a hand had made.
 
-
-def _mask_from_json(record: dict[str, Any], full_hw: tuple[int, int]) -> GeneratedMask:
-    return GeneratedMask(
-        Rle(*full_hw, record["counts"].encode("ascii")),
-        tuple(record["box_xyxy"]),
-        record["area"],
-        record["predicted_iou"],
-        record["stability_score"],
-        tuple(record["crop_box_xyxy"]),
-        tuple(record["point_xy"]),
+    made_by: None for a mask that was in a table before. A point that nothing vouches for is left out.
+    """
+    mask = measured(Rle(*full_hw, record["counts"].encode("ascii")))
+    x, y = record["point_xy"]
+    x0, y0, x1, y1 = mask.box
+    left, top, right, bottom = (float(side) for side in record["crop_box_xyxy"])
+    clicked = record["origin"] == "manual" and (x, y) != ((x0 + x1) / 2, (y0 + y1) / 2)
+    prompted = made_by.from_points if made_by else clicked
+    return replace(
+        mask,
+        crop_box=(left, top, right, bottom),
+        prompt=Prompt(points=((x, y, 1),)) if prompted else Prompt(),
+        predicted_iou=record["predicted_iou"],
+        stability_score=record["stability_score"],
+        origin=record["origin"],
+        model_id=made_by.model_id if made_by else "",
+        generator_config=made_by.generator_config if made_by else "",
     )

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from engine import rle as rle_codec
 from engine.labeling.brush import brush_to_rle, rle_to_brush
-from engine.rle import Rle
 from schemas.labeling import BRUSH, IMAGE, META, OBJECT
+from schemas.rle import Rle
 
 Mask = npt.NDArray[np.bool_]
 Hw = tuple[int, int]

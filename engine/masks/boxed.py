@@ -12,6 +12,7 @@ import torch
 from engine import rle
 from engine.geometry import mask_boxes
 from engine.masks.regions import Beyond, HoleReachesBeyondError, Mask, clean_mask
+from schemas.rle import Rle
 
 Box = tuple[int, int, int, int]  # XYXY, inclusive
 
@@ -19,13 +20,13 @@ Box = tuple[int, int, int, int]  # XYXY, inclusive
 class CleanedRle(NamedTuple):
     """mask and its box; changed and largest_area as in `regions.CleanedMask`."""
 
-    mask: rle.Rle
+    mask: Rle
     box: Box
     changed: bool
     largest_area: int
 
 
-def clean_rle(mask: rle.Rle, box: Box, *, min_area: int) -> CleanedRle:
+def clean_rle(mask: Rle, box: Box, *, min_area: int) -> CleanedRle:
     """What `regions.clean_mask` does to the full mask. box: of the mask, which has at least one pixel."""
     part, x0, y0 = _with_ring(mask, box)
     height, width = part.shape
@@ -45,7 +46,7 @@ def clean_rle(mask: rle.Rle, box: Box, *, min_area: int) -> CleanedRle:
     return CleanedRle(encoded, (left + x0, top + y0, right + x0, bottom + y0), True, cleaned.largest_area)
 
 
-def decode_in_box(mask: rle.Rle, box: Box) -> Mask:
+def decode_in_box(mask: Rle, box: Box) -> Mask:
     """Pixels (box height, box width) of a mask that has none outside of the box."""
     x0, y0, x1, y1 = box
     height, width = y1 + 1 - y0, x1 + 1 - x0
@@ -59,7 +60,7 @@ def decode_in_box(mask: rle.Rle, box: Box) -> Mask:
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
-def _with_ring(mask: rle.Rle, box: Box) -> tuple[Mask, int, int]:
+def _with_ring(mask: Rle, box: Box) -> tuple[Mask, int, int]:
     """The mask inside its box and a ring of background around it where the picture has room for one; its column, row.
 
     The ring begins at an even column and row, hence it may be two pixels wide: OpenCV numbers regions by blocks of 2x2,

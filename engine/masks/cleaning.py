@@ -12,9 +12,10 @@ from engine.masks.filters import Verdict, by_area_frac
 from engine.masks.nms import box_nms
 from engine.masks.tally import Tally
 from schemas.presets import GeneratorConfig
+from schemas.rle import Rle
 
 
-def clean_candidates(found: Candidates[rle.Rle], config: GeneratorConfig, tally: Tally) -> Candidates[rle.Rle]:
+def clean_candidates(found: Candidates[Rle], config: GeneratorConfig, tally: Tally) -> Candidates[Rle]:
     """Clean every mask, then drop duplicates again, preferring masks that needed no cleaning.
 
     Returns the masks that stay: first those that did not change, then those that did, each in their old order.
@@ -34,9 +35,7 @@ def clean_candidates(found: Candidates[rle.Rle], config: GeneratorConfig, tally:
         return cleaned.select(keep)
 
 
-def _clean_each(
-    found: Candidates[rle.Rle], config: GeneratorConfig, tally: Tally
-) -> tuple[Candidates[rle.Rle], Tensor]:
+def _clean_each(found: Candidates[Rle], config: GeneratorConfig, tally: Tally) -> tuple[Candidates[Rle], Tensor]:
     """The masks of `found` with small regions gone, and which of them changed, (N,) bool."""
     min_area = config.min_mask_region_area
     each = [

@@ -11,11 +11,12 @@ from engine.masks.difference import SAME_MASK_IOU, MaskDifference
 from engine.masks.generator import MaskGenerator
 from model.predictor import Predictor
 from schemas.presets import GeneratorConfig
+from schemas.rle import Rle
 
 SAMPLE_POINTS_PER_SIDE = 8
 
 
-def compare_masks(found: Sequence[rle.Rle], expected: Sequence[rle.Rle]) -> MaskDifference:
+def compare_masks(found: Sequence[Rle], expected: Sequence[Rle]) -> MaskDifference:
     """How the masks found on a picture differ from those expected. Raises InputError if sizes differ."""
     overlaps = rle.iou_matrix(found, expected)
     pairs = linear_sum_assignment(overlaps, maximize=True)

@@ -8,7 +8,7 @@ Shapes: N prompts a batch, 3 masks each; (h, w) the decoder's resolution; (H, W)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine import rle
 from engine.geometry import box_area
 from engine.masks import filters
 from engine.masks.candidates import Candidates
@@ -31,10 +30,13 @@ from engine.masks.nms import box_nms
 from engine.masks.overlaps import coverage_frac, mask_nms
 from engine.masks.pending import MASK_THRESHOLD, Pending
 from engine.masks.tally import Tally
+from engine.rle import measured
 from model.predictor import PromptedMasks, check_image
 from model.upscaling import Upscaling
 from schemas.errors import InputError
+from schemas.mask import GENERATOR, Mask, Prompt
 from schemas.presets import GeneratorConfig
+from schemas.rle import Rle
 
 Image = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -58,35 +60,16 @@ class MaskPredictor(Protocol):
 
 
 @dataclass(frozen=True)
-class GeneratedMask:
-    """One mask of an image.
-
-    rle: the full image. area: pixels.
-    box_xyxy: first and last column and row with foreground, both inclusive, as in SA-1B; `engine.rle.box_xyxy` gives
-        COCO's box, which ends one pixel later.
-    predicted_iou, stability_score: in [0, 1]; those of the mask before small regions were cleaned.
-    crop_box_xyxy: the crop that was prompted, right and bottom exclusive. point_xy: the prompt, pixels of the image.
-    """
-
-    rle: rle.Rle
-    box_xyxy: tuple[int, int, int, int]
-    area: int
-    predicted_iou: float
-    stability_score: float
-    crop_box_xyxy: tuple[int, int, int, int]
-    point_xy: tuple[float, float]
-
-
-@dataclass(frozen=True)
 class GenerationResult:
     """What was found on an image.
 
-    dropped: masks for each reason of `filters.REASONS`. seconds: of each phase of `tally.PHASES`.
-    coverage_frac: share of the image in at least one mask. parents: for each mask the index of the smallest mask that
-    contains it, None where none does (`nesting.parents`); None as a whole unless `store_nesting` is set.
+    masks: each with the point that prompted it. dropped: masks for each reason of `filters.REASONS`. seconds: of each
+    phase of `tally.PHASES`. coverage_frac: share of the image in at least one mask. parents: for each mask the index of
+    the smallest mask that contains it, None where none does (`nesting.parents`); None as a whole unless `store_nesting`
+    is set.
     """
 
-    masks: list[GeneratedMask]
+    masks: list[Mask]
     dropped: dict[str, int]
     seconds: dict[str, float]
     coverage_frac: float
@@ -102,7 +85,7 @@ class _Job:
     total_points: int
     progress: Progress | None
     tally: Tally = field(default_factory=Tally)
-    parts: list[Candidates[rle.Rle]] = field(default_factory=list)
+    parts: list[Candidates[Rle]] = field(default_factory=list)
     done_points: int = 0
 
     @property
@@ -171,7 +154,7 @@ class MaskGenerator:
         return encoded
 
     @torch.no_grad()
-    def _masks_of_crop(self, encoded: Any, job: _Job, crop: Crop) -> Candidates[rle.Rle]:
+    def _masks_of_crop(self, encoded: Any, job: _Job, crop: Crop) -> Candidates[Rle]:
         """Prompt one crop batch by batch, and keep the distinct masks that pass the filters."""
         self.predictor.set_embedding(encoded)
         upscaling = self.predictor.upscaling
@@ -253,7 +236,7 @@ class MaskGenerator:
             return found.select(keep)
 
     def _finish(self, job: _Job) -> GenerationResult:
-        found: Candidates[rle.Rle] = Candidates.concatenate(job.parts)
+        found: Candidates[Rle] = Candidates.concatenate(job.parts)
         if len(job.crops) > 1:
             found = self._distinct_across_crops(found, job.tally)
         if self.config.min_mask_region_area > 0 and not self.config.clean_before_crop_nms:
@@ -263,16 +246,16 @@ class MaskGenerator:
         with job.tally.timed("rle"):
             covered = coverage_frac(found.masks)
             nested = parents(found.masks, found.boxes) if self.config.store_nesting else None
-        return GenerationResult(_as_generated(found), job.tally.dropped, job.tally.seconds, covered, nested)
+        return GenerationResult(_as_masks(found), job.tally.dropped, job.tally.seconds, covered, nested)
 
-    def _distinct_across_crops(self, found: Candidates[rle.Rle], tally: Tally) -> Candidates[rle.Rle]:
+    def _distinct_across_crops(self, found: Candidates[Rle], tally: Tally) -> Candidates[Rle]:
         """Of masks that overlap keep those of the smallest crop: they were seen most zoomed in."""
         with tally.timed("nms"):
             keep = box_nms(found.boxes, 1 / box_area(found.crop_boxes), iou_threshold=self.config.crop_nms_thresh)
             tally.dropped["duplicate_across_crops"] += len(found) - len(keep)
             return found.select(keep)
 
-    def _distinct_by_mask(self, found: Candidates[rle.Rle], tally: Tally) -> Candidates[rle.Rle]:
+    def _distinct_by_mask(self, found: Candidates[Rle], tally: Tally) -> Candidates[Rle]:
         """Of masks that overlap keep the first: they lie best first, and so they stay."""
         with tally.timed("nms"):
             same = torch.zeros(len(found))
@@ -281,12 +264,19 @@ class MaskGenerator:
             return found.select(keep)
 
 
-def _as_generated(found: Candidates[rle.Rle]) -> list[GeneratedMask]:
+def _as_masks(found: Candidates[Rle]) -> list[Mask]:
     return [
-        GeneratedMask(one, tuple(box), rle.area(one), iou, stability, tuple(crop_box), tuple(point))
-        for one, box, iou, stability, crop_box, point in zip(
+        replace(
+            measured(one),
+            crop_box=tuple(crop_box),
+            prompt=Prompt(points=((x, y, 1),)),
+            predicted_iou=iou,
+            stability_score=stability,
+            origin="automatic",
+            annotator=GENERATOR,
+        )
+        for one, iou, stability, crop_box, (x, y) in zip(
             found.masks,
-            found.boxes.tolist(),
             found.predicted_iou.tolist(),
             found.stability_score.tolist(),
             found.crop_boxes.tolist(),

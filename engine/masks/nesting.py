@@ -1,7 +1,6 @@
 """Which mask lies inside which: parts of things, things of groups."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +8,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from engine.masks.overlaps import box_intersections, coco_rles, mask_areas
-from engine.rle import Rle
+from schemas.rle import CocoRle, Rle
 
 _NOBODY = -1
 
@@ -38,6 +37,6 @@ def parents(rles: Sequence[Rle], boxes: Tensor, *, containment: float = 0.95) ->
     return [None if parent == _NOBODY else parent for parent in found.tolist()]
 
 
-def _shares_inside(masks: list[dict[str, Any]], other: dict[str, Any]) -> npt.NDArray[np.float64]:
+def _shares_inside(masks: list[CocoRle], other: CocoRle) -> npt.NDArray[np.float64]:
     """(M,) the share of each mask's pixels that lies in the other: COCO's overlap with a region of a crowd."""
     return np.asarray(coco_mask.iou(masks, [other], [1]), dtype=np.float64)[:, 0]

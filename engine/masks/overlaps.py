@@ -4,7 +4,6 @@ N masks of one picture as RLEs; none is ever brought to full size. Boxes are XYX
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,8 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from engine import rle
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.rle import CocoRle, Rle
 
 
 def mask_nms(rles: Sequence[Rle], boxes: Tensor, scores: Tensor, *, iou_threshold: float) -> Tensor:
@@ -67,12 +66,12 @@ def box_intersections(box: npt.NDArray[np.int64], boxes: npt.NDArray[np.int64]) 
     return np.maximum(width, 0) * np.maximum(height, 0)
 
 
-def coco_rles(rles: Sequence[Rle]) -> list[dict[str, Any]]:
+def coco_rles(rles: Sequence[Rle]) -> list[CocoRle]:
     """What pycocotools takes. Raises InputError for masks of several sizes, which it would take in silence."""
     sizes = {(one.height, one.width) for one in rles}
     if len(sizes) > 1:
         raise InputError(f"masks of one image have one size, these have {sorted(sizes)}")
-    return [{"size": [one.height, one.width], "counts": one.counts} for one in rles]
+    return [one.coco() for one in rles]
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

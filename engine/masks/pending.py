@@ -10,6 +10,7 @@ from engine.masks.crops import Crop
 from engine.masks.measuring import Survey, count, rasterise
 from engine.masks.windows import Window
 from model.upscaling import Upscaling
+from schemas.rle import Rle
 
 MASK_THRESHOLD = 0.0
 
@@ -24,7 +25,7 @@ class Pending:
     def __init__(
         self, crop: Crop, upscaling: Upscaling, *, image_hw: tuple[int, int], offset: float, max_bytes: int
     ) -> None:
-        self.masks: list[Window | rle.Rle] = []
+        self.masks: list[Window | Rle] = []
         self._counts: dict[int, list[int]] = {}
         self._crop, self._upscaling, self._image_hw = crop, upscaling, image_hw
         self._offset, self._max_bytes, self._bytes = offset, max_bytes, 0
@@ -52,10 +53,10 @@ class Pending:
         self._counts.update(zip(unknown, counted.tolist(), strict=True))
         return torch.tensor([self._counts[place] for place in places], dtype=torch.int64).reshape(-1, 3)
 
-    def encoded(self, place: int) -> rle.Rle:
+    def encoded(self, place: int) -> Rle:
         """The mask as RLE, in the frame of the image."""
         mask = self.masks[place]
-        if isinstance(mask, rle.Rle):
+        if isinstance(mask, Rle):
             return mask
         inside = rasterise(mask, self._upscaling)
         height, width = self._image_hw

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from engine import rle
-from engine.masks.generator import GeneratedMask
-from engine.rows import mask_id
-from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, annotation_record, image_record
+from schemas.mask import Mask, mask_id
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, image_record
 
 
 def sa1b_record(
-    masks: Iterable[GeneratedMask],
+    masks: Iterable[Mask],
     *,
     image_id: int,
     file_name: str,
@@ -29,21 +27,7 @@ def sa1b_record(
     ids = [mask_id(image_id, "generate", 0, mask.rle.counts) for mask in masks]
     annotations: dict[int, Sa1bAnnotation] = {}
     for annotation_id, mask in zip(ids, masks, strict=True):
-        annotations.setdefault(
-            annotation_id,
-            annotation_record(
-                annotation_id=annotation_id,
-                height=mask.rle.height,
-                width=mask.rle.width,
-                counts=mask.rle.counts,
-                area=mask.area,
-                box_xyxy=rle.box_xyxy(mask.rle).tolist(),
-                predicted_iou=mask.predicted_iou,
-                stability_score=mask.stability_score,
-                crop_box_xyxy=mask.crop_box_xyxy,
-                points=[mask.point_xy],
-            ),
-        )
+        annotations.setdefault(annotation_id, mask.to_sa1b(annotation_id))
     if parents is not None:
         for annotation_id, parent in zip(ids, parents, strict=True):
             nested = {"parent": None if parent is None else ids[parent]}

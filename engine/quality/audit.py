@@ -13,9 +13,9 @@ import numpy.typing as npt
 from engine import rle as rle_codec
 from engine.evaluation.bootstrap import bootstrap_mean
 from engine.quality.verdicts import Subject, task_data
-from engine.rle import Rle
 from schemas.config import Stage
 from schemas.errors import InputError
+from schemas.rle import Rle
 
 # An expert who deletes a mask and draws the object anew has corrected it; below this IoU it is taken to be another
 # object.

@@ -13,8 +13,8 @@ from PIL import Image
 
 from engine import rle as rle_codec
 from engine.analysis.overlays import Mask, Pixels, contact_sheet, draw_masks
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.rle import Rle
 
 LONGEST_PX = 1024
 JPEG_QUALITY = 90

@@ -6,15 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from engine import rle as rle_codec
 from engine.images import content_id, decode_image, read_bytes
 from engine.release.scaling import Scaling
-from engine.rle import Rle
-from engine.rows import row_rle
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
-from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, annotation_record, image_record
+from schemas.mask import Mask
+from schemas.sa1b import Sa1bRecord, image_record
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ def release_image(
     name = f"sa_{image['image_id']}"
     annotations, rows = [], []
     for mask in masks:
-        rle = scaling.mask(row_rle(mask))
-        if rle is not None:
-            rows.append(_mask_row(mask, rle, scaling, tar))
-            annotations.append(_annotation(rows[-1], rle))
+        released = scaling.released(Mask.from_row(mask))
+        if released is not None:
+            rows.append(_index_row(mask, released, tar))
+            annotations.append(released.to_sa1b(mask["mask_id"]))
     picture = image_record(
         image_id=image["image_id"], width=scaling.width, height=scaling.height, file_name=f"{name}.jpg"
     )
@@ -74,38 +72,17 @@ def release_image(
     return ReleasedImage(name, encoded.getvalue(), record.to_json(), rows, row)
 
 
-def _mask_row(mask: dict[str, Any], rle: Rle, scaling: Scaling, tar: str) -> dict[str, Any]:
-    """The row of the index: lineage as in the workspace, geometry of the released picture."""
-    points = mask["points"]
-    places = scaling.coordinates([value for point in points for value in (point["x"], point["y"])])
+def _index_row(row: dict[str, Any], mask: Mask, tar: str) -> dict[str, Any]:
+    """The row of the index: lineage as in the workspace's row, geometry of the released mask."""
     lineage = ("mask_id", "image_id", "stage", "round", "origin", "annotator", "model_id", "generator_config", "label")
     return {
-        **{name: mask[name] for name in lineage},
+        **{name: row[name] for name in lineage},
         "tar": tar,
-        "area": rle_codec.area(rle),
-        "bbox_xyxy": rle_codec.box_xyxy(rle).tolist(),
-        "predicted_iou": mask["predicted_iou"],
-        "stability_score": mask["stability_score"],
-        "crop_box_xyxy": scaling.coordinates(mask["crop_box"]),
-        "points": [
-            {"x": x, "y": y, "label": point["label"]}
-            for x, y, point in zip(places[0::2], places[1::2], points, strict=True)
-        ],
-        "prompt_box_xyxy": scaling.coordinates(mask["box"]),
+        "area": mask.area,
+        "bbox_xyxy": mask.box,
+        "predicted_iou": mask.predicted_iou,
+        "stability_score": mask.stability_score,
+        "crop_box_xyxy": mask.crop_box,
+        "points": [{"x": x, "y": y, "label": label} for x, y, label in mask.prompt.points],
+        "prompt_box_xyxy": mask.prompt.box or (),
     }
-
-
-def _annotation(row: dict[str, Any], rle: Rle) -> Sa1bAnnotation:
-    return annotation_record(
-        annotation_id=row["mask_id"],
-        height=rle.height,
-        width=rle.width,
-        counts=rle.counts,
-        area=row["area"],
-        box_xyxy=row["bbox_xyxy"],
-        predicted_iou=row["predicted_iou"],
-        stability_score=row["stability_score"],
-        crop_box_xyxy=row["crop_box_xyxy"],
-        # SA-1B has no labels of points, so clicks that say what is not of the mask stand in the index alone.
-        points=[(point["x"], point["y"]) for point in row["points"] if point["label"] == 1],
-    )

@@ -1,14 +1,15 @@
 """Pictures and masks at the size in which they are released: the shortest side at most as long as configured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from engine import rle as rle_codec
-from engine.rle import Rle
+from schemas.mask import Box, Mask, Prompt
+from schemas.rle import Rle
 
 JPEG_MAX_SIDE_PX = 65_500
 _ROUNDING = 1e-6  # of coverage in source pixels; half is half, however the fractions were summed
@@ -50,6 +51,15 @@ class Scaling:
             return picture
         return picture.resize((self.width, self.height), Image.Resampling.LANCZOS)
 
+    def released(self, mask: Mask) -> Mask | None:
+        """The mask in the released picture, its prompt and crop with it; None where no pixel is left."""
+        rle = self.mask(mask.rle)
+        if rle is None or self.is_identity:
+            return mask if rle is not None else None
+        counted = rle_codec.measured(rle)
+        prompt, crop_box = self._prompt(mask.prompt), self._box(mask.crop_box)
+        return replace(mask, rle=rle, area=counted.area, box=counted.box, prompt=prompt, crop_box=crop_box)
+
     def mask(self, rle: Rle) -> Rle | None:
         """The mask in the released picture: a pixel is in it if the mask covers at least half of what it was made of.
 
@@ -57,7 +67,7 @@ class Scaling:
         """
         if self.is_identity:
             return rle
-        x0, y0, x1, y1 = (int(value) for value in rle_codec.box_xyxy(rle))
+        x0, y0, x1, y1 = (int(side) for side in rle_codec.box(rle))
         part = rle_codec.decode(rle)[y0:y1, x0:x1]  # only what the mask's box touches is worked on
         top, covered = _shrunk(part, start=y0, factor=self.factor_y, limit=self.height)
         left, covered = _shrunk(covered.T, start=x0, factor=self.factor_x, limit=self.width)
@@ -71,6 +81,20 @@ class Scaling:
         """Coordinates x, y, x, y, ... of the source picture in the released one."""
         factors = (self.factor_x, self.factor_y) * (len(values) // 2)
         return [value / factor for value, factor in zip(values, factors, strict=True)]
+
+    def _box(self, box: Box) -> Box:
+        x0, y0, x1, y1 = self.coordinates(box)
+        return x0, y0, x1, y1
+
+    def _prompt(self, prompt: Prompt) -> Prompt:
+        """Of a mask that was mended, the mask before is left out where no pixel of it is left."""
+        places = self.coordinates([value for x, y, _ in prompt.points for value in (x, y)])
+        labels = [label for _, _, label in prompt.points]
+        return Prompt(
+            tuple(zip(places[0::2], places[1::2], labels, strict=True)),
+            None if prompt.box is None else self._box(prompt.box),
+            None if prompt.mask is None else self.mask(prompt.mask),
+        )
 
 
 def _shrunk(

@@ -32,6 +32,7 @@ def lineage_of_mask(store: "Store", mask_id: int) -> dict[str, Any]:
     """
     from engine.delta import rows_where
     from schemas.errors import InputError
+    from schemas.mask import Mask
 
     mask = store.find_mask(mask_id)
     if mask is None:
@@ -39,6 +40,8 @@ def lineage_of_mask(store: "Store", mask_id: int) -> dict[str, Any]:
     image = rows_where(store.read_image("images", mask["image_id"]), image_id=mask["image_id"]).to_pylist()[0]
     events = rows_where(store.read_image("events", mask["image_id"]), mask_id=mask_id).sort_by("at_s").to_pylist()
     shown = {key: value for key, value in mask.items() if key not in ("rle", "shard")}
+    mended = Mask.from_row(mask).prompt.mask
+    shown["mask_prompt"] = None if mended is None else mended.to_coco()
     return {
         "mask": shown,
         "image": {key: image[key] for key in ("image_id", "path", "source", "width", "height", "split")},
@@ -78,13 +81,12 @@ def _describe(model: "ModelInfo") -> dict[str, Any]:
 
 def _as_text(found: dict[str, Any]) -> str:
     mask, image = found["mask"], found["image"]
-    prompt = ", ".join(f"({p['x']:g}, {p['y']:g}) {'+' if p['label'] else '-'}" for p in mask["points"]) or "none"
     made_with = f" with model {mask['model_id']}" if mask["model_id"] else ""
     lines = [
         f"mask {mask['mask_id']}: {mask['area']} px, box {[round(v) for v in mask['bbox']]} (XYXY)",
         f"  image {image['image_id']}: {image['path']} ({image['width']}x{image['height']}), from {image['source']}",
         f"  table {mask['table']}, round {mask['round']}: {mask['origin']}, by {mask['annotator']}{made_with}",
-        f"  prompt points: {prompt}",
+        f"  prompt: {_prompt(mask)}",
         f"  predicted IoU {mask['predicted_iou']:.3f}, stability {mask['stability_score']:.3f}",
         f"  {mask['clicks']} clicks, {mask['seconds']:.1f} s"
         + (" (simulated)" if mask["annotator"] == "simulated" else ""),
@@ -95,6 +97,15 @@ def _as_text(found: dict[str, Any]) -> str:
     for depth, model in enumerate(found["models"]):
         lines.append(f"{'  ' * (depth + 1)}model {model['name']} ({model['id']}){_origin(model)}")
     return "\n".join(lines)
+
+
+def _prompt(mask: dict[str, Any]) -> str:
+    """What the mask was made from, each part by its name."""
+    points = [f"({point['x']:g}, {point['y']:g}) {'+' if point['label'] else '-'}" for point in mask["points"]]
+    parts = ["points " + ", ".join(points)] if points else []
+    parts += [f"box {[round(side, 1) for side in mask['box']]} (XYXY)"] if mask["box"] else []
+    parts += ["the mask that was there before"] if mask["mask_prompt"] else []
+    return "; ".join(parts) or "none"
 
 
 def _origin(model: dict[str, Any]) -> str:

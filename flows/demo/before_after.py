@@ -23,14 +23,14 @@ from engine.evaluation.model_scores import score_model
 from engine.evaluation.points import centre_point
 from engine.files import write_atomic
 from engine.masks.generator import MaskGenerator
-from engine.rle import Rle
-from engine.rows import content_key, row_rle
+from engine.rows import content_key
 from engine.store import Store
 from model.predictor import Predictor
 from model.registry import model_roots
 from model.storage import load_model
 from model.training.samples import Sample
 from schemas.config import load_config
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
 from stages.progress import Progress
 
@@ -86,7 +86,7 @@ class _HeldOut:
 
     @property
     def sample(self) -> Sample:
-        return Sample(self.pixels, [{"size": [rle.height, rle.width], "counts": rle.counts} for rle in self.truth])
+        return Sample(self.pixels, [rle.coco() for rle in self.truth])
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _held_out(store: Store) -> list[_HeldOut]:
 
 
 def _rles(masks: pa.Table, best_by: str) -> list[Rle]:
-    return [row_rle(row) for row in masks.sort_by([(best_by, "descending"), ("mask_id", "ascending")]).to_pylist()]
+    return [Rle.of_row(row) for row in masks.sort_by([(best_by, "descending"), ("mask_id", "ascending")]).to_pylist()]
 
 
 def _measure(

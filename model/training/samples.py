@@ -2,19 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypedDict
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-
-class CocoRle(TypedDict):
-    """A mask as pycocotools takes it: size [height, width] and compressed counts."""
-
-    size: list[int]
-    counts: bytes
+from schemas.rle import CocoRle
 
 
 @dataclass(frozen=True)

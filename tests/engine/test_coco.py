@@ -48,7 +48,7 @@ def test_polygons_labels_crowds_and_annotators(tmp_path: Path) -> None:
     assert rle_codec.area(polygon.rle) == 10 * 20
     assert polygon.label == "object"
     assert (crowd.iscrowd, crowd.annotator) == (True, "2")
-    np.testing.assert_array_equal(rle_codec.box_xyxy(crowd.rle), [0, 0, 1, 64])
+    np.testing.assert_array_equal(rle_codec.box(crowd.rle), [0, 0, 1, 64])
 
 
 def test_each_broken_thing_is_one_line_and_the_rest_stays(tmp_path: Path) -> None:

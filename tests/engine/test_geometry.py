@@ -15,7 +15,7 @@ def test_boxes_end_on_the_last_pixel() -> None:
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)))
 def test_boxes_are_those_of_coco_less_one_pixel(mask: np.ndarray) -> None:
-    x0, y0, x1, y1 = rle.box_xyxy(rle.encode(mask)).tolist()
+    x0, y0, x1, y1 = rle.box(rle.encode(mask))
     expected = [x0, y0, x1 - 1, y1 - 1] if mask.any() else [0, 0, 0, 0]
     assert mask_boxes(torch.as_tensor(mask)[None])[0].tolist() == expected
 

@@ -16,12 +16,14 @@ from PIL import Image
 from engine import rle as rle_codec
 from engine.images import content_id, decode_image
 from engine.ingest import ingest, split_of
-from engine.rows import content_key, mask_row, row_rle
+from engine.rows import content_key
 from engine.store import Store
 from schemas.config import ImagesConfig
 from schemas.errors import WaitError
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, table_of
 from tests.pictures import encoded, shapes, write_coco
+from tests.rows import mask_row
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,7 +102,7 @@ def test_ground_truth_is_the_masks_of_the_file(store: Store) -> None:
         number = int(Path(row["source"]).stem)
         rows = store.read_image(GROUND_TRUTH, row["image_id"]).to_pylist()
         wanted = {mask.tobytes() for mask in shapes(number)[1]}
-        assert {rle_codec.decode(row_rle(mask)).tobytes() for mask in rows} == wanted
+        assert {rle_codec.decode(Rle.of_row(mask)).tobytes() for mask in rows} == wanted
         assert {(m["origin"], m["annotator"], m["label"]) for m in rows} == {("manual", "imported", "ellipse")}
         assert row["split"] == ("holdout" if number in (2, 5) else "train")
         assert row["has_ground_truth"]

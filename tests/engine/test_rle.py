@@ -6,8 +6,9 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from engine import rle
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.mask import Mask
+from schemas.rle import Rle
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
@@ -46,8 +47,8 @@ def test_area_and_box_are_those_of_pycocotools(mask: np.ndarray) -> None:
     x, y, w, h = coco_mask.toBbox(peer)
     encoded = rle.encode(mask)
     assert rle.area(encoded) == coco_mask.area(peer)
-    box = rle.box_xyxy(encoded)
-    assert box.dtype == np.float32
+    box = rle.box(encoded)
+    assert rle.measured(encoded) == Mask(encoded, rle.area(encoded), box, (0, 0, encoded.width, encoded.height))
     np.testing.assert_array_equal(box, [x, y, x + w, y + h])
 
 

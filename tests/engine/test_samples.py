@@ -8,6 +8,7 @@ from PIL import Image
 
 from engine import rle as rle_codec
 from engine.samples import CocoSamples
+from schemas.rle import Rle
 
 
 def _file(folder: Path, *, images: int = 1) -> Path:
@@ -28,7 +29,7 @@ def _file(folder: Path, *, images: int = 1) -> Path:
 
 
 def _areas(samples: CocoSamples) -> list[int]:
-    return [int(rle_codec.area(rle_codec.Rle(16, 18, mask["counts"]))) for mask in samples[0].masks]
+    return [int(rle_codec.area(Rle(16, 18, mask["counts"]))) for mask in samples[0].masks]
 
 
 def test_the_first_annotator_is_taken_alone_where_one_is_asked_for(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from engine import rle as rle_codec
-from engine.rows import content_key, mask_row
+from engine.rows import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.training.samples import Sample, decode_masks
 from schemas.config import STAGES
 from schemas.errors import InputError
 from schemas.tables import table_of
+from tests.rows import mask_row
 
 
 def annotate(store: Store, stage: str, round: int, *, count: int = 2, key: str = "") -> None:

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 
 from engine import rle as rle_codec
 from engine.images import decode_image
-from engine.rows import content_key, mask_id, mask_row, row_rle
+from engine.rows import content_key
 from engine.store import Store
 from schemas.config import CONFIG_FILE, DEFAULT_YAML
 from schemas.errors import InputError
+from schemas.mask import Prompt, mask_id
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, TABLES, Round, table_of
+from tests.rows import mask_row
 
 STAGE = "semi_automatic"
 
@@ -41,12 +44,14 @@ def test_a_row_says_what_the_mask_says() -> None:
     mask[5:20, 10:30] = True
     rle = rle_codec.encode(mask)
     where: dict[str, Any] = {"image_id": 7, "shard": "000000", "stage": STAGE, "round": 2}
-    row = mask_row(rle, **where, origin="manual", annotator="simulated", points=[(11.5, 6.0, 1)], clicks=1)
+    row = mask_row(
+        rle, **where, origin="manual", annotator="simulated", prompt=Prompt(points=((11.5, 6.0, 1),)), clicks=1
+    )
     assert row["area"] == 15 * 20
     assert row["bbox"] == [10.0, 5.0, 30.0, 20.0]
     assert row["crop_box"] == [0.0, 0.0, 50.0, 40.0]
     assert math.isnan(row["predicted_iou"])
-    assert row_rle(row) == rle
+    assert Rle.of_row(row) == rle
     assert row["mask_id"] == mask_id(7, STAGE, 2, rle.counts)
     assert len({mask_id(7, STAGE, 2, b"a"), mask_id(8, STAGE, 2, b"a"), mask_id(7, STAGE, 3, b"a")}) == 3
 

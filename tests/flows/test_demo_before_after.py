@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from engine import rle as rle_codec
-from engine.rle import Rle
 from flows.demo import before_after
 from flows.demo.before_after import BeforeAfter, Change, as_table
+from schemas.rle import Rle
 
 
 def square(x: int, y: int, side: int = 10) -> Rle:

@@ -11,10 +11,10 @@ from engine.labeling.folder import LabelingFolder
 from engine.labeling.regions import brush_region, scale_down
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
-from engine.rows import row_rle
 from engine.store import Store
 from schemas.config import CONFIG_FILE
 from schemas.labeling import FOREGROUND, IMAGE, POINT
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
 from tests.labelstudio.backend import running_backend
 from tests.stages.workspaces import SETTINGS, make_workspace
@@ -74,4 +74,4 @@ def clicked(client: LabelStudioClient, project: int, task: int, *clicks: dict[st
 def drawn(store: Store, task: dict[str, Any], number: int) -> dict[str, Any]:
     """An object of ground truth as somebody would draw it with the brush."""
     row = store.read_image(GROUND_TRUTH, int(task["data"]["image_id"])).to_pylist()[number]
-    return brush_region(scale_down(row_rle(row), (34, SHOWN)), region_id=f"drawn-{number}")
+    return brush_region(scale_down(Rle.of_row(row), (34, SHOWN)), region_id=f"drawn-{number}")

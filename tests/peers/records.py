@@ -3,25 +3,27 @@
 from collections.abc import Iterable
 from typing import Any
 
-from engine.masks.generator import GeneratedMask
+from schemas.mask import Box, Mask
+from schemas.sa1b import to_xywh
 
 
-def as_published(masks: Iterable[GeneratedMask]) -> list[dict[str, Any]]:
+def as_published(masks: Iterable[Mask]) -> list[dict[str, Any]]:
     """What `SamAutomaticMaskGenerator` with output_mode="coco_rle" would return for these masks."""
     return [
         {
             "segmentation": mask.rle.to_coco(),
             "area": mask.area,
-            "bbox": _xywh(mask.box_xyxy),
+            "bbox": _inclusive_xywh(mask.box),
             "predicted_iou": mask.predicted_iou,
-            "point_coords": [list(mask.point_xy)],
+            "point_coords": [list(point) for point in mask.prompt.on_object],
             "stability_score": mask.stability_score,
-            "crop_box": _xywh(mask.crop_box_xyxy),
+            "crop_box": list(to_xywh(mask.crop_box)),
         }
         for mask in masks
     ]
 
 
-def _xywh(box_xyxy: tuple[int, int, int, int]) -> list[int]:
-    x0, y0, x1, y1 = box_xyxy
-    return [x0, y0, x1 - x0, y1 - y0]
+def _inclusive_xywh(box: Box) -> list[float]:
+    """The published generator counts to the last pixel itself."""
+    x, y, width, height = to_xywh(box)
+    return [x, y, width - 1, height - 1]

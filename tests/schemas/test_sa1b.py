@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from schemas.errors import InputError
-from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, annotation_record, image_record, parse_record, read_record
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, image_record, parse_record, read_record
 
 # A picture of 3 x 2 pixels with a mask of 3 of them, written the way segment-anything's generator writes it.
 PUBLISHED: dict[str, Any] = {
@@ -27,18 +29,16 @@ PUBLISHED: dict[str, Any] = {
 
 def annotation(**changes: Any) -> Sa1bAnnotation:
     fields: dict[str, Any] = {
-        "annotation_id": 1234567890123456789,
-        "height": 2,
-        "width": 3,
-        "counts": b"132",
+        "rle": Rle(2, 3, b"132"),
         "area": 3,
-        "box_xyxy": (0, 0, 2, 2),
+        "box": (0, 0, 2, 2),
+        "crop_box": (0, 0, 3, 2),
+        "prompt": Prompt(points=((0.75, 1.25, 1),)),
         "predicted_iou": 0.9123,
         "stability_score": 0.97,
-        "crop_box_xyxy": (0, 0, 3, 2),
-        "points": [(0.75, 1.25)],
     }
-    return annotation_record(**(fields | changes))
+    annotation_id = changes.pop("annotation_id", 1234567890123456789)
+    return Mask(**(fields | changes)).to_sa1b(annotation_id)
 
 
 def record(*annotations: Sa1bAnnotation) -> Sa1bRecord:
@@ -64,22 +64,21 @@ def test_our_record_is_the_published_one_field_by_field() -> None:
 
 
 def test_what_is_written_is_read_back() -> None:
-    written = record(annotation(), annotation(annotation_id=2, points=[]))
+    written = record(annotation(), annotation(annotation_id=2, prompt=Prompt()))
     assert parse_record(written.to_json(), name="sa_7.json") == written
 
 
 def test_boxes_become_xywh() -> None:
-    made = annotation(box_xyxy=(1, 0, 3, 2), crop_box_xyxy=(1, 1, 3, 2))
+    made = annotation(box=(1, 0, 3, 2), crop_box=(1, 1, 3, 2))
     assert made.bbox == (1, 0, 2, 2)
     assert made.crop_box == (1, 1, 2, 1)
 
 
 def test_what_nobody_measured_is_null() -> None:
-    made = annotation(predicted_iou=float("nan"), stability_score=float("nan"), crop_box_xyxy=())
+    made = annotation(predicted_iou=float("nan"), stability_score=float("nan"))
     data = json.loads(record(made).to_json())["annotations"][0]
     assert data["predicted_iou"] is None
     assert data["stability_score"] is None
-    assert data["crop_box"] == [0, 0, 3, 2]
 
 
 def test_a_parent_is_written_last_and_only_where_it_was_given() -> None:
@@ -100,6 +99,19 @@ def test_bytes_without_parents_are_those_of_before_there_were_any() -> None:
     written = record(annotation(predicted_iou=float("nan"))).to_json()
     assert written == json.dumps(json.loads(broken("annotations.0.predicted_iou", None)), ensure_ascii=False).encode()
     assert parse_record(written, name="sa_7.json").to_json() == written
+
+
+def test_a_prompt_that_was_more_than_points_on_the_object_stands_whole_beside_them() -> None:
+    points = Prompt(points=((0.75, 1.25, 1), (2.5, 0.5, 0)), mask=Rle(2, 3, b"6"))
+    written = record(annotation(prompt=Prompt(box=(0.5, 0, 2.5, 2))), annotation(annotation_id=5, prompt=points))
+    boxed, mended = json.loads(written.to_json())["annotations"]
+    assert boxed == PUBLISHED["annotations"][0] | {"point_coords": [], "prompt": {"box": [0.5, 0, 2, 2]}}
+    assert mended["point_coords"] == [[0.75, 1.25]]
+    assert mended["prompt"] == {
+        "points": [[0.75, 1.25, 1], [2.5, 0.5, 0]],
+        "segmentation": {"size": [2, 3], "counts": "6"},
+    }
+    assert parse_record(written.to_json(), name="sa_7.json") == written
 
 
 def test_fields_of_other_tools_are_ignored() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from engine.labeling.regions import brush_region
-from engine.rows import row_rle
 from engine.store import Store
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
 from stages import people
 from tests.engine.labeling.label_studio import FakeLabelStudio, prompted
@@ -22,14 +22,15 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
 
 
 def ground_truth(store: Store, image_id: int) -> list[Any]:
-    return [row_rle(row) for row in store.read_image(GROUND_TRUTH, image_id).to_pylist()]
+    return [Rle.of_row(row) for row in store.read_image(GROUND_TRUTH, image_id).to_pylist()]
 
 
 def annotate(server: FakeLabelStudio, store: Store, number: int, *, at: str) -> None:
     """A person marks all objects of a picture: the first with two clicks, the others with the brush."""
     image_id = int(server.stored[number]["data"]["image_id"])
+    clicked = prompted(100.0, 107.0, points=2) | {"model_id": store.rounds()[-1].model_before}
     regions = [
-        brush_region(mask, region_id=f"new-{n}", meta=prompted(100.0, 107.0, points=2) if n == 0 else None)
+        brush_region(mask, region_id=f"new-{n}", meta=clicked if n == 0 else None)
         for n, mask in enumerate(ground_truth(store, image_id))
     ]
     server.submit(number, *regions, at=at, lead_time=47.0)

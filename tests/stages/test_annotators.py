@@ -1,11 +1,14 @@
 """The simulated annotator at images whose answers can be worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engine import rle as rle_codec
-from engine.masks.generator import GeneratedMask
 from schemas.config import AnnotatorConfig
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
 from stages.annotators import ImageWork, SimulatedAnnotator
 from tests.stages.fakes import RegionPredictor
 
@@ -24,20 +27,20 @@ LABELS[2:12, 12:22] = 2
 LABELS[20:26, 2:8] = 3
 
 
-def region(*numbers: int) -> rle_codec.Rle:
+def region(*numbers: int) -> Rle:
     return rle_codec.encode(np.isin(LABELS, numbers))
 
 
-def prefilled(mask: np.ndarray, *, x: float, y: float, predicted_iou: float = 0.9) -> GeneratedMask:
-    encoded = rle_codec.encode(mask)
-    box = (0, 0, 1, 1)
-    return GeneratedMask(encoded, box, int(mask.sum()), predicted_iou, 0.97, (0, 0, 32, 32), (x, y))
+def prefilled(mask: np.ndarray, *, x: float, y: float, predicted_iou: float = 0.9) -> Mask:
+    made = rle_codec.measured(rle_codec.encode(mask))
+    prompt = Prompt(points=((x, y, 1),))
+    return replace(made, prompt=prompt, predicted_iou=predicted_iou, stability_score=0.97, origin="automatic")
 
 
 def annotate(targets, *, config=CONFIG, shown=(), spoil=False, clock_s=0.0):  # type: ignore[no-untyped-def]
     image = RegionPredictor(LABELS, spoil=spoil)
     rng = np.random.default_rng(0)
-    return SimulatedAnnotator(config).annotate(image, targets, rng=rng, prefilled=shown, clock_s=clock_s)
+    return SimulatedAnnotator(config).annotate(image, targets, rng=rng, prefilled=shown, clock_s=clock_s, model_id="m")
 
 
 def kinds(work: ImageWork) -> list[str]:
@@ -66,8 +69,8 @@ def test_what_clicks_do_not_reach_is_drawn_by_hand() -> None:
     work = annotate([region(1), region(3)], spoil=True)
     assert [mask.rle for mask in work.masks] == [region(1), region(3)]
     for mask in work.masks:
-        assert mask.made_by_model is False
-        assert mask.points == ()
+        assert mask.model_id == ""
+        assert mask.prompt == Prompt()
         assert mask.clicks == 3
         assert mask.seconds == 3 + 3 * 2 + 20
     assert kinds(work) == ["prompt", "prompt", "prompt", "draw"] * 2
@@ -101,12 +104,13 @@ def test_prefilled_masks_are_kept_edited_or_deleted_by_how_well_they_show_an_obj
     assert [mask.origin for mask in work.masks] == ["automatic", "automatic_corrected"]
     kept, edited = work.masks
     assert (kept.rle, kept.clicks, kept.seconds) == (region(3), 0, 1)
-    assert kept.points == [(4.0, 22.0, 1)]
+    assert kept.prompt == Prompt(points=((4.0, 22.0, 1),))
     assert kept.stability_score == pytest.approx(0.97)
     assert edited.rle == region(1, 2)
     assert edited.clicks == 1
     assert edited.seconds == 1 + 2 + 1
-    assert edited.points[0] == (5.0, 5.0, 1), "editing goes on from the prefilled mask's own prompt"
+    assert edited.prompt.mask == shown[1].rle
+    assert edited.prompt.points[0] == (5.0, 5.0, 1), "editing goes on from the prefilled mask's own prompt"
     assert kinds(work) == ["accept", "delete", "delete", "prompt", "edit"]
 
 

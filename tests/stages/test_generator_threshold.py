@@ -1,15 +1,16 @@
 """The generator's threshold by precision: chosen on held-out pictures when the round of stage 3 is opened."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine import rle as rle_codec
-from engine.masks.generator import GeneratedMask, GenerationResult
-from engine.rows import row_rle
+from engine.masks.generator import GenerationResult
 from engine.store import Store
 from schemas.errors import WaitError
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
 from stages import generator_threshold
 from stages.fully_automatic import FullyAutomaticWorker
@@ -42,9 +43,8 @@ class _HalfRight:
         for truth in self._store.read_image(GROUND_TRUTH, row["image_id"]).to_pylist():
             nothing = np.zeros(image.shape[:2], dtype=bool)
             nothing[-3:, :3] = True
-            for rle, score in ((row_rle(truth), 0.8), (rle_codec.encode(nothing), 0.4)):
-                whole = (0, 0, image.shape[1], image.shape[0])
-                masks.append(GeneratedMask(rle, (0, 0, 1, 1), rle_codec.area(rle), score, 1.0, whole, (0.0, 0.0)))
+            for rle, score in ((Rle.of_row(truth), 0.8), (rle_codec.encode(nothing), 0.4)):
+                masks.append(replace(rle_codec.measured(rle), predicted_iou=score))
         return GenerationResult(masks, {}, {}, 0.0, None)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import stages.prefill_detector
 from engine import rle as rle_codec
-from engine.rows import content_key, mask_row, row_rle
+from engine.rows import content_key
 from engine.store import Store
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
 from model.predictor import Predictor
@@ -22,11 +22,13 @@ from model.registry import ModelCard, find_model, model_roots
 from model.storage import load_model, save_model
 from schemas.config import Stage, load_config
 from schemas.errors import InputError, WaitError
+from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
 from stages.prefill_threshold import LEAST_KEPT, NOTHING_PASSES, choose_or_half, choose_threshold
 from stages.rounds import tick
+from tests.rows import mask_row
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
 ANY_MASK = PrefillSettings(
@@ -128,11 +130,13 @@ def test_masks_come_best_first_and_differ(predictor: Predictor, detector: Object
     for mask, score in found:
         assert 0 <= score <= mask.predicted_iou <= 1
         assert mask.area == rle_codec.area(mask.rle) > 0
-        x0, y0, x1, y1 = rle_codec.box_xyxy(mask.rle).tolist()
-        assert mask.box_xyxy == (x0, y0, x1 - 1, y1 - 1)
-        assert mask.crop_box_xyxy == (0, 0, width, height)
-        assert 0 <= mask.point_xy[0] <= width
-        assert 0 <= mask.point_xy[1] <= height
+        assert (mask.area, mask.box) == (rle_codec.area(mask.rle), rle_codec.box(mask.rle))
+        assert mask.crop_box == (0, 0, width, height)
+        assert mask.prompt.points == ()
+        assert mask.prompt.box is not None
+        x0, y0, x1, y1 = mask.prompt.box
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
 
 
 def test_a_threshold_only_cuts_the_list_off(predictor: Predictor, detector: ObjectDetector) -> None:
@@ -175,7 +179,7 @@ def annotate(store: Store, *, stage: Stage = "assisted_manual", round: int = 1, 
     for shard in store.shards():
         rows = [
             mask_row(
-                row_rle(row),
+                Rle.of_row(row),
                 image_id=row["image_id"],
                 shard=shard,
                 stage=stage,

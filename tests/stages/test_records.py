@@ -1,33 +1,34 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from engine import rle
 from engine.masks.difference import MaskDifference
-from engine.masks.generator import GeneratedMask, GenerationResult
+from engine.masks.generator import GenerationResult
 from schemas.config import Stage
+from schemas.mask import Mask, Prompt
 from schemas.tables import table_of
-from stages.records import ShardRows, Where, add_generated_mask, add_generation
+from stages.records import ShardRows, Where, add_generation
 
 STAGE: Stage = "fully_automatic"
 WHERE = Where(image_id=7, shard="000000", stage=STAGE, round=1, model_id="m")
 
 
-def generated(y1: int, x1: int) -> GeneratedMask:
+def generated(y1: int, x1: int) -> Mask:
     """The first y1 rows and x1 columns of a picture of 4 x 5 pixels."""
     mask = np.zeros((4, 5), dtype=bool)
     mask[:y1, :x1] = True
-    box = (0, 0, x1 - 1, y1 - 1)
-    return GeneratedMask(rle.encode(mask), box, y1 * x1, 0.9, 0.97, crop_box_xyxy=(0, 0, 5, 4), point_xy=(0.5, 0.5))
+    return replace(rle.measured(rle.encode(mask)), prompt=Prompt(points=((0.5, 0.5, 1),)), origin="automatic")
 
 
-def rows_of(masks: list[GeneratedMask], parents: list[int | None] | None, coverage_frac: float = 0.5) -> ShardRows:
+def rows_of(masks: list[Mask], parents: list[int | None] | None, coverage_frac: float = 0.5) -> ShardRows:
     rows = ShardRows()
     result = GenerationResult(masks, {"empty": 2}, {"nms": 0.12345}, coverage_frac=coverage_frac, parents=parents)
     add_generation(rows, result, WHERE, generator_config="c")
     for mask in masks:
-        add_generated_mask(rows, mask, WHERE, generator_config="c")
+        rows.add_mask(mask, WHERE)
     return rows
 
 

@@ -11,11 +11,11 @@ import pytest
 from engine import rle as rle_codec
 from engine.delta import ShardedTable
 from engine.ingest import ingest
-from engine.rows import row_rle
 from engine.store import Store
 from model.registry import find_model, list_models, model_roots
 from schemas.config import STAGES
 from schemas.errors import InputError, WaitError
+from schemas.rle import Rle
 from schemas.tables import TABLES
 from stages.assisted_manual import AssistedManualWorker
 from stages.rounds import TickResult, next_step, parse_stage, tick
@@ -68,7 +68,7 @@ def test_every_mask_row_says_where_it_came_from(finished: Finished) -> None:
         assert row["seconds"] > 0
         assert row["model_id"] in (models[row["round"]], "")
         assert bool(row["points"]) == bool(row["model_id"]), "a mask drawn by hand has no prompt and no model"
-        assert row["area"] == rle_codec.area(row_rle(row)) > 0
+        assert row["area"] == rle_codec.area(Rle.of_row(row)) > 0
     (automatic,) = store.rounds("fully_automatic")
     for row in store.read_table("fully_automatic").to_pylist():
         assert (row["annotator"], row["origin"]) == ("generator", "automatic")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine import rle as rle_codec
-from engine.rle import Rle
+from schemas.rle import Rle
 from stages.simulated_verifier import SimulatedVerifier
 
 

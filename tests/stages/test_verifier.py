@@ -12,7 +12,6 @@ import pytest
 from engine import rle as rle_codec
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.quality.gate_sample import GateFolder, GateSample
-from engine.rows import mask_row
 from engine.store import Store
 from model.registry import list_models, model_roots
 from schemas.errors import WaitError
@@ -20,6 +19,7 @@ from schemas.tables import Round, table_of
 from stages import gates, verifier
 from stages.quality import move_gate
 from tests.engine.labeling.label_studio import FakeLabelStudio
+from tests.rows import mask_row
 from tests.stages.workspaces import make_workspace
 
 STAGE = "assisted_manual"

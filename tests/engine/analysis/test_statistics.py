@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
 
-from engine import rle as rle_codec
 from engine.analysis.statistics import round_statistics
-from engine.rows import mask_row
+from schemas.rle import Rle
 from schemas.tables import TABLES, table_of
+from tests.rows import mask_row
 
 WHERE = {"image_id": 1, "shard": "000000", "stage": "semi_automatic", "round": 1}
 
@@ -12,9 +12,7 @@ WHERE = {"image_id": 1, "shard": "000000", "stage": "semi_automatic", "round": 1
 def masks(*rows: tuple[str, float, int], annotator: str = "simulated"):  # type: ignore[no-untyped-def]
     """A masks table of (origin, seconds, clicks)."""
     made = [
-        mask_row(
-            rle_codec.Rle(4, 4, b"0`0"), **WHERE, origin=origin, annotator=annotator, seconds=seconds, clicks=clicks
-        )
+        mask_row(Rle(4, 4, b"0`0"), **WHERE, origin=origin, annotator=annotator, seconds=seconds, clicks=clicks)
         for origin, seconds, clicks in rows
     ]
     return table_of("semi_automatic", made)

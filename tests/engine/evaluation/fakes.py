@@ -5,7 +5,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from model.mask_decoder import MaskPrediction
-from model.training.samples import CocoRle
+from schemas.rle import CocoRle
 
 
 def rectangle(rows: slice, columns: slice, size: tuple[int, int] = (64, 64)) -> np.ndarray:

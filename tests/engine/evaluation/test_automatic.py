@@ -11,8 +11,8 @@ from engine.evaluation.automatic import (
     evaluate_main_objects,
     score_masks,
 )
-from engine.rle import Rle
 from model.training.samples import Sample
+from schemas.rle import Rle
 from tests.engine.evaluation.fakes import coco_rle, rectangle
 
 IMAGE = np.zeros((64, 64, 3), np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine import rle as rle_codec
 from engine.evaluation.matching import match_masks
-from engine.rle import Rle
+from schemas.rle import Rle
 
 
 def block(x: int, *, width: int = 4) -> Rle:

@@ -3,6 +3,7 @@ its server that can fail at any call."""
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 from engine import rle
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.labeling.regions import brush_region, scale_down
-from engine.masks.generator import GeneratedMask
-from engine.rle import Rle
 from schemas.errors import InputError, WaitError
+from schemas.mask import Mask, Prompt
+from schemas.rle import Rle
 
 FULL, SHOWN = (40, 60), (20, 30)
 
@@ -24,10 +25,12 @@ def rectangle(x0: int, y0: int, x1: int, y1: int, hw: tuple[int, int] = FULL) ->
     return rle.encode(mask)
 
 
-def generated(mask: Rle, predicted_iou: float = 0.9) -> GeneratedMask:
+def generated(mask: Rle, predicted_iou: float = 0.9) -> Mask:
     y, x = np.argwhere(rle.decode(mask)).mean(axis=0)
-    box = (0, 0, mask.width - 1, mask.height - 1)
-    return GeneratedMask(mask, box, rle.area(mask), predicted_iou, 0.97, (0, 0, 60, 40), (float(x), float(y)))
+    prompt = Prompt(points=((float(x), float(y), 1),))
+    return replace(
+        rle.measured(mask), prompt=prompt, predicted_iou=predicted_iou, stability_score=0.97, origin="automatic"
+    )
 
 
 def published(*masks: Rle, image_id: int = 7, task: int = 1) -> PublishedImage:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from engine.labeling.annotations import read_task
 from engine.labeling.regions import scale_down, scale_up
+from schemas.mask import Prompt
 from tests.engine.labeling.label_studio import (
     FULL,
     SHOWN,
@@ -37,11 +38,11 @@ def test_untouched_edited_deleted_and_new_masks_are_told_apart() -> None:
         record,
     )
     assert found.done
-    assert [mask.origin for mask in found.masks] == ["automatic", "automatic_corrected", "manual", "manual"]
-    assert found.masks[0].rle == ODD, "nobody touched it: its pixels are those of the full picture"
-    assert found.masks[1].rle == rectangle(40, 20, 50, 36)
-    assert [mask.clicks for mask in found.masks] == [0, 0, 2, 0]
-    assert found.masks[2].points == ((30.0, 10.0, 1),) * 2, "percent of the full picture"
+    assert [mask.mask.origin for mask in found.masks] == ["automatic", "automatic_corrected", "manual", "manual"]
+    assert found.masks[0].mask.rle == ODD, "nobody touched it: its pixels are those of the full picture"
+    assert found.masks[1].mask.rle == rectangle(40, 20, 50, 36)
+    assert [mask.mask.clicks for mask in found.masks] == [0, 0, 2, 0]
+    assert found.masks[2].mask.prompt == Prompt(points=((30.0, 10.0, 1),) * 2), "percent of the full picture"
     assert [one.region_id for one in found.deleted] == ["prefilled-2"]
     assert found.annotator == "label_studio:3"
 
@@ -49,7 +50,7 @@ def test_untouched_edited_deleted_and_new_masks_are_told_apart() -> None:
 def test_origin_does_not_depend_on_what_the_browser_says() -> None:
     """The same pixels under the same id are the same mask, whatever `origin` says."""
     touched = region(ODD, "prefilled-0") | {"origin": "prediction-changed"}
-    assert read_task(task(annotation(touched)), published(ODD)).masks[0].origin == "automatic"
+    assert read_task(task(annotation(touched)), published(ODD)).masks[0].mask.origin == "automatic"
 
 
 def test_time_is_shared_out() -> None:
@@ -67,14 +68,14 @@ def test_time_is_shared_out() -> None:
         ),
         record,
     )
-    assert [mask.seconds for mask in found.masks] == [0, 20, 12, 8, 20]
+    assert [mask.mask.seconds for mask in found.masks] == [0, 20, 12, 8, 20]
     assert not any(mask.over_limit for mask in found.masks)
 
 
 def test_without_drawn_masks_those_from_prompts_share_the_time_for_looking() -> None:
     regions = [region(EVEN, "a", **prompted(100, 131)), region(OTHER, "b", **prompted(140, 140))]
     found = read_task(task(annotation(*regions)), published())
-    assert [mask.seconds for mask in found.masks] == [31 + 14.5, 14.5]
+    assert [mask.mask.seconds for mask in found.masks] == [31 + 14.5, 14.5]
     assert [mask.over_limit for mask in found.masks] == [True, False]
 
 
@@ -89,7 +90,7 @@ def test_no_second_is_lost_or_counted_twice(lead_time: float, made: list[tuple[b
     ]
     found = read_task(task(annotation(*regions, lead_time=lead_time)), published())
     prompting = sum(spent for by_prompt, spent in made if by_prompt)
-    assert sum(mask.seconds for mask in found.masks) == pytest.approx(max(lead_time, prompting))
+    assert sum(mask.mask.seconds for mask in found.masks) == pytest.approx(max(lead_time, prompting))
 
 
 def test_prompts_that_were_never_accepted_are_counted_and_dropped() -> None:
@@ -120,7 +121,7 @@ def test_the_last_of_several_annotations_counts() -> None:
     skipped = annotation(was_cancelled=True, updated_at="2026-01-01T12:00:00Z")
     for order in ([early, late, skipped], [skipped, late, early]):
         found = read_task(task(*order), published())
-        assert found.masks[0].rle == OTHER
+        assert found.masks[0].mask.rle == OTHER
         assert found.annotator == "label_studio:2"
         assert found.superseded == 2
 
@@ -171,6 +172,6 @@ def test_a_thousand_masks_on_one_task() -> None:
 
 def test_a_new_mask_comes_back_at_full_size() -> None:
     found = read_task(task(annotation(region(ODD, "a"))), published())
-    assert (found.masks[0].rle.height, found.masks[0].rle.width) == FULL
-    assert found.masks[0].rle == scale_up(scale_down(ODD, SHOWN), FULL)
+    assert (found.masks[0].mask.rle.height, found.masks[0].mask.rle.width) == FULL
+    assert found.masks[0].mask.rle == scale_up(scale_down(ODD, SHOWN), FULL)
     assert math.isnan(found.masks[0].first_prompt_s)

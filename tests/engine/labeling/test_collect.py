@@ -79,7 +79,7 @@ def test_a_second_task_of_an_image_does_not_take_the_work_away(server: FakeLabel
     server.stored[7]["updated_at"] = "2026-01-05T00:00:00Z"
     assert collect(server, state).done == 1
     server.submit(7, region(MASK, "b"), at="2026-01-06T00:00:00Z")
-    assert collect(server, state).images[1].masks[0].rle == MASK
+    assert collect(server, state).images[1].masks[0].mask.rle == MASK
 
 
 def test_problems_are_told(server: FakeLabelStudio, state: RoundFolder) -> None:

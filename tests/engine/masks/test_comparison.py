@@ -14,10 +14,11 @@ from model.predictor import Predictor
 from model.sam import build_sam
 from schemas.errors import InputError
 from schemas.presets import GeneratorConfig
+from schemas.rle import Rle
 from tests.peers.published import draw_weights
 
 
-def column_mask(first: int, last: int) -> rle.Rle:
+def column_mask(first: int, last: int) -> Rle:
     mask = np.zeros((2, 20), dtype=bool)
     mask[:, first:last] = True
     return rle.encode(mask)

@@ -127,10 +127,12 @@ def test_what_a_mask_says_of_itself_agrees_with_its_pixels(astronaut: Generation
         assert pixels.shape == (512, 512)
         assert mask.area == pixels.sum() < 0.95 * pixels.size
         rows, columns = np.nonzero(pixels)
-        assert mask.box_xyxy == (columns.min(), rows.min(), columns.max(), rows.max())
-        x0, y0, x1, y1 = mask.crop_box_xyxy
-        assert x0 <= mask.point_xy[0] < x1
-        assert y0 <= mask.point_xy[1] < y1
+        assert mask.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        x0, y0, x1, y1 = mask.crop_box
+        ((x, y, label),) = mask.prompt.points
+        assert label == 1
+        assert x0 <= x < x1
+        assert y0 <= y < y1
         assert mask.predicted_iou > 0.88
         assert mask.stability_score >= 0.95
 
@@ -159,9 +161,9 @@ def test_masks_of_a_crop_come_back_in_the_frame_of_the_image() -> None:
     result = MaskGenerator(predictor, GeneratorConfig(points_per_side=2, crop_n_layers=1)).generate(image)
     (mask,) = result.masks
     np.testing.assert_array_equal(rle.decode(mask.rle), thing)
-    assert mask.box_xyxy == (150, 60, 169, 79)
-    assert mask.crop_box_xyxy == (83, 33, 200, 100)
-    assert mask.point_xy == (170.75, 83.25)
+    assert mask.box == (150, 60, 170, 80)
+    assert mask.crop_box == (83, 33, 200, 100)
+    assert mask.prompt.points == ((170.75, 83.25, 1),)
 
 
 def test_of_two_crops_the_more_zoomed_one_wins() -> None:
@@ -240,7 +242,7 @@ def test_cleaning_updates_mask_area_and_box() -> None:
     speckled[20, 20] = False
     (mask,) = run(coordinates(*hw), [(speckled, 0.99)] * 3, min_mask_region_area=100).masks
     np.testing.assert_array_equal(rle.decode(mask.rle), box_mask(hw, 10, 10, 40, 40))
-    assert (mask.area, mask.box_xyxy) == (900, (10, 10, 39, 39))
+    assert (mask.area, mask.box) == (900, (10, 10, 40, 40))
 
 
 def test_empty_masks_are_dropped_even_where_no_stability_is_asked() -> None:
@@ -444,7 +446,7 @@ def test_cleaned_before_crops_are_compared_a_mask_with_an_island_is_found_to_be_
     assert before.dropped["duplicate_across_crops"] >= 1
     assert before.dropped["duplicate_after_cleaning"] == 0
     assert {mask.rle for mask in before.masks} == {rle.encode(body)}
-    assert all(mask.crop_box_xyxy != (0, 0, 160, 120) for mask in before.masks), "the most zoomed one stays"
+    assert all(mask.crop_box != (0, 0, 160, 120) for mask in before.masks), "the most zoomed one stays"
 
 
 def test_coverage_and_nesting_of_a_result() -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,15 +7,15 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from engine import rle
-from engine.masks.generator import GeneratedMask
 from engine.masks.records import sa1b_record
+from schemas.mask import Mask, Prompt
 from schemas.sa1b import Sa1bRecord, parse_record
 
 
-def generated(mask: np.ndarray) -> GeneratedMask:
-    return GeneratedMask(
-        rle.encode(mask), (1, 2, 6, 4), int(mask.sum()), 0.9, 0.97, crop_box_xyxy=(0, 2, 8, 9), point_xy=(3.5, 2.5)
-    )
+def generated(mask: np.ndarray) -> Mask:
+    made = rle.measured(rle.encode(mask))
+    prompt = Prompt(points=((3.5, 2.5, 1),))
+    return replace(made, predicted_iou=0.9, stability_score=0.97, crop_box=(0, 2, 8, 9), prompt=prompt)
 
 
 def test_pycocotools_finds_the_same_area_and_box() -> None:

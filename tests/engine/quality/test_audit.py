@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from engine import rle
 from engine.evaluation.bootstrap import bootstrap_mean
 from engine.quality.audit import AuditedImage, CorrectedMask, MaskPair, audit_lines, audit_report, audit_task, compare
-from engine.rle import Rle
 from schemas.errors import InputError
+from schemas.rle import Rle
 
 
 def bar(first: int, end: int, *, length: int = 100) -> Rle:

@@ -10,9 +10,9 @@ from engine import rle as rle_codec
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.quality.gate_sample import GateFolder, GateSample
 from engine.quality.verifier_summary import audit_of, verifier_lines, verifier_summary
-from engine.rows import mask_row
 from schemas.errors import InputError
 from schemas.tables import table_of
+from tests.rows import mask_row
 
 SURE = {"threshold": 0.8, "masks": 40, "right": 39}
 NOWHERE = {"threshold": None, "masks": 0, "right": 0}

@@ -15,10 +15,10 @@ from engine.quality.verdicts import (
     mask_verdicts,
     verification_task,
 )
-from engine.rle import Rle
-from engine.rows import mask_row
 from schemas.labeling import EXHAUSTIVITY_CONFIG, VERIFICATION_CONFIG
+from schemas.rle import Rle
 from tests.engine.quality.gate_tasks import BRUSH, PLACE, annotation, image_task, mask_task
+from tests.rows import mask_row
 
 LARGE_ID = 2**63 - 25
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from engine import rle
 from engine.ingest import ingest
-from engine.rows import mask_row
 from engine.store import Store
 from schemas.config import ImagesConfig, Stage
+from schemas.mask import Prompt
 from schemas.tables import table_of
+from tests.rows import mask_row
 
 SIZES = [(40, 60), (60, 40), (48, 48), (90, 31), (33, 70), (50, 64), (41, 43)]
 
@@ -38,6 +39,7 @@ def add_masks(store: Store, stage: Stage, *, round: int = 1, seed: int = 0, skip
                 mask[y : y + rng.integers(5, 12), x : x + rng.integers(5, 12)] = True
                 mask[y + 2, x + 2] = False
                 automatic = stage == "fully_automatic"
+                points = ((float(x) + 1.5, float(y) + 1.5, 1), (float(x) + 2.5, float(y) + 2.5, 0))
                 row = mask_row(
                     rle.encode(mask),
                     image_id=image["image_id"],
@@ -48,9 +50,7 @@ def add_masks(store: Store, stage: Stage, *, round: int = 1, seed: int = 0, skip
                     annotator="generator" if automatic else "simulated",
                     model_id="0123456789abcdef" if automatic else "",
                     generator_config="fedcba9876543210" if automatic else "",
-                    points=[(float(x) + 1.5, float(y) + 1.5, 1), (float(x) + 2.5, float(y) + 2.5, 0)][
-                        : 1 if automatic else 2
-                    ],
+                    prompt=Prompt(points[: 1 if automatic else 2]),
                     predicted_iou=float(rng.uniform(0.8, 1)) if automatic else float("nan"),
                     stability_score=float(rng.uniform(0.9, 1)) if automatic else float("nan"),
                 )

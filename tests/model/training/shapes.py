@@ -3,7 +3,8 @@
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from model.training.samples import CocoRle, Sample
+from model.training.samples import Sample
+from schemas.rle import CocoRle
 
 
 def compress(mask: np.ndarray) -> CocoRle:
