@@ -12,6 +12,7 @@ from filelock import lock_descriptor
 
 from model import files
 from model.files import TEMP_SUFFIX as TEMP_SUFFIX
+from model.files import file_sha256 as file_sha256
 from model.files import fsync_folder as fsync_folder
 from model.files import make_folder as make_folder
 from model.files import publish as publish
@@ -83,7 +84,7 @@ def only_one(path: Path, *, busy: str) -> Iterator[None]:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: object) -> Iterator[None]:
     """Turn a full disk and the like into an InputError that names `path`; other errors pass.
 
     The storage libraries beneath Delta report such errors as text only ("... (os error 28)"), so that is read too.

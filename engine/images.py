@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from engine.places import Place
 from schemas.errors import InputError
 
 # decode_image has a limit of its own that knows the workspace's settings; Pillow's would warn at 89 megapixels.
@@ -58,16 +59,16 @@ def content_id(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path | Place) -> bytes:
     """The bytes of a file. Raises InputError naming it if it cannot be read."""
     try:
-        return path.read_bytes()
+        return path.read_bytes() if isinstance(path, Path) else path.read()
     except OSError as error:
-        raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
+        raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
 
 
 def decode_image(
-    data: bytes | Path, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, name: str | None = None
+    data: bytes | Path | Place, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, name: str | None = None
 ) -> npt.NDArray[np.uint8]:
     """Decode a picture to (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
 
@@ -80,7 +81,7 @@ def decode_image(
 
 
 def decode_image_file(
-    data: bytes | Path,
+    data: bytes | Path | Place,
     *,
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     name: str | None = None,
@@ -91,8 +92,8 @@ def decode_image_file(
     longest_px: enough for the longest side. A JPEG that is at least twice as large is decoded at a half, a quarter or
     an eighth of its size, in a third to a tenth of the time: each pixel is the mean of those that it stands for.
     """
-    name = name or (str(data) if isinstance(data, Path) else "image")
-    content = read_bytes(data) if isinstance(data, Path) else data
+    name = name or ("image" if isinstance(data, bytes) else str(data))
+    content = data if isinstance(data, bytes) else read_bytes(data)
     if not content:
         raise InputError(f"{name}: the file is empty")
     try:

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.coco import Problem
-from engine.files import fsync_folder, only_one, remove_unfinished, storage_errors, write_atomic
+from engine.files import storage_errors
 from engine.images import content_id, decode_image_file, read_bytes
 from engine.rle import measured
 from engine.rows import content_key
 from engine.sources import Candidate, gather
 from engine.store import Store
-from schemas.config import STAGES, ImagesConfig, load_config
+from schemas.config import STAGES, ImagesConfig
 from schemas.errors import InputError
 from schemas.mask import mask_id
 from schemas.tables import GROUND_TRUTH, Split, table_of
@@ -77,10 +77,11 @@ def ingest(
     already stays in training; a `split` in the COCO file wins over both.
     Raises InputError if the disk is full, WaitError if another ingest works on this workspace.
     """
-    config = config or load_config(store.workspace).images
-    busy = f"{store.workspace}: another ingest is running here; start this one when it is done"
-    with storage_errors(store.workspace), only_one(store.workspace / ".ingest.lock", busy=busy):
-        remove_unfinished(store.workspace / "images")
+    files = store.files
+    config = config or files.settings().images
+    busy = f"{files}: another ingest is running here; start this one when it is done"
+    with storage_errors(files), (files.root / ".ingest.lock").only_one(busy=busy):
+        files.images.remove_unfinished()
         gathered = gather(sources, images_root=images_root)
         work = _Ingest(store, config)
         work.report.rejected += gathered.problems
@@ -185,9 +186,8 @@ class _Ingest:
             else:
                 rows.append(copied)
         if rows and self.config.copy_images:
-            folder = self.store.workspace / "images"
-            fsync_folder(folder / shard)
-            fsync_folder(folder)
+            (self.store.files.images / shard).sync()
+            self.store.files.images.sync()
         return rows
 
     def _copy_one(self, picture: _Picture, shard: str) -> dict[str, Any] | Problem:
@@ -195,7 +195,7 @@ class _Ingest:
         path = str(source)
         if self.config.copy_images:
             path = f"images/{shard}/{picture.image_id}.{picture.extension}"
-            target = self.store.workspace / path
+            target = self.store.files.picture(path)
             if not target.exists():  # else it is whole, and its name says that it is this one
                 try:
                     data = read_bytes(source)
@@ -203,7 +203,7 @@ class _Ingest:
                         raise InputError("the file changed while it was read; ingest it again")
                 except InputError as error:
                     return Problem(str(source), "image", str(error).removeprefix(f"{source}: "))
-                write_atomic(target, data, sync_folder=False)
+                target.write(data, sync_folder=False)
         return {
             "image_id": picture.image_id,
             "shard": shard,

@@ -4,12 +4,23 @@ The methods have other names than those of `pathlib.Path`, so that no place is t
 needs a path on this disk asks for `local_path` and says what for.
 """
 
+import io
 import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
-from engine.files import append_line, atomic_file, fsync_folder, make_folder, storage_errors
+from engine.files import (
+    append_line,
+    atomic_file,
+    fsync_folder,
+    make_folder,
+    only_one,
+    remove_unfinished,
+    storage_errors,
+)
 from schemas.errors import InputError
 
 _SCHEME = "://"
@@ -35,8 +46,16 @@ class Place(Protocol):
         """Whether a file or folder is there."""
         ...
 
+    def size(self) -> int | None:
+        """Bytes of a file, None where there is none."""
+        ...
+
     def read(self) -> bytes:
         """All of a file. Raises FileNotFoundError where there is none."""
+        ...
+
+    def text(self) -> str:
+        """All of a file of UTF-8. Raises FileNotFoundError where there is none."""
         ...
 
     def write(self, data: bytes, *, sync_folder: bool = True) -> None:
@@ -44,6 +63,10 @@ class Place(Protocol):
 
         Raises InputError if the disk is full or not writable.
         """
+        ...
+
+    def writing(self) -> AbstractContextManager[BinaryIO]:
+        """As `write`, for those who write piece by piece: the file appears when the block ends without an error."""
         ...
 
     def append_line(self, line: bytes) -> None:
@@ -66,6 +89,15 @@ class Place(Protocol):
         """Remove a file, or a folder with all that is in it; nothing happens where there is none."""
         ...
 
+    def remove_unfinished(self) -> None:
+        """Remove what writers left below a folder when they were killed; only where nobody writes there now."""
+        ...
+
+    def only_one(self, *, busy: str) -> AbstractContextManager[None]:
+        """Hold a lock file. Raises WaitError, which says `busy`, where another process holds it, and InputError where
+        the place is at a URL."""
+        ...
+
 
 def place(root: str | Path) -> Place:
     """The place at a local path or a URL. Raises InputError where fsspec cannot open such a URL."""
@@ -73,6 +105,11 @@ def place(root: str | Path) -> Place:
     if _SCHEME not in text:
         return LocalPlace(Path(text))
     return RemotePlace(text.rstrip("/"))
+
+
+def is_relative(path: str) -> bool:
+    """Whether a path goes on from a folder; no URL does."""
+    return _SCHEME not in path and not Path(path).is_absolute()
 
 
 @dataclass(frozen=True, order=True)
@@ -97,12 +134,24 @@ class LocalPlace:
     def exists(self) -> bool:
         return self.path.exists()
 
+    def size(self) -> int | None:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return None
+
     def read(self) -> bytes:
         return self.path.read_bytes()
+
+    def text(self) -> str:
+        return self.read().decode()
 
     def write(self, data: bytes, *, sync_folder: bool = True) -> None:
         with atomic_file(self.path, sync_folder=sync_folder) as file:
             file.write(data)
+
+    def writing(self) -> AbstractContextManager[BinaryIO]:
+        return atomic_file(self.path)
 
     def append_line(self, line: bytes) -> None:
         append_line(self.path, line)
@@ -124,6 +173,12 @@ class LocalPlace:
         else:
             self.path.unlink(missing_ok=True)
 
+    def remove_unfinished(self) -> None:
+        remove_unfinished(self.path)
+
+    def only_one(self, *, busy: str) -> AbstractContextManager[None]:
+        return only_one(self.path, busy=busy)
+
 
 @dataclass(frozen=True, order=True)
 class RemotePlace:
@@ -142,23 +197,36 @@ class RemotePlace:
         return RemotePlace(f"{self.url}/{part}")
 
     def local_path(self, what: str) -> Path:
-        raise InputError(f"{self}: {what} must lie on a disk of this machine; use a workspace that is a folder")
+        raise self._needs_a_disk(what)
 
     def exists(self) -> bool:
         files, path = self._opened()
         return bool(files.exists(path))
 
+    def size(self) -> int | None:
+        files, path = self._opened()
+        return int(files.size(path)) if files.isfile(path) else None
+
     def read(self) -> bytes:
         files, path = self._opened()
         return bytes(files.cat_file(path))
+
+    def text(self) -> str:
+        return self.read().decode()
 
     def write(self, data: bytes, *, sync_folder: bool = True) -> None:
         files, path = self._opened()
         files.makedirs(path.rpartition("/")[0], exist_ok=True)
         files.pipe_file(path, data)
 
+    @contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        content = io.BytesIO()
+        yield content
+        self.write(content.getvalue())
+
     def append_line(self, line: bytes) -> None:
-        raise InputError(f"{self}: objects at a URL cannot grow by a line; use a workspace that is a folder")
+        raise self._needs_a_disk("a log that grows line by line")
 
     def make_folder(self) -> None:
         pass
@@ -174,6 +242,15 @@ class RemotePlace:
         files, path = self._opened()
         if files.exists(path):
             files.rm(path, recursive=True)
+
+    def remove_unfinished(self) -> None:
+        pass
+
+    def only_one(self, *, busy: str) -> AbstractContextManager[None]:
+        raise self._needs_a_disk("the lock of a workspace")
+
+    def _needs_a_disk(self, what: str) -> InputError:
+        return InputError(f"{self}: {what} must lie on a disk of this machine; use a workspace that is a folder")
 
     def _opened(self) -> tuple[Any, str]:
         """The file system and the path in it; fsspec keeps one file system for all who ask."""

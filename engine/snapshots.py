@@ -1,7 +1,6 @@
 """What a model is trained on: masks of the store at exact table versions, chosen by an explicit rule."""
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.images import decode_image_file
+from engine.places import Place
 from engine.store import Store
 from model.training.augment import MOST_ENLARGED
 from model.training.config import TrainingConfig
@@ -31,14 +31,14 @@ class SnapshotDataset:
 
     longest_px: int | None = None
 
-    def __init__(self, masks: pa.Table, paths: Mapping[int, Path], rule: dict[str, Any]) -> None:
+    def __init__(self, masks: pa.Table, pictures: Mapping[int, Place], rule: dict[str, Any]) -> None:
         """masks: columns stage_index and those of `_COLUMNS`, sorted by stage and image. rule: see `lineage`."""
         stages, images = (masks[name].to_numpy() for name in ("stage_index", "image_id"))
         changes = np.flatnonzero((np.diff(stages) != 0) | (np.diff(images) != 0)) + 1
         self._starts = np.concatenate([[0], changes]) if len(masks) else np.zeros(0, dtype=np.int64)
         self._ends = np.append(self._starts[1:], len(masks)) if len(masks) else self._starts
         self._masks = masks
-        self._paths = [paths[int(image_id)] for image_id in images[self._starts]]
+        self._pictures = [pictures[int(image_id)] for image_id in images[self._starts]]
         self.stages: list[Stage] = [STAGES[index] for index in stages[self._starts]]
         self.image_ids: list[int] = [int(image_id) for image_id in images[self._starts]]
         self.weights: list[float] = [float(rule["oversampling"].get(stage, 1.0)) for stage in self.stages]
@@ -49,7 +49,7 @@ class SnapshotDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """The picture and its masks of one stage. Raises InputError if its file is gone."""
-        decoded = decode_image_file(self._paths[index], max_megapixels=float("inf"), longest_px=self.longest_px)
+        decoded = decode_image_file(self._pictures[index], max_megapixels=float("inf"), longest_px=self.longest_px)
         rows = self._masks.slice(self._starts[index], self._ends[index] - self._starts[index])
         masks = rows.select(["rle", "height", "width"]).to_pylist()
         return Sample(decoded.pixels, [Rle.of_row(row).coco() for row in masks])
@@ -107,7 +107,7 @@ def training_samples(
         for name, rounds in _wanted(selection, stage, round).items()
     ]
     masks = pa.concat_tables(parts).sort_by([(name, "ascending") for name in ("stage_index", "image_id", "mask_id")])
-    paths = {row["image_id"]: store.image_path(row) for row in images.select(["image_id", "path"]).to_pylist()}
+    pictures = {row["image_id"]: store.picture(row) for row in images.select(["image_id", "path"]).to_pylist()}
     rule = {
         "versions": {name: tables_versions[name] for name in ("images", *STAGES)},
         "selection": selection,
@@ -115,7 +115,7 @@ def training_samples(
         "round": round or 0,
         "oversampling": oversampling,
     }
-    return SnapshotDataset(masks, paths, rule)
+    return SnapshotDataset(masks, pictures, rule)
 
 
 def _wanted(selection: Selection, stage: Stage | None, round: int | None) -> dict[Stage, range | None]:

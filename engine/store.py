@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from engine.delta import PARTITION, ShardedTable, rows_where
 from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
+from engine.places import Place
 from engine.rows import content_key as content_key
 from engine.workspace import Workspace
 from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
@@ -146,15 +147,15 @@ class Store:
         """All images, sorted by shard and image_id."""
         return self.read_table("images").sort_by([("shard", "ascending"), ("image_id", "ascending")])
 
-    def image_path(self, row: dict[str, Any]) -> Path:
+    def picture(self, row: dict[str, Any]) -> Place:
         """Where the file of a row of `images` lies."""
-        return self.workspace / row["path"]
+        return self.files.picture(row["path"])
 
     def load_image(self, image_id: int) -> npt.NDArray[np.uint8]:
         """The picture, (height, width, 3) uint8 RGB, upright. Raises InputError if it or its file is gone."""
         row = self.read_image("images", image_id).to_pylist()[0]
         # The limit was checked when the picture came in; it stays readable when the setting is lowered later.
-        return decode_image(self.image_path(row), max_megapixels=float("inf"))
+        return decode_image(self.picture(row), max_megapixels=float("inf"))
 
     def shard_of(self, image_id: int) -> str:
         """The shard of an image. Raises InputError for an image that the workspace does not have."""

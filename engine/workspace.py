@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from engine.places import Place, place
+from engine.places import Place, is_relative, place
 from schemas.config import CONFIG_FILE, EngineConfig, parse_config
 
 
@@ -80,6 +80,10 @@ class Workspace:
     def verifiers(self) -> Place:
         """Verifiers that were trained for gates, a folder each."""
         return self.labeling / "verifiers"
+
+    def picture(self, path: str) -> Place:
+        """A picture by the `path` of its row in `images`: below the workspace, or elsewhere where it was not copied."""
+        return self.root / path if is_relative(path) else place(path)
 
     def local_path(self, what: str) -> Path:
         """Its folder on this machine's disk, without which `what` cannot be. Raises InputError where it is a URL."""

@@ -5,7 +5,6 @@ The columns are those by which the SAM and SAM 2 papers describe their data engi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,8 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from engine.analysis.learning import learning_lines
-from engine.files import atomic_file, write_atomic
 from engine.masks.difference import MaskDifference
+from engine.places import Place
 from engine.store import Store
 from schemas.labeling import SECONDS_PER_MASK_LIMIT
 from schemas.tables import Round
@@ -86,8 +85,8 @@ class RoundReport:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    markdown: Path
-    curves: Path
+    markdown: Place
+    curves: Place
 
 
 def round_reports(store: Store) -> list[RoundReport]:
@@ -137,10 +136,9 @@ def write_report(store: Store) -> ReportFiles:
     Each file is replaced whole: a reader never sees half of one.
     """
     reports = round_reports(store)
-    folder = store.workspace / "reports"
-    files = ReportFiles(folder / "rounds.md", folder / "rounds.png")
-    write_atomic(files.markdown, as_markdown(reports).encode())
-    with atomic_file(files.curves) as curves:
+    files = ReportFiles(store.files.reports / "rounds.md", store.files.reports / "rounds.png")
+    files.markdown.write(as_markdown(reports).encode())
+    with files.curves.writing() as curves:
         draw_curves(reports).savefig(curves, dpi=120, format="png")
     return files
 

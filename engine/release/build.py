@@ -6,7 +6,6 @@ is done is noted beside that folder; after a kill, the next run goes on behind t
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from engine.files import make_folder, only_one, publish, remove_unfinished, storage_errors, write_atomic
+from engine.places import place
 from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
 from engine.release.records import ReleasedImage, release_image
 from engine.release.tars import describe_file, write_index, write_tar
 from engine.rows import content_key
 from engine.store import Store
-from schemas.config import ReleaseConfig, Stage, load_config
+from schemas.config import ReleaseConfig, Stage
 from schemas.errors import InputError, WaitError
 from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
 
@@ -57,11 +57,11 @@ def build_release(
     Raises InputError if the name is taken by a release of other inputs, if a picture is gone or changed, or if the disk
     is full; WaitError if there are no masks yet or if another build works on this workspace.
     """
-    config = config or load_config(store.workspace).release
+    config = config or store.files.settings().release
     snapshot = Snapshot.take(store, stages, versions)
     key = content_key(FORMAT, sorted(snapshot.versions.items()), sorted(config.model_dump().items()))
     name = _checked_name(name or f"sa-{key}")
-    folder = store.workspace / "releases"
+    folder = store.files.releases.local_path("a release that is being built")
     busy = f"{folder}: another release is being built here; start this one when it is done"
     with only_one(folder / ".build.lock", busy=busy):
         found = _existing(folder / name, key)
@@ -100,7 +100,7 @@ class _Build:
     def run(self) -> ReleaseInfo:
         tars, without_masks = plan_tars(self.snapshot, images_per_tar=self.config.images_per_tar)
         if not tars:
-            stages, workspace = self.snapshot.stages, self.snapshot.store.workspace
+            stages, workspace = self.snapshot.stages, self.snapshot.store.files
             raise WaitError(
                 f"{workspace}: no masks of {' or '.join(stages)} to release; make them first with: "
                 f"sam-engine run {stages[-1]} {workspace} --until-done"
@@ -109,8 +109,8 @@ class _Build:
         with storage_errors(self.folder):
             for path in (self.place.notes, *(self.place.building / "index" / kind for kind in ("masks", "images"))):
                 make_folder(path)
-            for place in self.place:
-                remove_unfinished(place)
+            for path in self.place:
+                remove_unfinished(path)
         records = self._write_tars(tars)
         manifest = Manifest(
             format=FORMAT,
@@ -144,11 +144,11 @@ class _Build:
     def _noted(self, tar: PlannedTar) -> ReleasedTar | None:
         """What a run before this one wrote of a tar, if it got that far."""
         try:
-            record = ReleasedTar.model_validate_json((self.place.notes / f"{tar.name}.json").read_bytes())
+            record = ReleasedTar.model_validate_json(place(self.place.notes / f"{tar.name}.json").read())
         except (FileNotFoundError, ValidationError):
             return None
-        sizes = [(self.place.building / file.name, file.bytes) for file in record.files()]
-        return record if all(path.is_file() and path.stat().st_size == size for path, size in sizes) else None
+        sizes = [(place(self.place.building / file.name).size(), file.bytes) for file in record.files()]
+        return record if all(found == noted for found, noted in sizes) else None
 
     def _write_tar(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> ReleasedTar:
         masks: list[dict[str, Any]] = []
@@ -208,7 +208,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest of a release, given its folder. Raises InputError if there is none or it is broken."""
     file = path / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(file.read_bytes())
+        return Manifest.model_validate_json(place(file).read())
     except OSError as error:
         raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror}") from error
     except ValidationError as error:
@@ -235,5 +235,5 @@ def _checked_name(name: str) -> str:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what builds left behind that were killed and whose inputs have moved on since."""
     for suffix in (_BUILDING, _PROGRESS):
-        for path in folder.glob(f".*{suffix}"):
-            shutil.rmtree(path, ignore_errors=True)
+        for left in place(folder).find(f".*{suffix}"):
+            left.remove()

@@ -33,11 +33,11 @@ def release_image(
 
     Raises InputError if the picture's file is gone or is not the one that was ingested.
     """
-    path = store.image_path(image)
-    data = read_bytes(path)
+    file = store.picture(image)
+    data = read_bytes(file)
     if content_id(data) != image["image_id"]:
-        raise InputError(f"{path}: not the file that was ingested; put the original back and build the release again")
-    pixels = decode_image(data, max_megapixels=math.inf, name=str(path))
+        raise InputError(f"{file}: not the file that was ingested; put the original back and build the release again")
+    pixels = decode_image(data, max_megapixels=math.inf, name=str(file))
     height, width, _ = pixels.shape
     scaling = Scaling.to_shortest_side(height, width, shortest_side_px=config.shortest_side_px)
     encoded = io.BytesIO()

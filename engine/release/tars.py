@@ -1,6 +1,5 @@
 """Writing the files of a release: equal contents give equal bytes, and a file appears only when it is whole."""
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.files import atomic_file, write_atomic
+from engine.files import atomic_file, file_sha256, write_atomic
 from engine.release.records import ReleasedImage
 from schemas.release import ReleasedFile
 
@@ -39,9 +38,7 @@ def write_index(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> No
 
 def describe_file(folder: Path, name: str) -> ReleasedFile:
     """Size and checksum of a file of a release, `name` relative to its folder."""
-    with (folder / name).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return ReleasedFile(name=name, bytes=file.tell(), sha256=digest.hexdigest())
+    return ReleasedFile(name=name, bytes=(folder / name).stat().st_size, sha256=file_sha256(folder / name))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -86,7 +86,7 @@ def run_demo(workspace: Path, progress: Progress) -> DemoResult:
         release.path,
         release.manifest.masks,
         learned,
-        report.markdown,
+        report.markdown.local_path("the report of a demo"),
         ready=not release.created and store.versions() == before and not taken.added,
     )
 

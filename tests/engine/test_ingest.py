@@ -57,7 +57,7 @@ def test_files_folders_and_lists(empty_store: Store, tmp_path: Path) -> None:
     assert first_shard == {str(single), str(folder / "deeper" / "000.png"), str(folder / "deeper" / "001.png")}
     for row in rows:
         data = Path(row["source"]).read_bytes()
-        assert empty_store.image_path(row).read_bytes() == data
+        assert empty_store.picture(row).read() == data
         assert row["path"] == f"images/{row['shard']}/{content_id(data)}.png"
         assert (row["width"], row["height"], row["split"], row["has_ground_truth"]) == (96, 64, "train", False)
 
@@ -326,7 +326,7 @@ def test_a_killed_ingest_is_finished_by_the_next(tmp_path: Path) -> None:
         store = Store.create(workspace)
         cut_short += store.counts()["images"] < 60
         for row in store.images().to_pylist():
-            assert content_id(store.image_path(row).read_bytes()) == row["image_id"]
+            assert content_id(store.picture(row).read()) == row["image_id"]
         ingest(store, [coco], config=ImagesConfig(shard_size=4))
         assert contents(store) == contents(whole)
         assert not list((workspace / "images").rglob(".*"))

@@ -1,13 +1,14 @@
 """Places on a disk and in memory behave alike, except where a disk is needed."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from engine.places import Place, place
-from schemas.errors import InputError
+from schemas.errors import InputError, WaitError
 
 
 @pytest.fixture(params=["folder", "url"])
@@ -22,7 +23,7 @@ def test_what_is_written_is_read(root: Place) -> None:
     file.write("läuft.".encode())
     assert file.exists()
     assert root.exists()
-    assert file.read().decode() == "läuft."
+    assert file.text() == "läuft."
     assert file.name == "rounds.md"
     assert str(file) == f"{root}/reports/rounds.md"
 
@@ -76,8 +77,32 @@ def test_only_a_disk_has_files_that_grow(tmp_path: Path) -> None:
     log.append_line(b"one")
     log.append_line(b"two")
     assert log.read() == b"one\ntwo\n"
-    with pytest.raises(InputError, match="cannot grow by a line"):
+    with pytest.raises(InputError, match="a log that grows line by line must lie on a disk"):
         place("memory://w/1.jsonl").append_line(b"one")
+
+
+def test_a_writer_that_fails_leaves_what_was_there(root: Place) -> None:
+    file = root / "figures.png"
+    file.write(b"before")
+    with suppress(RuntimeError), file.writing() as opened:
+        opened.write(b"half")
+        raise RuntimeError
+    assert file.read() == b"before"
+    assert root.find("*") == [file]
+    with file.writing() as opened:
+        opened.write(b"one, ")
+        opened.write(b"two")
+    assert (file.read(), file.size(), (root / "none").size()) == (b"one, two", 8, None)
+
+
+def test_locks_need_a_disk(tmp_path: Path) -> None:
+    lock = place(tmp_path / ".lock")
+    with lock.only_one(busy="another"), pytest.raises(WaitError, match=r"^another$"), lock.only_one(busy="another"):
+        pass
+    with lock.only_one(busy="another"):
+        pass
+    with pytest.raises(InputError, match=r"memory://w/.lock: the lock of a workspace must lie on a disk"):
+        place("memory://w/.lock").only_one(busy="another")
 
 
 def test_a_link_is_removed_and_not_what_it_names(tmp_path: Path) -> None:

@@ -139,6 +139,6 @@ def test_wrong_rules_are_refused(annotated: Store) -> None:
 
 def test_a_picture_that_is_gone_is_named(annotated: Store) -> None:
     samples = select(annotated)
-    annotated.image_path({"path": annotated.images()["path"][0].as_py()}).unlink()
+    annotated.picture({"path": annotated.images()["path"][0].as_py()}).remove()
     with pytest.raises(InputError, match="cannot read the file"):
         [samples[index] for index in range(len(samples))]

@@ -192,7 +192,7 @@ def test_images_are_found_by_id(store: Store, tmp_path: Path) -> None:
 
 def test_a_picture_that_is_gone_is_named(store: Store) -> None:
     row = store.images().to_pylist()[0]
-    store.image_path(row).unlink()
+    store.picture(row).remove()
     with pytest.raises(InputError, match=f"{row['image_id']}.png: cannot read the file"):
         store.load_image(row["image_id"])
 

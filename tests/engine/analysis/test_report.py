@@ -90,13 +90,13 @@ def test_the_table_for_the_terminal(store: Store) -> None:
 
 def test_the_files_are_replaced_whole(store: Store) -> None:
     files = write_report(store)
-    assert files.markdown.read_text().startswith("# Rounds")
-    assert files.curves.read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in files.markdown.parent.iterdir()) == ["rounds.md", "rounds.png"]
+    assert files.markdown.text().startswith("# Rounds")
+    assert files.curves.read().startswith(b"\x89PNG")
+    assert sorted(file.name for file in store.files.reports.find("*")) == ["rounds.md", "rounds.png"]
 
 
 def test_a_workspace_without_rounds_has_an_empty_report(tmp_path: Path) -> None:
-    assert write_report(Store.create(tmp_path / "empty")).curves.is_file()
+    assert write_report(Store.create(tmp_path / "empty")).curves.exists()
 
 
 def test_what_the_generator_took_and_dropped_is_a_table_of_its_own(store: Store) -> None:
