@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.errors import InputError
-from stages.workers import ShardOutcome
+from stages.shards import ShardOutcome
 
 
 class RayShards:

@@ -10,8 +10,9 @@ from flows.prefect_server import tie_servers_to_this_process
 from flows.prefect_settings import prepare_prefect
 from schemas.config import STAGES, Stage
 from schemas.errors import WaitError
+from stages.planning import Step, next_step
 from stages.progress import Progress
-from stages.rounds import Step, TickResult, next_step
+from stages.rounds import TickResult
 
 DATA_ENGINE: Literal["data_engine"] = "data_engine"
 Ticks = dict[str, list[dict[str, Any]]]

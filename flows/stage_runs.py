@@ -17,9 +17,10 @@ from flows.allocator import keep_freed_memory
 from flows.ray_shards import RayShards
 from schemas.config import FlowConfig, Stage, load_config
 from schemas.errors import InputError, WaitError
+from stages.planning import next_step
 from stages.progress import Progress, silent
-from stages.rounds import MapShards, TickResult, next_step, tick
-from stages.workers import ShardOutcome, serial
+from stages.rounds import TickResult, tick
+from stages.shards import MapShards, ShardOutcome, serial
 
 # A flow's parameters are recorded by Prefect and have to be plain values; who wants bars sets them here.
 current_progress: ContextVar[Progress] = ContextVar("current_progress", default=silent)

@@ -7,13 +7,13 @@ from engine.evaluation.scores import PromptScores
 from engine.rows import content_key
 from engine.store import Store
 from model.calibration import Line, apply_lines, fit_line
+from model.devices import device_of
 from model.registry import ModelCard, ModelInfo, model_roots, read_info
 from model.sam import Sam
 from model.storage import load_model, save_model
 from schemas.config import EngineConfig
 from stages.measuring import measuring_set
 from stages.progress import Progress
-from stages.workers import device_of
 
 TOLERATED_ERROR = 0.15  # of a start model's predicted IoU at 1 click: it is taken as it is
 

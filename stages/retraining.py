@@ -19,6 +19,7 @@ from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.calibration import Line
+from model.devices import device_of
 from model.encoder_configs import EncoderConfig
 from model.predictor import Predictor
 from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models, model_roots
@@ -36,7 +37,6 @@ from stages.calibrating import calibrate
 from stages.measuring import MeasuringSet, measuring_set, set_aside
 from stages.model_choice import Choice, choose_share, guard
 from stages.progress import Progress
-from stages.workers import device_of
 
 _CHECKPOINTS = ".training"
 _REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten

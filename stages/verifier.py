@@ -21,6 +21,7 @@ from engine.quality.gate_sample import GateFolder, GateSample
 from engine.quality.sampling import sample_size
 from engine.rows import content_key
 from engine.store import Store
+from model.devices import device_of
 from model.mask_features import mask_features
 from model.mask_verifier import MaskVerifier, fit_verifier, load_verifier, out_of_fold_scores, save_verifier
 from model.predictor import Predictor
@@ -34,7 +35,6 @@ from schemas.rle import Rle
 from schemas.tables import Round
 from stages.progress import Progress, silent
 from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thresholds
-from stages.workers import device_of
 
 # Part of every verifier's key and of the names of kept features: raise it when equal answers would give another one.
 VERIFIER_VERSION = 1

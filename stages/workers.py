@@ -2,38 +2,27 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from engine.rows import content_key
 from engine.store import Store
+from model.devices import device_of
 from model.registry import model_roots
 from model.sam import Sam
 from model.storage import load_model
 from schemas.config import EngineConfig, Stage, load_config
-from schemas.errors import InputError
 from schemas.tables import Round, table_of
 from stages.progress import Progress, silent
 from stages.records import ShardRows
+from stages.shards import ShardOutcome
 
-Result = TypeVar("Result")
 # Part of every shard's key: raise it when the same inputs would give other rows.
 WORK_VERSION = 1
-
-
-@dataclass(frozen=True)
-class ShardOutcome:
-    """A shard that is committed. skipped: it was so already, and nothing was done."""
-
-    shard: str
-    images: int
-    skipped: bool
 
 
 class Picture(NamedTuple):
@@ -42,11 +31,6 @@ class Picture(NamedTuple):
     image_id: int
     pixels: np.ndarray
     decode_s: float
-
-
-def serial(function: Callable[[str], Result], shards: Sequence[str]) -> list[Result]:
-    """Do one shard after the other, here. The simplest of the ways to map work over shards."""
-    return [function(shard) for shard in shards]
 
 
 class ShardWorker(ABC):
@@ -149,19 +133,3 @@ def images_by_shard(store: Store, image_ids: Sequence[int]) -> dict[str, list[in
     for image_id in sorted(image_ids):
         grouped.setdefault(store.shard_of(image_id), []).append(image_id)
     return dict(sorted(grouped.items()))
-
-
-def device_of(name: str) -> str:
-    """The device that `engine.yaml` or `--device` names; "auto" takes CUDA where it is there, else the CPU.
-
-    Raises InputError, naming the devices there are, where this machine or this build of torch has no such device.
-    """
-    gpus = ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    devices = ["cpu"]
-    devices += gpus if torch.cuda.is_available() else []
-    devices += ["mps"] if torch.backends.mps.is_available() else []
-    if name == "auto":
-        return "cuda" if "cuda" in devices else "cpu"
-    if name not in devices:
-        raise InputError(f"no device {name!r} here; choose one of auto, {', '.join(devices)}")
-    return name

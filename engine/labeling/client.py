@@ -12,7 +12,7 @@ from engine.labeling.folder import TOKEN_VARIABLE, Credentials
 from schemas.errors import InputError, WaitError
 
 if TYPE_CHECKING:
-    from label_studio_sdk.client import LabelStudio
+    from label_studio_sdk.base_client import LabelStudioBase
 
 _PAGE = 100
 _TIMEOUT_S = 120
@@ -29,14 +29,16 @@ class LabelStudioClient:
     def __init__(self, credentials: Credentials) -> None:
         self.url = credentials.url.rstrip("/")
         self._credentials = credentials
-        self._sdk: LabelStudio | None = None
+        self._sdk: LabelStudioBase | None = None
 
     @property
-    def sdk(self) -> "LabelStudio":
+    def sdk(self) -> "LabelStudioBase":
         if self._sdk is None:
-            from label_studio_sdk.client import LabelStudio  # takes a second, and half a gigabyte of packages
+            # Only now: who is not connected need not wait for it. The base client has all that is used here; what
+            # `label_studio_sdk.client` adds, the conversion of exports, brings pandas and a second along.
+            from label_studio_sdk.base_client import LabelStudioBase
 
-            self._sdk = LabelStudio(base_url=self.url, api_key=self._credentials.token, timeout=_TIMEOUT_S)
+            self._sdk = LabelStudioBase(base_url=self.url, api_key=self._credentials.token, timeout=_TIMEOUT_S)
         return self._sdk
 
     def who_am_i(self) -> dict[str, Any]:
@@ -52,8 +54,14 @@ class LabelStudioClient:
 
     def projects(self) -> dict[str, int]:
         """Ids by title; of equal titles the oldest."""
-        with self._clear_errors():
-            return {str(project.title): int(project.id) for project in reversed([*self.sdk.projects.list()])}
+        # The base client's pager asks on until a page is empty, which the server answers with 404.
+        found: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"next": "the first"}
+        while page["next"]:
+            number = len(found) // _PAGE + 1
+            page = self.get("/api/projects", params={"page": number, "page_size": _PAGE})
+            found += page["results"]
+        return {str(project["title"]): int(project["id"]) for project in reversed(found)}
 
     def project(self, project: int) -> dict[str, Any]:
         """ "title", "label_config", "task_number" and so on."""

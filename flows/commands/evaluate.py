@@ -118,10 +118,10 @@ def _subject(
     device: str,
 ) -> _Subject:
     from engine.samples import CocoSamples
+    from model.devices import device_of
     from model.predictor import Predictor
     from model.registry import model_roots
     from model.storage import load_model
-    from stages.workers import device_of
 
     sam, info = load_model(model, model_roots(workspace), device=device_of(device))
     samples = CocoSamples(coco, images_root=images)

@@ -106,9 +106,9 @@ def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "Gener
 
 def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":
     from model.checkpoints import load_weights_file
+    from model.devices import device_of
     from model.registry import model_roots
     from model.storage import load_model
-    from stages.workers import device_of
 
     where = device_of(device)
     if weights is not None:

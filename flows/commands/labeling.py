@@ -63,9 +63,9 @@ def serve(
     from engine.labeling.backend import serve as serve_backend
     from engine.labeling.folder import LabelingFolder
     from engine.store import Store
+    from model.devices import device_of
     from schemas.config import load_config
-    from stages.rounds import model_for
-    from stages.workers import device_of
+    from stages.planning import model_for
 
     store, config = Store(workspace), load_config(workspace)
     name = model or model_for(config, "semi_automatic", store.rounds())
@@ -200,7 +200,7 @@ class _AtWork:
 
 def _stages(name: str | None) -> "list[Stage]":
     from schemas.errors import InputError
-    from stages.rounds import parse_stage
+    from stages.planning import parse_stage
     from stages.selection import PEOPLE_STAGES
 
     if name is None:
@@ -213,7 +213,7 @@ def _stages(name: str | None) -> "list[Stage]":
 
 def _open_stage(store: Any) -> "Stage":
     """The stage whose round is open, else the first that is not through."""
-    from stages.rounds import next_step
+    from stages.planning import next_step
     from stages.selection import PEOPLE_STAGES
 
     steps = [next_step(store, stage) for stage in PEOPLE_STAGES]

@@ -22,7 +22,7 @@ def build(
     """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums."""
     from engine.release.build import build_release
     from engine.store import Store
-    from stages.rounds import parse_stage
+    from stages.planning import parse_stage
 
     stages = [parse_stage(one) for one in stage or ["fully_automatic"]]
     with progress_bars() as progress:

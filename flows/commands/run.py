@@ -24,7 +24,8 @@ def run(
     """
     from engine.store import Store
     from flows.running import DATA_ENGINE, run_flow
-    from stages.rounds import parse_stage, tick
+    from stages.planning import parse_stage
+    from stages.rounds import tick
 
     everything = stage.replace("-", "_") == DATA_ENGINE
     name = DATA_ENGINE if everything else parse_stage(stage)

@@ -27,10 +27,10 @@ def status(
 
 def workspace_status(store: "Store") -> dict[str, Any]:
     """All that `sam-engine status` tells, as plain values."""
-    from engine.analysis.report import round_reports
+    from engine.analysis.rounds import round_reports
     from model.registry import list_models, model_roots
     from schemas.config import STAGES
-    from stages.rounds import next_step
+    from stages.planning import next_step
 
     steps = [next_step(store, stage) for stage in STAGES]
     names = {model.model_id: model.name for model in list_models(model_roots(store.workspace))}

@@ -155,7 +155,7 @@ def _check_same_run(model: "ModelInfo", config: "TrainingConfig", trained_on: di
 
 def _device(device: str, processes: "Processes") -> str:
     """Where this process trains: what the user says, or what the launcher gave it where there are several."""
-    from stages.workers import device_of
+    from model.devices import device_of
 
     if processes.count > 1 and device == "auto":
         return str(processes.device)

@@ -31,12 +31,12 @@ def train_detector(
     from engine.samples import CocoSamples
     from model.detector_training import DetectorTraining
     from model.detector_training import train_detector as train
+    from model.devices import device_of
     from model.object_detector import DETECTOR_FOLDER, save_detector
     from model.predictor import Predictor
     from model.registry import model_roots
     from model.storage import load_model
     from schemas.errors import InputError
-    from stages.workers import device_of
 
     sam, info = load_model(model, model_roots(workspace), device=device_of(device))
     folder = info.folder / DETECTOR_FOLDER

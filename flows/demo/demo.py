@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from engine.analysis.report import RoundReport, as_table, round_reports, write_report
+from engine.analysis.report import as_table, write_report
+from engine.analysis.rounds import RoundReport, round_reports
 from engine.files import write_atomic
 from engine.ingest import ingest
 from engine.release.build import build_release

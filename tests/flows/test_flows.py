@@ -20,7 +20,7 @@ from flows.stage_runs import current_progress, shard_groups
 from schemas.config import STAGES, FlowConfig
 from schemas.errors import InputError, WaitError
 from stages.rounds import tick
-from stages.workers import ShardOutcome
+from stages.shards import ShardOutcome
 from tests.stages.workspaces import make_workspace
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

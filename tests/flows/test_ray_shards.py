@@ -6,7 +6,7 @@ import pytest
 
 from flows.ray_shards import RayShards
 from stages.rounds import tick
-from stages.workers import serial
+from stages.shards import serial
 from tests.stages.workspaces import make_workspace
 
 pytest.importorskip("ray", reason="the extra [ray] is not installed")

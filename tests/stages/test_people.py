@@ -9,7 +9,8 @@ import pytest
 from engine.store import Store
 from schemas.errors import WaitError
 from stages import people
-from stages.rounds import next_step, tick
+from stages.planning import next_step
+from stages.rounds import tick
 from tests.engine.labeling.label_studio import FakeLabelStudio
 from tests.stages.people_at_work import annotate, ground_truth, stand_in
 from tests.stages.workspaces import ALL_MASKS, make_workspace

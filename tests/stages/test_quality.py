@@ -8,8 +8,9 @@ import pytest
 from engine.store import Store
 from schemas.errors import WaitError
 from stages import gates, people
+from stages.planning import next_step
 from stages.quality import move_gate
-from stages.rounds import next_step, tick
+from stages.rounds import tick
 from tests.engine.labeling.label_studio import FakeLabelStudio
 from tests.stages.test_people import annotate, workspace
 

@@ -17,8 +17,9 @@ from schemas.errors import InputError
 from stages import retraining
 from stages.measuring import set_aside
 from stages.model_choice import SHARES
+from stages.planning import next_step
 from stages.progress import silent
-from stages.rounds import next_step, tick
+from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, tiny_sam, write_pictures
 
 

@@ -18,8 +18,9 @@ from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.tables import TABLES
 from stages.assisted_manual import AssistedManualWorker
-from stages.rounds import TickResult, next_step, parse_stage, tick
-from stages.workers import serial
+from stages.planning import next_step, parse_stage
+from stages.rounds import TickResult, tick
+from stages.shards import serial
 from tests.stages.workspaces import make_workspace, write_pictures
 
 Finished = tuple[Store, list[TickResult]]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine.analysis.report import SIMULATED_NOTE, as_markdown, as_table, draw_curves, round_reports, write_report
+from engine.analysis.report import SIMULATED_NOTE, as_markdown, as_table, draw_curves, write_report
+from engine.analysis.rounds import round_reports
 from engine.masks.difference import MaskDifference
 from engine.store import Store
 from schemas.tables import Round

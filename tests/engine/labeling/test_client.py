@@ -103,3 +103,14 @@ def test_a_token_is_not_shown() -> None:
     credentials = Credentials("http://here", TOKEN)
     assert TOKEN not in repr(credentials)
     assert TOKEN not in str(credentials)
+
+
+def test_projects_of_several_pages_of_equal_titles_the_first() -> None:
+    def project(number: int) -> dict[str, Any]:
+        return {"id": number, "title": f"project {min(number, 100)}"}
+
+    first = {"count": 101, "next": "/api/projects?page=2", "results": [project(number) for number in range(1, 101)]}
+    last = {"count": 101, "next": None, "results": [project(101)]}
+    with answering((200, first), (200, last)) as (client, requests):
+        assert client.projects() == {f"project {number}": number for number in range(1, 101)}
+    assert requests == [("GET", f"/api/projects?page={page}&page_size=100") for page in (1, 2)]

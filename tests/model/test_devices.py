@@ -1,10 +1,10 @@
-"""What workers run on."""
+"""Which device a name means, on this machine or another."""
 
 import pytest
 import torch
 
+from model.devices import device_of
 from schemas.errors import InputError
-from stages.workers import device_of
 
 
 @pytest.fixture

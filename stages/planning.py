@@ -1,0 +1,135 @@
+"""What a stage does next, told from the store alone. Nothing here needs torch: `sam-engine status` answers at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.store import Store
+from model.registry import list_models, model_roots
+from schemas.config import STAGES, EngineConfig, Stage, load_config
+from schemas.errors import InputError
+from schemas.tables import Round
+from stages.annotators import SIMULATED
+from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
+
+Action = Literal["open", "annotate", "generate", "retrain", "wait", "none"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a stage does next. message: for people; with "wait", what is missing and the command for it."""
+
+    stage: Stage
+    action: Action
+    round: int
+    message: str
+    image_ids: tuple[int, ...] = ()
+
+
+def parse_stage(name: str) -> Stage:
+    """A stage by name, with "-" or "_". Raises InputError naming the stages there are."""
+    wanted = name.replace("-", "_")
+    for stage in STAGES:
+        if wanted == stage:
+            return stage
+    raise InputError(f"unknown stage {name!r}; choose one of {', '.join(STAGES)}")
+
+
+def next_step(store: Store, stage: Stage) -> Step:
+    """Look at the store and say what the stage does next; changes nothing."""
+    config = load_config(store.workspace)
+    rounds = store.rounds()
+    own = [record for record in rounds if record.stage == stage]
+    current = own[-1] if own else None
+    if current and current.state == "open":
+        action: Action = "generate" if stage == "fully_automatic" else "annotate"
+        people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
+        who = ", by people in Label Studio" if people else ""
+        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
+    if current and current.state == "annotated":
+        return Step(stage, "retrain", current.round, "retrain on the masks so far")
+    missing = None if own else _missing_before(store, config, stage, rounds)
+    if missing:
+        return Step(stage, "wait", 0, missing)
+    number = len(own) + 1
+    image_ids = tuple(images_of_next_round(store, config, stage, rounds))
+    if image_ids:
+        return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
+    if not own and stage == "assisted_manual":
+        return Step(stage, "wait", 0, _no_image_to_start_with(store))
+    use = use_of_last(store, own[-1]) if own else ""
+    return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + use)
+
+
+def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:
+    """Whether a stage is through: its rounds are retrained, and no further one is due or has images."""
+    own = [record for record in rounds if record.stage == stage]
+    if any(record.state != "retrained" for record in own):
+        return False
+    if stage == "assisted_manual" and not own:
+        return False
+    return not images_of_next_round(store, config, stage, rounds)
+
+
+def model_for(config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str:
+    """The model a round of this stage starts from: that of the last retraining before it, else the start model.
+
+    The fully automatic stage always generates with the model of the people's stages, so that all its masks are alike.
+    """
+    upto = [name for name in STAGES[: STAGES.index(stage) + 1] if name != "fully_automatic"]
+    trained = [record.model_after for record in rounds if record.stage in upto and record.model_after]
+    return trained[-1] if trained else config.model.start
+
+
+def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str | None:
+    """What must happen before the first round of a stage; None where nothing is missing."""
+    for earlier in STAGES[: STAGES.index(stage)]:
+        if not is_finished(store, config, earlier, rounds):
+            done = sum(record.stage == earlier and record.state == "retrained" for record in rounds)
+            return (
+                f"{stage} needs the model that is retrained at the end of {earlier}, which has finished {done} of "
+                f"{rounds_of(config, earlier)} rounds; run: sam-engine run {earlier} {store.workspace} --until-done"
+            )
+    model = model_for(config, stage, rounds)
+    if stage != "assisted_manual" and model not in {
+        info.model_id for info in list_models(model_roots(store.workspace))
+    }:
+        return (
+            f"{stage} needs model {model}, which the last retraining made, but it is not in {store.workspace}/models; "
+            "put its folder back"
+        )
+    return None
+
+
+def use_of_last(store: Store, record: Round) -> str:
+    """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
+    if record.stage != "fully_automatic" or not record.metrics.get("guard", {}).get("accepted", True):
+        return ""
+    models = store.workspace / "models"
+    folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)
+    return (
+        f"; that model made none of the masks here: it is for sam-engine generate -m {folder}, and for model.start of "
+        "another workspace"
+    )
+
+
+def _no_image_to_start_with(store: Store) -> str:
+    count = store.counts()["images"]
+    command = f"sam-engine ingest {store.workspace} SOURCE..."
+    if count == 0:
+        return f"{store.workspace} has no images; run: {command}"
+    return (
+        f"none of the {count} images of {store.workspace} has ground truth outside the holdout, which the simulated "
+        f"annotator clicks from; add a COCO json with masks: {command}"
+    )
+
+
+def _why_done(config: EngineConfig, stage: Stage, rounds: int) -> str:
+    if stage == "fully_automatic":
+        return "all images have automatic masks, and the model is retrained on them"
+    if rounds >= rounds_of(config, stage):
+        return f"all {rounds} rounds are done"
+    return (
+        f"ended early after {rounds} of {rounds_of(config, stage)} rounds: no image with ground truth is left that is "
+        "neither annotated nor held out"
+    )

@@ -1,0 +1,151 @@
+"""The steps of a round: open it, have its images annotated, retrain on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pyarrow as pa
+
+from engine.analysis.generation import generation_statistics
+from engine.analysis.report import write_report
+from engine.analysis.statistics import round_statistics
+from engine.delta import rows_where
+from engine.store import Store
+from model.devices import device_of
+from model.registry import ModelInfo, find_model, model_roots
+from model.storage import load_model
+from schemas.config import CONFIG_FILE, EngineConfig, Stage, load_config
+from schemas.errors import WaitError
+from schemas.tables import Round
+from stages.annotators import SIMULATED
+from stages.assisted_manual import AssistedManualWorker
+from stages.calibrating import calibrated_start
+from stages.fully_automatic import FullyAutomaticWorker
+from stages.generator_threshold import THRESHOLD, threshold_for_precision
+from stages.people import PeopleAtWork, PeopleSemiAutomaticWorker, PeopleWorker
+from stages.planning import Step, model_for, use_of_last
+from stages.prefill_threshold import PrefillThreshold
+from stages.progress import Progress
+from stages.retraining import retrain
+from stages.selection import PEOPLE_STAGES
+from stages.semi_automatic import SemiAutomaticWorker
+from stages.shards import MapShards
+from stages.workers import ShardWorker, images_by_shard
+
+WORKERS: dict[Stage, type[ShardWorker]] = {
+    "assisted_manual": AssistedManualWorker,
+    "semi_automatic": SemiAutomaticWorker,
+    "fully_automatic": FullyAutomaticWorker,
+}
+WORKERS_WITH_PEOPLE: dict[Stage, type[PeopleWorker]] = {
+    "assisted_manual": PeopleWorker,
+    "semi_automatic": PeopleSemiAutomaticWorker,
+}
+
+
+def open_round(store: Store, step: Step, progress: Progress) -> str:
+    """Store a new round with the images and the model that it works with. Returns what was done, for people."""
+    config, rounds = load_config(store.workspace), store.rounds()
+    start = find_model(model_for(config, step.stage, rounds), model_roots(store.workspace))
+    if not rounds:
+        start = calibrated_start(store, config, start, progress)
+    chosen = _generator_threshold(store, config, start, progress) if step.stage == "fully_automatic" else None
+    metrics = {} if chosen is None else {THRESHOLD: asdict(chosen)}
+    store.put_round(Round(step.stage, step.round, step.image_ids, "open", model_before=start.model_id, metrics=metrics))
+    message = f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
+    return (
+        message if chosen is None else f"{message}; {chosen.summary('no mask passes; lower fully_automatic.precision')}"
+    )
+
+
+def _generator_threshold(
+    store: Store, config: EngineConfig, model: ModelInfo, progress: Progress
+) -> PrefillThreshold | None:
+    """The threshold for the precision that the settings ask for; None where they ask for none."""
+    settings = config.fully_automatic
+    if settings.precision is None:
+        return None
+    sam, _ = load_model(model.model_id, model_roots(store.workspace), device=device_of(config.model.device))
+    chosen = threshold_for_precision(
+        store,
+        sam,
+        settings.generator_config(),
+        precision=settings.precision,
+        seed=config.seed,
+        progress=progress,
+    )
+    if chosen is None:
+        raise WaitError(
+            f"fully_automatic.precision in {store.workspace / CONFIG_FILE} needs held-out images with ground truth, "
+            "and there are none; ingest some, or set it to null"
+        )
+    return chosen
+
+
+def people_at_work(store: Store, step: Step, progress: Progress) -> PeopleAtWork | None:
+    """How far people are, after publishing and collecting; None where nobody has to work."""
+    config = load_config(store.workspace)
+    if step.stage not in PEOPLE_STAGES or config.annotator.kind == SIMULATED:
+        return None
+    worker = WORKERS_WITH_PEOPLE[step.stage](store.workspace, step.round, progress)
+    return worker.at_work.move(worker)
+
+
+def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress) -> str:
+    """Make the masks of a round, shard by shard, and count them. Returns what was done, for people."""
+    record = _record(store, step)
+    shards = images_by_shard(store, record.image_ids)
+    simulated = load_config(store.workspace).annotator.kind == SIMULATED
+    kinds = WORKERS if simulated else WORKERS | WORKERS_WITH_PEOPLE
+    worker = kinds[step.stage](store.workspace, step.round, progress)
+    outcomes = map_shards(worker, list(shards))
+    metrics = record.metrics | _statistics(store, record, list(shards)) | worker.metrics()
+    store.put_round(replace(record, state="annotated", metrics=metrics))
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    return (
+        f"{metrics['masks']} masks on {metrics['images']} images"
+        + (f", generated at {metrics['generation']['images_per_s']:.3g} img/s" if "generation" in metrics else "")
+        + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
+        + (" (simulated annotator)" if step.stage in PEOPLE_STAGES and simulated else "")
+    )
+
+
+def retrain_round(store: Store, step: Step, progress: Progress) -> str:
+    """Retrain on the masks so far and write the report. Returns what was done, for people."""
+    record = _record(store, step)
+    trained = retrain(store, load_config(store.workspace), record, progress)
+    metrics = record.metrics | trained.metrics
+    store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
+    write_report(store)
+    use = use_of_last(store, replace(record, model_after=trained.model_id, metrics=metrics))
+    return f"model {trained.model_id}; {_measured(metrics)}" + _not_used(metrics) + use
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    if "miou_after" not in metrics:
+        return "no image is held out, so it was not measured"
+    where = "held-out images" if metrics["measured_on"] == "holdout" else "images that were set aside"
+    low, high = metrics["miou_change"]
+    return (
+        f"mIoU at 1 click on {metrics['measured_images']} {where} {metrics['miou_before']:.3f} -> "
+        f"{metrics['miou_after']:.3f} ({low:+.3f} to {high:+.3f})"
+    )
+
+
+def _not_used(metrics: Mapping[str, Any]) -> str:
+    guard = metrics["guard"]
+    return "" if guard["accepted"] else f"; the next round does not use it: {guard['reason']}"
+
+
+def _record(store: Store, step: Step) -> Round:
+    return next(record for record in store.rounds(step.stage) if record.round == step.round)
+
+
+def _statistics(store: Store, record: Round, shards: Sequence[str]) -> dict[str, Any]:
+    def read(table: str) -> pa.Table:
+        parts = [store.read_shard(table, shard, round=record.round) for shard in shards]
+        return rows_where(pa.concat_tables(parts), stage=record.stage)
+
+    statistics = round_statistics(read(record.stage), read("events"), images=len(record.image_ids))
+    generation = read("generation")
+    return statistics | ({"generation": generation_statistics(generation)} if len(generation) else {})
