@@ -6,7 +6,7 @@ is done is noted beside that folder; after a kill, the next run goes on behind t
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from engine.files import make_folder, only_one, publish, remove_unfinished, storage_errors, write_atomic
 from engine.places import place
 from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
+from engine.release.reader import Progress, read_manifest
 from engine.release.records import ReleasedImage, release_image
 from engine.release.tars import describe_file, write_index, write_tar
 from engine.rows import content_key
@@ -24,8 +25,6 @@ from engine.store import Store
 from schemas.config import ReleaseConfig, Stage
 from schemas.errors import InputError, WaitError
 from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
-
-Progress = Callable[[str, int, int], None]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _BUILDING, _PROGRESS = ".building", ".progress"
@@ -202,19 +201,6 @@ class _Build:
         write_atomic(building / MANIFEST_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
         with storage_errors(building):
             publish(building, self.folder / self.name)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a release, given its folder. Raises InputError if there is none or it is broken."""
-    file = path / MANIFEST_FILE
-    try:
-        return Manifest.model_validate_json(place(file).read())
-    except OSError as error:
-        raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror}") from error
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"{file}: broken manifest: {key or 'the file'}: {problem['msg'].lower()}") from error
 
 
 def _existing(path: Path, key: str) -> ReleaseInfo | None:

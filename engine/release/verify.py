@@ -3,23 +3,20 @@
 import io
 import math
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from engine import rle as rle_codec
-from engine.release.build import read_manifest
+from engine.release.reader import Progress, read_index, read_manifest, tar_members
 from engine.release.tars import describe_file
 from schemas.errors import InputError
 from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedFile, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bImage, parse_record
-
-Progress = Callable[[str, int, int], None]
 
 
 def verify_release(path: Path, *, progress: Progress | None = None) -> list[str]:
@@ -67,16 +64,11 @@ def _damage(path: Path, file: ReleasedFile) -> Iterator[str]:
 def _wrong_contents(path: Path, record: ReleasedTar) -> list[str]:
     tar = path / record.tar.name
     try:
-        images = _read_index(path / record.image_index.name, IMAGE_INDEX)
-        masks = _read_index(path / record.mask_index.name, MASK_INDEX)
+        images = read_index(path / record.image_index.name, IMAGE_INDEX)
+        masks = read_index(path / record.mask_index.name, MASK_INDEX)
         return list(_compare(tar, record, images, masks))
     except (OSError, EOFError, tarfile.TarError, pa.ArrowException, ValueError) as error:
         return [f"{tar}: cannot be read with its index: {' '.join(str(error).split())}"]
-
-
-def _read_index(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(path).cast(schema).to_pylist()
-    return rows
 
 
 def _compare(
@@ -85,7 +77,7 @@ def _compare(
     indexed = {row["mask_id"]: row for row in masks}
     unseen = {row["file_name"]: row for row in images}
     n_images = n_masks = 0
-    for name, jpeg, text in _pairs(tar):
+    for name, jpeg, text in tar_members(tar):
         where = f"{tar}: {name}"
         n_images += 1
         row = unseen.pop(f"{name}.jpg", None)
@@ -113,25 +105,6 @@ def _compare(
     for what, found, said in (("images", n_images, record.images), ("masks", n_masks, record.masks)):
         if found != said:
             yield f"{tar}: {found} {what}, the manifest says {said}"
-
-
-def _pairs(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
-    """(name, JPEG, json) of the members of a tar. Raises ValueError where the two do not stand side by side."""
-    with tarfile.open(path, mode="r:") as tar:
-        first: tuple[str, bytes] | None = None
-        for member in tar:
-            file = tar.extractfile(member)
-            data = b"" if file is None else file.read()
-            name, _, kind = member.name.rpartition(".")
-            if first is None and kind == "jpg":
-                first = (name, data)
-            elif first is not None and kind == "json" and name == first[0]:
-                yield name, first[1], data
-                first = None
-            else:
-                raise ValueError(f"{member.name} does not stand beside its other half")
-        if first is not None:
-            raise ValueError(f"{first[0]}.json is missing")
 
 
 def _check_picture(where: str, jpeg: bytes, row: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
 
-app = typer.Typer(no_args_is_help=True, help="Dataset releases: build and verify them.")
+app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify and export them.")
 
 
 @app.command()
@@ -46,7 +46,7 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Check every file, picture and mask of a release against its manifest and index."""
-    from engine.release.build import read_manifest
+    from engine.release.reader import read_manifest
     from engine.release.verify import verify_release
 
     read_manifest(release)
@@ -58,3 +58,20 @@ def verify(
     emit({"path": release.resolve(), "problems": problems}, as_json=as_json, text=text)
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.")],
+    form: Annotated[str, typer.Option("--format", help="coco, or a form that an installed package adds.")] = "coco",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a release in another form, for tools that do not read SA-1B's."""
+    from engine.release.exporters import export_release
+
+    with progress_bars() as progress:
+        exported = export_release(release, output, form=form, progress=progress)
+    images, masks = exported.manifest.images, exported.manifest.masks
+    result = {"path": output.resolve(), "format": form, "images": images, "masks": masks}
+    emit(result, as_json=as_json, text=f"{output}: {masks} masks on {images} images as {form}")

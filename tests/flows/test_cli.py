@@ -368,6 +368,14 @@ def test_a_release_is_built_once_and_verified(store: Store) -> None:
     )
     good = sam_engine("release", "verify", built.result["path"], "--json")
     assert (good.status, good.result["problems"]) == (0, [])
+    exported = sam_engine("release", "export", built.result["path"], "--output", store.workspace / "coco", "--json")
+    assert (exported.status, exported.result["masks"]) == (0, built.result["masks"])
+    assert (store.workspace / "coco" / "annotations.json").is_file()
+    unknown = sam_engine(
+        "release", "export", built.result["path"], "--output", store.workspace / "x", "--format", "voc"
+    )
+    assert unknown.status == 2
+    assert "unknown export format 'voc'; known: coco" in one_error_line(unknown.err)
     tar = next(Path(built.result["path"]).glob("*.tar"))
     tar.write_bytes(tar.read_bytes()[:-512])
     damaged = sam_engine("release", "verify", built.result["path"], "--json")

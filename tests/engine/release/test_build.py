@@ -19,7 +19,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from engine.ingest import ingest
-from engine.release.build import build_release, read_manifest
+from engine.release.build import build_release
+from engine.release.reader import read_manifest
 from engine.release.verify import verify_release
 from engine.store import Store
 from schemas.config import ImagesConfig, ReleaseConfig

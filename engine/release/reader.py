@@ -1,0 +1,146 @@
+"""Reading a release: its manifest, and picture by picture what is in its tars and index.
+
+What is read is parsed, not checked against the manifest's checksums; `engine.release.verify` does that.
+"""
+
+import math
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from engine import rle as rle_codec
+from engine.images import decode_image
+from engine.places import place
+from schemas.errors import InputError
+from schemas.mask import Mask
+from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, parse_record
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PictureOfRelease:
+    """One picture with its masks.
+
+    name: without an extension. jpeg: the file's bytes. record: its SA-1B json. row: of `schemas.release.IMAGE_INDEX`.
+    mask_rows: of `schemas.release.MASK_INDEX`, in the order of the record's annotations.
+    """
+
+    name: str
+    jpeg: bytes
+    record: Sa1bRecord
+    row: dict[str, Any]
+    mask_rows: list[dict[str, Any]]
+
+    @property
+    def width(self) -> int:
+        return self.record.image.width
+
+    @property
+    def height(self) -> int:
+        return self.record.image.height
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB. Raises InputError if the JPEG is broken."""
+        return decode_image(self.jpeg, max_megapixels=math.inf, name=f"{self.name}.jpg")
+
+    def masks(self) -> list[Mask]:
+        """In the order of `mask_rows`. Raises InputError if one does not decode."""
+        return [self._mask(*both) for both in zip(self.record.annotations, self.mask_rows, strict=True)]
+
+    def _mask(self, annotation: Sa1bAnnotation, row: dict[str, Any]) -> Mask:
+        rle = rle_codec.from_coco(annotation.segmentation.model_dump(), self.height, self.width)
+        lineage = {name: row[name] for name in ("annotator", "model_id", "generator_config", "label")}
+        return replace(Mask.from_sa1b(annotation, origin=row["origin"]), rle=rle, **lineage)
+
+
+class Release:
+    """A release, given its folder; iterating over it reads its pictures one by one, in the order of its tars."""
+
+    def __init__(self, path: Path, *, progress: Progress | None = None, what: str = "reading") -> None:
+        """progress is called with (what, done, total) pictures.
+
+        Raises InputError if the folder is no release or its manifest is broken.
+        """
+        self.path, self.manifest = path, read_manifest(path)
+        self._progress, self._what = progress, what
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return self.manifest.images
+
+    def __iter__(self) -> Iterator[PictureOfRelease]:
+        """Raises InputError that names the tar if it or its index cannot be read."""
+        done = 0
+        for tar in self.manifest.tars:
+            for picture in _pictures(self.path, tar):
+                yield picture
+                done += 1
+                if self._progress is not None:
+                    self._progress(self._what, done, len(self))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a release, given its folder. Raises InputError if there is none or it is broken."""
+    file = path / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(place(file).read())
+    except OSError as error:
+        raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"{file}: broken manifest: {key or 'the file'}: {problem['msg'].lower()}") from error
+
+
+def read_index(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """The rows of an index file, with the columns of `schema`."""
+    rows: list[dict[str, Any]] = pq.read_table(path).cast(schema).to_pylist()
+    return rows
+
+
+def tar_members(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    """(name, JPEG, json) of the pictures in a tar. Raises ValueError where the two do not stand side by side."""
+    with tarfile.open(path, mode="r:") as tar:
+        first: tuple[str, bytes] | None = None
+        for member in tar:
+            file = tar.extractfile(member)
+            data = b"" if file is None else file.read()
+            name, _, kind = member.name.rpartition(".")
+            if first is None and kind == "jpg":
+                first = (name, data)
+            elif first is not None and kind == "json" and name == first[0]:
+                yield name, first[1], data
+                first = None
+            else:
+                raise ValueError(f"{member.name} does not stand beside its other half")
+        if first is not None:
+            raise ValueError(f"{first[0]}.json is missing")
+
+
+def _pictures(folder: Path, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
+    path = folder / tar.tar.name
+    try:
+        images = {row["file_name"]: row for row in read_index(folder / tar.image_index.name, IMAGE_INDEX)}
+        masks = {row["mask_id"]: row for row in read_index(folder / tar.mask_index.name, MASK_INDEX)}
+        for name, jpeg, text in tar_members(path):
+            record = parse_record(text, name=f"{path}: {name}.json")
+            rows = [masks[annotation.id] for annotation in record.annotations]
+            yield PictureOfRelease(name, jpeg, record, images[f"{name}.jpg"], rows)
+    except InputError:
+        raise
+    except (OSError, EOFError, tarfile.TarError, pa.ArrowException, KeyError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot be read with its index: {problem}; see what is damaged with: "
+            f"sam-engine release verify {folder}"
+        ) from error
