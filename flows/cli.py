@@ -31,9 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, init, ingest, run, status, generate, train, train_detector, explain):
+for command in (demo, init, ingest, run, status, generate, train, train_detector, evaluate, explain):
     app.command()(command)
-app.add_typer(evaluate, name="evaluate")
 app.add_typer(models.app, name="models")
 app.add_typer(labeling.app, name="labeling")
 app.add_typer(release.app, name="release")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.evaluation.boxes import prompt_boxes
+from engine.evaluation.evaluations import Measured, Samples
 from engine.evaluation.points import PROMPTS_AT_ONCE
 from engine.evaluation.scores import mask_iou
 from model.predictor import Predictor
@@ -68,6 +69,15 @@ def evaluate_shapes(predictor: Predictor, samples: Iterable[Sample]) -> ShapeSco
     return ShapeScores(*map(np.array, zip(*rows, strict=True))) if rows else None
 
 
+def shapes(predictor: Predictor, samples: Samples, /) -> Measured:
+    """Borders, edges and islands of the masks that tight boxes give, as an evaluation."""
+    found = evaluate_shapes(predictor, samples)
+    summary = {} if found is None else found.summary()
+    rows = tuple((name.replace("_", " "), _cell(value)) for name, value in summary.items())
+    count = 0 if found is None else len(found.boundary_iou)
+    return Measured(count, {"shapes": summary}, "shapes of masks from boxes", ("measure", "mean"), rows)
+
+
 def boundary_iou(first: Mask, second: Mask, *, dilation_frac: float = DILATION_FRAC) -> float:
     """IoU of the borders of two masks (H, W); 0 where both are empty.
 
@@ -91,6 +101,10 @@ def island_frac(mask: Mask, *, below_frac: float = ISLAND_FRAC) -> float:
     areas = stats[1:, cv2.CC_STAT_AREA]
     whole = areas.sum()
     return float(areas[areas < below_frac * whole].sum() / whole) if whole else 0.0
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def _shape(mask: Mask, truth: Mask) -> tuple[float, float, bool, bool, bool]:

@@ -342,9 +342,26 @@ def test_evaluate_measures_points_and_boxes_beside_their_baselines(tmp_path: Pat
         assert scores["oracle"]["miou"] >= scores["confident"]["miou"]
         assert 0 <= scores["oracle"]["low"] <= scores["oracle"]["miou"] <= scores["oracle"]["high"] <= 1
     assert by_boxes["baselines"]["grabcut"]["confident"]["miou"] > 0.3
+    for name, key in (("masks", "masks_alone"), ("shapes", "shapes")):
+        measured = sam_engine("evaluate", name, *common[:-2], "--json").result
+        assert (measured["masks"], list(measured)[-1]) == (4, key)
     table = sam_engine("evaluate", "boxes", *common[:-1])
     assert table.status == 0
     assert "grabcut" in table.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["edges"], "unknown evaluation 'edges'; known: points, boxes, masks, shapes"),
+        (["masks", "--baselines"], "evaluation 'masks' has no setting 'baselines'; it has: none"),
+        (["points", "--set", "click=3"], "evaluation 'points' has no setting 'click'; it has: clicks, baselines"),
+    ],
+)
+def test_an_evaluation_is_asked_for_what_it_has(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = sam_engine("evaluate", *arguments, "--coco", tmp_path / "masks.json")
+    assert done.status == 2
+    assert said in one_error_line(done.err)
 
 
 def test_a_release_cannot_be_built_of_nothing(store: Store) -> None:
