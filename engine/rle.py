@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from schemas.errors import InputError
-from schemas.mask import Box, Mask
+from schemas.mask import Mask
 from schemas.rle import Rle
 
 MAX_PIXELS = 2**32 - 1
@@ -66,7 +66,7 @@ def area(rle: Rle) -> int:
     return _area(runs(rle))
 
 
-def box(rle: Rle) -> Box:
+def box(rle: Rle) -> tuple[int, int, int, int]:
     """XYXY, right and bottom exclusive, as COCO counts boxes; zeros for an empty mask.
 
     Raises InputError if the counts are broken.
@@ -143,7 +143,7 @@ def _area(lengths: npt.NDArray[np.int64]) -> int:
     return int(lengths[1::2].sum())
 
 
-def _box(lengths: npt.NDArray[np.int64], height: int) -> Box:
+def _box(lengths: npt.NDArray[np.int64], height: int) -> tuple[int, int, int, int]:
     ends = np.cumsum(lengths)[1::2]
     starts = ends - lengths[1::2]
     filled = ends > starts

@@ -6,6 +6,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from engine.evaluation.scores import mask_iou
+
 FOREGROUND, BACKGROUND = 1, 0
 # A finished mask has no logits to feed back. Inside and outside get logits as sure as SAM's own usually are.
 _SURE_LOGIT = 8.0
@@ -37,12 +39,6 @@ class Clicked:
     predicted_iou: float = float("nan")
     logits: np.ndarray | None = None
     clicks: int = 0
-
-
-def mask_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two (H, W) bool masks; 0 where both are empty."""
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 0.0
 
 
 def sample_click(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from engine import rle as rle_codec
 from engine.evaluation.points import PROMPTS_AT_ONCE
 from engine.evaluation.scores import PromptScores, joined, mask_iou
 from model.predictor import Predictor
@@ -30,10 +31,10 @@ def evaluate_boxes(predictor: Predictor, samples: Iterable[Sample]) -> PromptSco
 
 def tight_box(mask: Mask) -> tuple[int, int, int, int]:
     """XYXY of a mask (H, W), first and last column and row with foreground. Raises ValueError where it is empty."""
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not len(columns):
+    x0, y0, x1, y1 = rle_codec.box(rle_codec.encode(mask))
+    if x1 == 0:
         raise ValueError("an empty mask has no box")
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+    return x0, y0, x1 - 1, y1 - 1
 
 
 def prompt_boxes(predictor: Predictor, truths: list[Mask]) -> tuple[Mask, npt.NDArray[np.float32]]:

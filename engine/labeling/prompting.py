@@ -22,16 +22,15 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from engine.labeling import prompt_log
-from engine.labeling.brush import encode_brush
 from engine.labeling.contexts import OUR_TAGS, Click, DrawnBox, Prompt, Tags, near, read_context, read_tags
 from engine.labeling.embeddings import EmbeddingCache, Precomputer, ReadyImage
 from engine.labeling.files import image_file
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen
+from engine.labeling.regions import brush_region
 from model.predictor import Predictor, PromptedMasks
 from model.sam import Sam
 from schemas.errors import InputError
-from schemas.labeling import META
 
 SAME_SPOT_S = 10.0
 MASKS_OF_A_CLICK = 3
@@ -124,7 +123,9 @@ class Prompter:
         self._write_down(where, task, prompt, region_id, decoded, now, 1000 * (time.perf_counter() - started))
         if decoded is None:
             return None
-        return _region(decoded, tags, region_id, _meta(prompt, decoded, seen, now, self.model_id))
+        meta = _meta(prompt, decoded, seen, now, self.model_id)
+        score = min(max(decoded.predicted_iou, 0.0), 1.0)
+        return brush_region(decoded.mask, region_id=region_id, score=score, meta=meta, tags=tags)
 
     def _mask(self, where: Where, task: Mapping[str, Any], tags: Tags, prompt: Prompt, now: float) -> Decoded | None:
         """None, and a line in the log, where there is no mask with any pixels."""
@@ -309,19 +310,3 @@ def _meta(prompt: Prompt, decoded: Decoded, seen: Seen, now: float, model_id: st
         "box": None if prompt.box is None else [round(side, 4) for side in prompt.box],
     }
     return meta | ({"other_predicted_iou": [round(iou, 4) for iou in decoded.others]} if decoded.others else {})
-
-
-def _region(decoded: Decoded, tags: Tags, region_id: str, meta: dict[str, Any]) -> dict[str, Any]:
-    height, width = decoded.mask.shape
-    return {
-        "id": region_id,
-        "type": "brushlabels",
-        "from_name": tags.brush,
-        "to_name": tags.image,
-        "original_width": width,
-        "original_height": height,
-        "image_rotation": 0,
-        "score": min(max(decoded.predicted_iou, 0.0), 1.0),
-        "meta": {META: meta},
-        "value": {"format": "rle", "rle": encode_brush(decoded.mask), "brushlabels": [tags.label]},
-    }

@@ -12,25 +12,38 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import rle as rle_codec
-from engine.labeling.brush import brush_to_rle, rle_to_brush
-from schemas.labeling import BRUSH, IMAGE, META, OBJECT
+from engine.labeling.brush import brush_to_rle, encode_brush, rle_to_brush
+from engine.labeling.contexts import OUR_TAGS, Tags
+from schemas.labeling import META
 from schemas.rle import Rle
 
 Mask = npt.NDArray[np.bool_]
 Hw = tuple[int, int]
 
 
-def brush_region(mask: Rle, *, region_id: str, score: float | None = None, meta: dict[str, Any] | None = None) -> Any:
-    """A region that shows a mask of the size of the shown picture. meta: our own data, kept under `META`."""
+def brush_region(
+    mask: Rle | Mask,
+    *,
+    region_id: str,
+    score: float | None = None,
+    meta: dict[str, Any] | None = None,
+    tags: Tags = OUR_TAGS,
+) -> dict[str, Any]:
+    """A region that shows a mask of the size of the shown picture.
+
+    mask: an Rle, or (H, W) bool. meta: our own data, kept under `META`. tags: names in the labelling config.
+    """
+    height, width = (mask.height, mask.width) if isinstance(mask, Rle) else mask.shape
+    brush = rle_to_brush(mask) if isinstance(mask, Rle) else encode_brush(mask)
     region: dict[str, Any] = {
         "id": region_id,
         "type": "brushlabels",
-        "from_name": BRUSH,
-        "to_name": IMAGE,
-        "original_width": mask.width,
-        "original_height": mask.height,
+        "from_name": tags.brush,
+        "to_name": tags.image,
+        "original_width": width,
+        "original_height": height,
         "image_rotation": 0,
-        "value": {"format": "rle", "rle": rle_to_brush(mask), "brushlabels": [OBJECT]},
+        "value": {"format": "rle", "rle": brush, "brushlabels": [tags.label]},
     }
     if score is not None:
         region["score"] = score

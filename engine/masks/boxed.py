@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from engine import rle
-from engine.geometry import mask_boxes
 from engine.masks.regions import Beyond, HoleReachesBeyondError, Mask, clean_mask
+from model.geometry import mask_boxes
 from schemas.rle import Rle
 
 Box = tuple[int, int, int, int]  # XYXY, inclusive

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.geometry import box_area
 from engine.masks import filters
 from engine.masks.candidates import Candidates
 from engine.masks.cleaning import clean_candidates
@@ -31,6 +30,7 @@ from engine.masks.overlaps import coverage_frac, mask_nms
 from engine.masks.pending import MASK_THRESHOLD, Pending
 from engine.masks.tally import Tally
 from engine.rle import measured
+from model.geometry import box_area
 from model.predictor import PromptedMasks, check_image
 from model.upscaling import Upscaling
 from schemas.errors import InputError

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.geometry import mask_boxes
 from engine.masks.tables import Axis, Workspace, linear_weights, make_workspace, upscaling_axes
 from engine.masks.windows import Packed, Window, make_packed
+from model.geometry import mask_boxes
 from model.lanes import lane_count, side_by_side
 from model.upscaling import Upscaling
 from schemas.errors import InputError

@@ -104,12 +104,10 @@ def zoom_box(mask: Mask) -> tuple[int, int, int, int]:
     mask: (H, W) bool, not empty. The part is a square of at least 64 px, moved into the picture and cut only where the
     picture itself is smaller.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    longer = max(columns[-1] - columns[0], rows[-1] - rows[0]) + 1
-    side = max(ZOOM_SIDE_PX, round(float(longer) * (1 + 2 * ZOOM_MARGIN_FRAC)))
-    x0, x1 = _span(int(columns[0]), int(columns[-1]) + 1, side, mask.shape[1])
-    y0, y1 = _span(int(rows[0]), int(rows[-1]) + 1, side, mask.shape[0])
-    return x0, y0, x1, y1
+    x0, y0, x1, y1 = rle_codec.box(rle_codec.encode(mask))
+    side = max(ZOOM_SIDE_PX, round(max(x1 - x0, y1 - y0) * (1 + 2 * ZOOM_MARGIN_FRAC)))
+    (left, right), (top, bottom) = _span(x0, x1, side, mask.shape[1]), _span(y0, y1, side, mask.shape[0])
+    return left, top, right, bottom
 
 
 def _span(first: int, end: int, side: int, limit: int) -> tuple[int, int]:
@@ -187,5 +185,5 @@ def _alone(mask: Mask, color: tuple[int, int, int]) -> Pixels:
 
 
 def _extent(mask: Mask) -> str:
-    width, height = (np.ptp(np.flatnonzero(mask.any(axis=axis))) + 1 for axis in (0, 1))
-    return f"{width} × {height} px"
+    x0, y0, x1, y1 = rle_codec.box(rle_codec.encode(mask))
+    return f"{x1 - x0} × {y1 - y0} px"

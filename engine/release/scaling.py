@@ -67,7 +67,7 @@ class Scaling:
         """
         if self.is_identity:
             return rle
-        x0, y0, x1, y1 = (int(side) for side in rle_codec.box(rle))
+        x0, y0, x1, y1 = rle_codec.box(rle)
         part = rle_codec.decode(rle)[y0:y1, x0:x1]  # only what the mask's box touches is worked on
         top, covered = _shrunk(part, start=y0, factor=self.factor_y, limit=self.height)
         left, covered = _shrunk(covered.T, start=x0, factor=self.factor_x, limit=self.width)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from model.encoders import ImageEmbedding
+from model.geometry import mask_boxes
 from model.mask_decoder import MaskPrediction
 from model.prompt_encoder import BOX_CORNERS, NOT_A_POINT
 from model.sam import Sam
 from model.training import mask_prompts
-from model.training.regions import mask_boxes, resize_masks, uniform_points
+from model.training.regions import resize_masks, uniform_points
 
 BOX_NOISE_FRAC = 0.1
 BOX_NOISE_MAX_PX = 20.0
@@ -161,7 +162,7 @@ def first_prompts(masks: Tensor, *, box_prob: float, draws: Draws) -> Prompts:
     masks: (N, S, S) bool, none empty.
     """
     points = uniform_points(masks, uniform=draws.first[:, 1])
-    boxes = noisy_boxes(mask_boxes(masks), side_px=masks.shape[-1], normal=draws.box_noise).view(-1, 2, 2)
+    boxes = noisy_boxes(mask_boxes(masks).float(), side_px=masks.shape[-1], normal=draws.box_noise).view(-1, 2, 2)
     takes_box = draws.first[:, 0] < box_prob
     coords = torch.where(takes_box[:, None, None], boxes, torch.stack([points, torch.zeros_like(points)], 1))
     kinds = torch.tensor((BOX_CORNERS, (1, NOT_A_POINT)), device=masks.device)

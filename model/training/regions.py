@@ -1,4 +1,4 @@
-"""Pixels, boxes and sizes of masks, many at once."""
+"""Pixels and sizes of masks, many at once."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,6 @@ def uniform_points(regions: Tensor, *, uniform: Tensor) -> Tensor:
     drawn = (uniform * ranks[:, -1]).int().clamp(max=ranks[:, -1] - 1)
     index = torch.searchsorted(ranks, (drawn + 1)[:, None]).squeeze(1)
     return torch.stack([index % regions.shape[-1], index // regions.shape[-1]], 1).float()
-
-
-def mask_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes (N, 4) XYXY, pixel indices inclusive, of masks (N, H, W) bool, none empty."""
-    columns, rows = masks.any(1).int(), masks.any(2).int()
-    left, top = columns.argmax(1), rows.argmax(1)
-    right = masks.shape[2] - 1 - columns.flip(1).argmax(1)
-    bottom = masks.shape[1] - 1 - rows.flip(1).argmax(1)
-    return torch.stack([left, top, right, bottom], 1).float()
 
 
 def coverage(masks: Tensor, size: Sequence[int]) -> Tensor:

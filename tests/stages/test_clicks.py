@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stages.clicks import Clicked, click_until, logits_of_mask, mask_iou, sample_click
+from engine.evaluation.scores import mask_iou
+from stages.clicks import Clicked, click_until, logits_of_mask, sample_click
 from tests.stages.fakes import RegionPredictor
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
@@ -32,12 +33,6 @@ def test_first_clicks_are_uniform_in_the_mask() -> None:
     assert counts[[0, 5]].sum() == 0
     # Expected 1000 each with a standard deviation of 27.
     assert np.abs(counts[1:5] - 1000).max() < 110
-
-
-def test_iou_by_hand() -> None:
-    first, second = np.array([[1, 1, 0, 0]], dtype=bool), np.array([[0, 1, 1, 0]], dtype=bool)
-    assert mask_iou(first, second) == pytest.approx(1 / 3)
-    assert mask_iou(first & second & False, first & False) == 0
 
 
 def two_regions() -> np.ndarray:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.geometry import mask_boxes
 from engine.masks import kernel, measuring
 from engine.masks.measuring import count, rasterise, survey, survey_at_full_size
 from engine.masks.tables import make_axis
+from model.geometry import mask_boxes
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine import rle
-from engine.geometry import mask_boxes
 from engine.masks.nesting import parents
+from model.geometry import mask_boxes
 from schemas.errors import InputError
 
 SIZE = (9, 7)

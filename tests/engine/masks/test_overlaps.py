@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine import rle
-from engine.geometry import mask_boxes
 from engine.masks import overlaps
 from engine.masks.overlaps import box_intersections, coverage_frac, mask_areas, mask_nms
+from model.geometry import mask_boxes
 from schemas.errors import InputError
 
 SIZE = (9, 7)

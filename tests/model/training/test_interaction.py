@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.geometry import mask_boxes
 from model.prompt_encoder import NOT_A_POINT
 from model.training.interaction import (
     Draws,
@@ -15,7 +16,7 @@ from model.training.interaction import (
     noisy_boxes,
     plan_rounds,
 )
-from model.training.regions import mask_boxes, uniform_points
+from model.training.regions import uniform_points
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Boxes of masks and what is counted on boxes. Boxes are XYXY; where a box is inclusive, the name or text says so."""
+"""Boxes of masks on the accelerator, and what is counted on boxes; `engine.rle.box` has that of an RLE."""
 
 import torch
 from torch import Tensor

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from engine import rle
-from engine.geometry import box_area, mask_boxes
+from model.geometry import box_area, mask_boxes
 
 
 def test_boxes_end_on_the_last_pixel() -> None:
