@@ -7,7 +7,7 @@ from torch import Tensor
 def mask_boxes(masks: Tensor) -> Tensor:
     """Boxes (N, 4) int64 XYXY of (N, H, W) bool masks, inclusive: first and last column and row with foreground.
 
-    This is how SA-1B counts boxes; COCO's x + w and y + h are one larger (see `engine.rle.box_xyxy`).
+    This is how SA-1B counts boxes; COCO's x + w and y + h are one larger (see `engine.rle.box`).
     An empty mask has the box (0, 0, 0, 0).
     """
     rows, columns = masks.any(dim=2).byte(), masks.any(dim=1).byte()

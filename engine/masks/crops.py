@@ -24,7 +24,7 @@ class Crop(NamedTuple):
         return self.y1 - self.y0
 
     @property
-    def box_xyxy(self) -> tuple[int, int, int, int]:
+    def box(self) -> tuple[int, int, int, int]:
         return self.x0, self.y0, self.x1, self.y1
 
 

@@ -84,6 +84,6 @@ def by_crop_edge(boxes: Tensor, crop: Crop, *, image_hw: tuple[int, int], within
     """
     height, width = image_hw
     sides = boxes.to(torch.float32)
-    near_crop = (sides - sides.new_tensor(crop.box_xyxy)).abs() <= within_px
+    near_crop = (sides - sides.new_tensor(crop.box)).abs() <= within_px
     near_image = (sides - sides.new_tensor((0, 0, width, height))).abs() <= within_px
     return Verdict(~(near_crop & ~near_image).any(dim=1), "crop_edge")

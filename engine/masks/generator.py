@@ -206,7 +206,7 @@ class MaskGenerator:
             predicted_iou.float().cpu()[index],
             torch.full((len(places),), torch.nan),
             points[index // prompted.predicted_iou.shape[1]] + corner,
-            torch.tensor(crop.box_xyxy).expand(len(places), 4),
+            torch.tensor(crop.box).expand(len(places), 4),
         )
 
     def _distinct_in_crop(self, found: Candidates[int], pending: Pending, job: _Job) -> Candidates[int]:

@@ -4,9 +4,11 @@ import io
 import math
 import tarfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -15,8 +17,11 @@ from engine import rle as rle_codec
 from engine.release.reader import Progress, read_index, read_manifest, tar_members
 from engine.release.tars import describe_file
 from schemas.errors import InputError
+from schemas.mask import Mask
 from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedFile, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bImage, parse_record
+
+_NEAR_PX = 1e-2  # the index rounds coordinates to float32
 
 
 def verify_release(path: Path, *, progress: Progress | None = None) -> list[str]:
@@ -150,3 +155,18 @@ def _check_mask(where: str, annotation: Sa1bAnnotation, indexed: dict[int, dict[
         said, listed = getattr(annotation, name), row[name]
         if said != listed and not (said is None and math.isnan(listed)):
             yield f"{where}: {name} is {said}, in the index {listed}"
+    if not _same_prompt(annotation, row):
+        yield f"{where}: its prompt differs from the index"
+
+
+def _same_prompt(annotation: Sa1bAnnotation, row: dict[str, Any]) -> bool:
+    """Whether json and index tell one prompt. Before `prompt` was written, json had the points on the object alone."""
+    told, whole = Mask.from_sa1b(annotation).prompt, annotation.prompt is not None
+    points = [(point["x"], point["y"], point["label"]) for point in row["points"] if whole or point["label"] == 1]
+    listed = [*chain.from_iterable(points), *(row["prompt_box_xyxy"] if whole else ())]
+    numbers = [*chain.from_iterable(told.points), *(told.box or ())]
+    return (
+        annotation.point_coords == told.on_object
+        and (len(numbers), len(told.points)) == (len(listed), len(points))
+        and bool(np.allclose(numbers, listed, rtol=0, atol=_NEAR_PX))
+    )

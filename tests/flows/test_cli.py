@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine import rle
+from engine.rows import content_key
 from engine.store import Store
+from schemas.mask import Prompt
 from schemas.sa1b import read_record
+from schemas.tables import table_of
 from stages.rounds import tick
 from tests.flows.cli_runner import sam_engine
+from tests.rows import mask_row
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam, write_pictures
 
 
@@ -184,6 +189,24 @@ def test_explain_follows_a_mask_to_its_model_and_image(store: Store) -> None:
     unknown = sam_engine("explain", store.workspace, 5)
     assert unknown.status == 2
     assert "no mask 5" in one_error_line(unknown.err)
+
+
+def test_explain_prints_every_part_of_the_prompt(store: Store) -> None:
+    """A mask that a detector's box made, and one that was mended from it with two clicks."""
+    image = store.images().to_pylist()[0]
+    hw = (image["height"], image["width"])
+    boxed, mended = (rle.encode(np.arange(hw[0] * hw[1]).reshape(hw) < pixels) for pixels in (500, 600))
+    place = {"image_id": image["image_id"], "shard": image["shard"], "stage": "semi_automatic", "round": 1}
+    points = ((12.0, 5.5, 1), (30.0, 40.0, 0))
+    prompts = {boxed: Prompt(box=(2.0, 3.5, 40.25, 20.0)), mended: Prompt(points=points, mask=boxed)}
+    rows = [mask_row(mask, **place, origin="automatic", prompt=prompt) for mask, prompt in prompts.items()]
+    key = content_key("explain")
+    store.replace_shard("semi_automatic", image["shard"], table_of("semi_automatic", rows), round=1, key=key)
+    first, second = (sam_engine("explain", store.workspace, row["mask_id"]).out for row in rows)
+    assert "  prompt: box [2.0, 3.5, 40.2, 20.0] (XYXY)\n" in first
+    assert "  prompt: points (12, 5.5) +, (30, 40) -; the mask that was there before\n" in second
+    found = sam_engine("explain", store.workspace, rows[1]["mask_id"], "--json").result["mask"]
+    assert found["mask_prompt"] == boxed.to_coco()
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_crop_edge_is_that_of_the_published_code(boxes: list[tuple[int, ...]], x
     from segment_anything.utils.amg import is_box_near_crop_edge
 
     crop, in_crop = Crop(x0, y0, x0 + 220, y0 + 190, layer=1), torch.tensor(boxes)
-    expected = ~is_box_near_crop_edge(in_crop, list(crop.box_xyxy), [0, 0, 400, 300])
+    expected = ~is_box_near_crop_edge(in_crop, list(crop.box), [0, 0, 400, 300])
     found = filters.by_crop_edge(in_crop + torch.tensor([x0, y0, x0, y0]), crop, image_hw=IMAGE_HW)
     assert found.keep.tolist() == expected.tolist()
 

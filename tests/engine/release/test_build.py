@@ -25,7 +25,9 @@ from engine.release.verify import verify_release
 from engine.store import Store
 from schemas.config import ImagesConfig, ReleaseConfig
 from schemas.errors import InputError, WaitError
+from schemas.mask import Mask
 from schemas.release import IMAGE_INDEX, MASK_INDEX
+from schemas.sa1b import Sa1bAnnotation
 from tests.engine.release.conftest import SIZES, add_masks, draw
 
 SMALL_TARS = ReleaseConfig(images_per_tar=3)
@@ -170,12 +172,27 @@ def test_masks_of_people_can_be_released_too(store: Store) -> None:
     assert len(manual) == store.counts()["assisted_manual"]
     annotations = [a for record in records(info.path).values() for a in record["annotations"] if a["id"] in manual]
     assert {(a["predicted_iou"], a["stability_score"]) for a in annotations} == {(None, None)}
-    # A click on the hole, which is not of the mask, has no place in SA-1B; the index keeps it.
+    # A click on the hole, which is not of the mask, has no place among SA-1B's points; `prompt` has both.
     points = {row["mask_id"]: row["points"] for row in index}
     for annotation in annotations:
         inside, outside = points[annotation["id"]]
         assert (inside["label"], outside["label"]) == (1, 0)
         assert annotation["point_coords"] == [[inside["x"], inside["y"]]]
+        assert annotation["prompt"] == {"points": [[p["x"], p["y"], p["label"]] for p in (inside, outside)]}
+
+
+def test_releases_from_before_the_whole_prompt_was_written_are_right(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Mask.to_sa1b
+
+    def as_before(mask: Mask, annotation_id: int) -> Sa1bAnnotation:
+        return Sa1bAnnotation(**whole(mask, annotation_id).model_dump(exclude={"prompt", "parent"}))
+
+    monkeypatch.setattr(Mask, "to_sa1b", as_before)
+    info = build_release(store, stages=("assisted_manual", "fully_automatic"))
+    assert not any("prompt" in a for record in records(info.path).values() for a in record["annotations"])
+    assert verify_release(info.path) == []
 
 
 def test_large_pictures_are_scaled_down_with_their_masks(store: Store) -> None:

@@ -94,6 +94,11 @@ WRONG_CONTENTS: dict[str, tuple[Callable[[Members], None], str]] = {
         "its mask is of size [3, 3]",
     ),
     "predicted IoU": (in_first_annotation(lambda a: a.update(predicted_iou=0.1)), "predicted_iou is 0.1"),
+    "point": (in_first_annotation(lambda a: a.update(point_coords=[[0, 0]])), "its prompt differs"),
+    "invented point": (
+        in_first_annotation(lambda a: a.update(prompt={"box": [1, 1, 2, 2]})),
+        "its prompt differs",
+    ),
     "unknown mask": (in_first_annotation(lambda a: a.update(id=5)), "mask 5: not in the mask index"),
     "missing key": (in_first_annotation(lambda a: a.pop("area")), "not an SA-1B record"),
     "size of the picture": (in_image(lambda image: image.update(width=7)), "the picture of"),
