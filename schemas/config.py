@@ -1,17 +1,25 @@
 """The configuration of a workspace: one commented YAML file, validated key by key."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import InputError
+from schemas.plugins import known_name
 from schemas.presets import GeneratorConfig, generator_preset
 
 Stage = Literal["assisted_manual", "semi_automatic", "fully_automatic"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 CONFIG_FILE = "engine.yaml"
+
+
+PREFILL_DETECTORS_GROUP = "sam_data_engine.detectors"
+
+
+def _prefill_detector(name: str) -> str:
+    return known_name(name, group=PREFILL_DETECTORS_GROUP, builtin=("detector", "generator"))
 
 
 class _Section(BaseModel):
@@ -71,7 +79,7 @@ class SemiAutomaticConfig(_Section):
     rounds: int = Field(5, ge=1)
     images_per_round: int = Field(36_000, ge=1)
     max_prefilled_masks: int = Field(40, ge=0)
-    prefill: Literal["detector", "generator"] = "detector"
+    prefill: Annotated[str, AfterValidator(_prefill_detector)] = "detector"
     prefill_precision: float = Field(0.8, gt=0, lt=1)
     generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
@@ -178,7 +186,8 @@ semi_automatic:
   rounds: 5
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
-  prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks
+  prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks;
+                              # or one that an installed package adds
   prefill_precision: 0.8      # share of the detector's masks that could be kept (at annotator.accept_iou) on held-out
                               # images, which sets its threshold; where that is out of reach half of them, or none
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings

@@ -99,6 +99,21 @@ class Registry(Mapping[str, T], Generic[T]):
         return found
 
 
+def known_name(name: str, *, group: str, builtin: tuple[str, ...]) -> str:
+    """The name, for a validator of settings: things that are only found on a floor above can be named there.
+
+    Raises ValueError that lists the names there are.
+    """
+    if name in builtin:
+        return name
+    names = (*builtin, *sorted({point.name for point in entry_points(group=group)} - set(builtin)))
+    if name in names:
+        return name
+    from pydantic_core import PydanticCustomError  # only here: it takes longer to import than all else
+
+    raise PydanticCustomError("unknown_name", "choose one of {names}", {"names": ", ".join(names)})
+
+
 def _whose(points: list[EntryPoint]) -> str:
     return " and ".join(f"{point.dist.name} {point.dist.version}" if point.dist else "unknown" for point in points)
 

@@ -1,6 +1,8 @@
 """The mask generator at work on images of the workspace: masks, and a row of `generation` for each image."""
 
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 from engine.masks.comparison import difference_to_exact
 from engine.masks.difference import MaskDifference
@@ -8,7 +10,9 @@ from engine.masks.generator import GenerationResult, MaskGenerator
 from model.predictor import Predictor
 from model.sam import Sam
 from schemas.errors import InputError
+from schemas.mask import Mask
 from schemas.presets import GeneratorConfig
+from stages.prefilling import RoundWork
 from stages.records import ShardRows, Where, add_generation
 from stages.workers import Picture
 
@@ -43,3 +47,28 @@ class StageGenerator:
             return None
         self._compared = True
         return difference_to_exact(self.predictor, self.config, picture.pixels)
+
+
+class GeneratorMasks:
+    """The most confident masks of the mask generator, to start from (`stages.prefilling.PrefillDetector`)."""
+
+    def __init__(self, work: RoundWork) -> None:
+        self._settings = work.config.semi_automatic
+        self._sam = work.sam
+        self._config = self._settings.generator_config()
+
+    @property
+    def key(self) -> str:
+        return self._config.config_hash()
+
+    @cached_property
+    def _generator(self) -> StageGenerator:
+        return StageGenerator(self._sam, self._config)
+
+    def masks(self, picture: Picture, where: Where, rows: ShardRows) -> list[Mask]:
+        result = self._generator.generate(picture, where, rows)
+        confident = sorted(result.masks, key=lambda mask: mask.predicted_iou, reverse=True)
+        return confident[: self._settings.max_prefilled_masks]
+
+    def metrics(self) -> dict[str, Any]:
+        return {}

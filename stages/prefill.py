@@ -14,7 +14,7 @@ from engine.masks.measuring import survey
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import mask_areas, mask_nms
 from engine.masks.pending import MASK_THRESHOLD, Pending
-from model.object_detector import ObjectDetector
+from model.object_detector import Detections, ObjectDetector
 from model.predictor import Predictor
 from schemas.config import SemiAutomaticConfig
 from schemas.errors import InputError
@@ -83,6 +83,17 @@ def scored_masks(
     # A mask's score is never above its box's.
     least_box_score = max(least_score, _LEAST_BOX_SCORE)
     found = detector.detect(predictor.encoded, max_boxes=_BOXES_BEFORE_NMS, min_score=least_box_score)
+    return masks_of_boxes(predictor, found, settings, least_score=least_score)
+
+
+def masks_of_boxes(
+    predictor: Predictor, found: Detections, settings: PrefillSettings, *, least_score: float = 0.0
+) -> list[ScoredMask]:
+    """Stable, distinct masks that boxes of the image that is set prompt, best first, each with its score.
+
+    found: boxes in pixels of the image, best first, with scores in [0, 1]; they may overlap. least_score: of a mask.
+    Raises InputError if the model gives numbers that are not finite.
+    """
     keep = box_nms(found.boxes, found.scores, iou_threshold=settings.box_nms_thresh)[: settings.max_boxes]
     if len(keep) == 0:
         return []

@@ -21,17 +21,16 @@ from model.detector_training import DetectorSample, DetectorTraining, encode_sam
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector
 from model.predictor import Predictor
 from model.registry import find_model, model_roots
-from model.sam import Sam
-from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
+from schemas.config import CONFIG_FILE, STAGES, Stage
 from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_threshold import MeasuredOn, PrefillThreshold, choose_or_half
-from stages.progress import Progress, silent
-from stages.records import masks_by_image
-from stages.workers import images_by_shard
+from stages.prefilling import RoundWork
+from stages.records import ShardRows, Where, masks_by_image
+from stages.workers import Picture, images_by_shard
 
 # Part of every detector's key: raise it when the same inputs would give another detector or threshold.
 DETECTOR_VERSION = 2
@@ -48,21 +47,18 @@ class TrainedDetector(NamedTuple):
     card: Mapping[str, Any]
 
 
-class PrefillDetector:
+class LearnedDetector:
     """The detector of one round: trained once on the masks of the rounds before, then found in the workspace.
 
     Everything follows from the model, those masks, the held-out ground truth, the settings and the seed; their key
     names the folder. Masks that the round itself makes do not count, so all its shards get one detector.
     """
 
-    def __init__(
-        self, store: Store, config: EngineConfig, record: Round, sam: Sam, progress: Progress = silent
-    ) -> None:
-        """sam: the model that the round works with (`record.model_before`)."""
-        self._store, self._config, self._record, self._progress = store, config, record, progress
-        self._predictor = Predictor(sam)
-        self.settings = PrefillSettings.of(config.semi_automatic)
-        seed = content_key("detector", config.seed, record.stage, record.round)
+    def __init__(self, work: RoundWork) -> None:
+        self._store, self._config, self._record, self._progress = work.store, work.config, work.record, work.progress
+        self._predictor = Predictor(work.sam)
+        self.settings = PrefillSettings.of(work.config.semi_automatic)
+        seed = content_key("detector", work.config.seed, work.record.stage, work.record.round)
         number = int(seed, 16) % 2**31
         self.training = DetectorTraining.to_go_on(seed=number) if self._start else DetectorTraining(seed=number)
 
@@ -105,11 +101,16 @@ class PrefillDetector:
             detector, card = load_detector(self.folder, device=self._predictor.sam.device)
             return TrainedDetector(detector, PrefillThreshold(**card["threshold"]), card)
 
-    def prefill(self, predictor: Predictor) -> list[Mask]:
-        """The round's prefilled masks of the image that is set, best first; see `prefill`."""
+    def masks(self, picture: Picture, where: Where, rows: ShardRows) -> list[Mask]:
+        """The round's prefilled masks of a picture, best first; see `prefill`."""
         detector, threshold, _ = self.trained
-        found = prefill(predictor, detector, threshold=threshold.threshold, settings=self.settings)
+        self._predictor.set_image(picture.pixels)
+        found = prefill(self._predictor, detector, threshold=threshold.threshold, settings=self.settings)
         return [replace(mask, model_id=self._record.model_before, generator_config=self.key) for mask in found]
+
+    def metrics(self) -> dict[str, Any]:
+        """prefill: how the threshold was chosen (`prefill_threshold.PrefillThreshold`)."""
+        return {"prefill": asdict(self.trained.threshold)}
 
     def _train(self) -> None:
         plan = self._plan

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import stages.prefill
 import stages.prefill_detector
 from engine import rle as rle_codec
 from engine.rows import content_key
@@ -25,9 +26,12 @@ from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
-from stages.prefill_detector import DETECTORS_FOLDER, PrefillDetector
+from stages.prefill_detector import DETECTORS_FOLDER, LearnedDetector
 from stages.prefill_threshold import LEAST_KEPT, NOTHING_PASSES, choose_or_half, choose_threshold
+from stages.prefilling import RoundWork
+from stages.records import ShardRows, Where
 from stages.rounds import tick
+from stages.workers import Picture
 from tests.rows import mask_row
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
@@ -197,10 +201,10 @@ def annotate(store: Store, *, stage: Stage = "assisted_manual", round: int = 1, 
 
 def of_round(
     store: Store, *, stage: Stage = "semi_automatic", round: int = 1, steps: int = 4, model: str = "tiny"
-) -> PrefillDetector:
+) -> LearnedDetector:
     roots = model_roots(store.workspace)
     record = Round(stage, round, (), model_before=find_model(model, roots).model_id)
-    found = PrefillDetector(store, load_config(store.workspace), record, load_model(model, roots)[0])
+    found = LearnedDetector(RoundWork(store, load_config(store.workspace), record, load_model(model, roots)[0]))
     found.training = replace(found.training, min_steps=steps, passes=1)
     return found
 
@@ -243,14 +247,21 @@ def test_a_round_goes_on_from_the_detector_of_its_model_or_of_an_ancestor(worksp
     assert len({without.key, own.key, of_child.key}) == 3
 
 
-def test_prefilled_masks_are_those_above_the_threshold(workspace: Store) -> None:
+def test_prefilled_masks_are_those_above_the_threshold(workspace: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages.prefill, "_LEAST_BOX_SCORE", 0.0)  # a detector of four steps is sure of nothing
     annotate(workspace)
     of = of_round(workspace)
     predictor = Predictor(tiny_sam())
     predictor.set_image(shapes(0)[0])
     detector, threshold, _ = of.trained
-    expected = prefill(predictor, detector, threshold=threshold.threshold, settings=of.settings)
-    assert of.prefill(predictor) == expected
+    of.trained = of.trained._replace(threshold=replace(threshold, threshold=0.0))
+    found = prefill(predictor, detector, threshold=0.0, settings=of.settings)
+    where = Where(1, "000000", "semi_automatic", 1, of._record.model_before)
+    expected = [replace(mask, model_id=where.model_id, generator_config=of.key) for mask in found]
+    assert expected
+    assert of.masks(Picture(1, shapes(0)[0], 0.0), where, ShardRows()) == expected
+    of.trained = of.trained._replace(threshold=replace(threshold, threshold=NOTHING_PASSES))
+    assert of.masks(Picture(1, shapes(0)[0], 0.0), where, ShardRows()) == []
 
 
 def test_the_key_follows_what_the_detector_follows_from(workspace: Store) -> None:
