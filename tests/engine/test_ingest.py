@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -22,6 +23,7 @@ from schemas.config import ImagesConfig
 from schemas.errors import WaitError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, table_of
+from tests.faults import Disk
 from tests.pictures import encoded, shapes, write_coco
 from tests.rows import mask_row
 
@@ -357,3 +359,22 @@ def test_a_full_disk_ends_an_ingest_in_one_line_and_more_room_finishes_it(tmp_pa
     assert ".tmp" not in second.partition("ready")[0]
     assert "rc 0" in second
     assert second.partition("rc 0")[2].count(".png") == 12
+
+
+def test_pictures_are_on_the_disk_before_the_table_names_them(
+    empty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, kept, replace_shard = Disk(empty_store.workspace / "images"), [], empty_store.replace_shard
+
+    def replace(table: str, shard: str, rows: pa.Table, *, key: str) -> bool:
+        if table == "images":
+            on_disk: dict[str, Any] = disk.after_power_cut("synced")
+            kept.extend(on_disk[shard].get(Path(row["path"]).name) for row in rows.to_pylist())
+        return replace_shard(table, shard, rows, key=key)
+
+    monkeypatch.setattr(empty_store, "replace_shard", replace)
+    pictures = write_pictures(tmp_path / "in", 5)
+    with disk.watched():
+        ingest(empty_store, pictures, config=ImagesConfig(shard_size=2))
+    disk.close()
+    assert sorted(kept) == sorted(path.read_bytes() for path in pictures)

@@ -9,6 +9,7 @@ import pytest
 
 from engine.places import Place, place
 from schemas.errors import InputError, WaitError
+from tests.faults import VARIANTS, check_power_cuts
 
 
 @pytest.fixture(params=["folder", "url"])
@@ -117,3 +118,47 @@ def test_a_link_is_removed_and_not_what_it_names(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_url_is_said_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^nowhere://w: cannot be opened: .*nowhere"):
         place("nowhere://w").exists()
+
+
+def test_what_was_written_is_there_after_a_power_cut(tmp_path: Path) -> None:
+    def write(root: Path) -> None:
+        place(root / "reports" / "rounds.md").write(b"new")
+        with place(root / "rounds.png").writing() as file:
+            file.write(b"new")
+
+    def read(root: Path) -> list[bytes]:
+        return [
+            file.read() for file in (place(root / "reports" / "rounds.md"), place(root / "rounds.png")) if file.exists()
+        ]
+
+    whole = tmp_path / "whole"
+    check_power_cuts(tmp_path, lambda root: None, write, lambda root: read(root)[:1], old=[], new=[b"new"])
+    assert [read(whole / names) for names in VARIANTS] == [[b"new", b"new"]] * 2
+
+
+def test_a_folder_made_is_there_after_a_power_cut(tmp_path: Path) -> None:
+    check_power_cuts(
+        tmp_path,
+        lambda root: None,
+        lambda root: place(root / "a" / "b").make_folder(),
+        lambda root: (root / "a" / "b").is_dir(),
+        old=False,
+        new=True,
+    )
+
+
+def test_what_is_written_without_a_sync_of_the_folder_is_there_after_it(tmp_path: Path) -> None:
+    def write(root: Path) -> None:
+        for name in ("1", "2"):
+            (place(root) / name).write(b"x", sync_folder=False)
+        place(root).sync()
+
+    calls = check_power_cuts(
+        tmp_path,
+        lambda root: None,
+        write,
+        lambda root: (root / "2").exists() and (root / "1").read_bytes() == b"x",
+        old=False,
+        new=True,
+    )
+    assert calls.count(("fsync", ".")) == 1

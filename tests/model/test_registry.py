@@ -24,6 +24,7 @@ from model.registry import (
 from model.sam import Sam, build_sam
 from model.storage import import_weights, load_model, save_model
 from schemas.errors import InputError
+from tests.faults import check_power_cuts
 
 CONFIG = SamConfig(
     ViTConfig(embed_dim=16, depth=1, num_heads=2, global_attn_indexes=(0,), img_size=64, window_size=2),
@@ -256,3 +257,18 @@ def test_where_models_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv(HOME_VARIABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert model_roots() == [tmp_path / ".sam-data-engine/models", builtin_models_root()]
+
+
+def test_after_a_power_cut_a_model_is_whole_or_not_there(tmp_path: Path) -> None:
+    def ids(root: Path) -> list[str]:
+        return [load_model(found.name, [root])[1].model_id for found in list_models([root])]
+
+    expected = save_model(make_sam(), tmp_path / "expected", CARD)
+    check_power_cuts(
+        tmp_path / "cuts",
+        lambda root: None,
+        lambda root: save_model(make_sam(), root, CARD),
+        ids,
+        old=[],
+        new=[expected],
+    )

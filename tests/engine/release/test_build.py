@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from schemas.mask import Mask
 from schemas.release import IMAGE_INDEX, MASK_INDEX
 from schemas.sa1b import Sa1bAnnotation
 from tests.engine.release.conftest import SIZES, add_masks, draw
+from tests.faults import check_power_cuts
 
 SMALL_TARS = ReleaseConfig(images_per_tar=3)
 KILLS = {
@@ -328,3 +330,18 @@ def test_manifest_tells_what_the_release_was_made_of(store: Store) -> None:
     assert manifest.table_versions == {name: versions[name] for name in ("images", "fully_automatic")}
     assert manifest.config == SMALL_TARS
     assert [tar.images for tar in manifest.tars] == [3, 3, 1]
+
+
+def test_after_a_power_cut_a_release_is_whole_or_not_there(store: Store, tmp_path: Path) -> None:
+    def problems(root: Path) -> list[str] | None:
+        release = root / "w" / "releases" / "release"
+        return [str(problem) for problem in verify_release(release)] if release.exists() else None
+
+    check_power_cuts(
+        tmp_path / "cuts",
+        lambda root: shutil.copytree(store.workspace, root / "w") and None,
+        lambda root: build_release(Store(root / "w"), name="release"),
+        problems,
+        old=None,
+        new=[],
+    )

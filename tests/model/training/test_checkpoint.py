@@ -8,6 +8,7 @@ import torch
 from model.training.checkpoint import Checkpoints
 from model.training.config import Phase, TrainingConfig
 from schemas.errors import InputError
+from tests.faults import check_power_cuts
 
 
 def _config(**changes: object) -> TrainingConfig:
@@ -74,3 +75,14 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path: Path) -
     with pytest.raises(InputError, match=r"written by a run on other data"):
         Checkpoints(tmp_path, _config(), data="those").load(_parts(0.0))
     assert kept.files()[0].read_bytes() == before
+
+
+def test_a_power_cut_while_one_is_written_costs_that_one_at_most(tmp_path: Path) -> None:
+    check_power_cuts(
+        tmp_path,
+        lambda root: _saved(root / "run", 1, 2) and None,
+        lambda root: _saved(root / "run", 3),
+        lambda root: Checkpoints(root / "run", _config(), data="these").load(_parts(0.0)),
+        old=2,
+        new=3,
+    )
