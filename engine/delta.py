@@ -11,6 +11,7 @@ import math
 import random
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,19 +85,20 @@ class ShardedTable:
         value = self._latest().transaction_version(app_id)
         return None if value is None else int(value)
 
-    def replace(self, predicate: str, rows: pa.Table, *, app_id: str, number: int) -> bool:
+    def replace(self, predicate: str, rows: pa.Table, *, app_id: str = "", number: int = 0) -> bool:
         """Replace the rows that fulfil `predicate` and record `number` under `app_id`, in one commit.
 
-        Returns False and writes nothing where that number is the one recorded. Two writers of the same rows are
-        serialised: the loser looks again and then either finds its number or replaces what the winner wrote.
+        Returns False and writes nothing where that number is the one recorded; without an app_id nothing is recorded
+        and the rows are written. Two writers of the same rows are serialised: the loser looks again and then either
+        finds its number or replaces what the winner wrote.
         Raises InputError for a full disk, CommitFailedError if others kept winning.
         """
-        properties = CommitProperties(app_transactions=[Transaction(app_id, number)])
+        properties = CommitProperties(app_transactions=[Transaction(app_id, number)]) if app_id else None
         for attempt in range(_ATTEMPTS):
             with self._lock, storage_errors(self.folder):
                 # One look for both: a writer that came in between shows as a conflict, not as something to replace.
                 latest = self._latest()
-                if latest.transaction_version(app_id) == number:
+                if app_id and latest.transaction_version(app_id) == number:
                     return False
                 stored = {field.name for field in latest.schema().fields}
                 added = [name for name in self.schema.names if name not in stored]
@@ -125,12 +127,18 @@ class ShardedTable:
         *,
         columns: list[str] | None = None,
         version: int | None = None,
+        where: Mapping[str, str | int] | None = None,
     ) -> pa.Table:
-        """The rows of one shard, or of all, in no particular order. Raises KeyError for an unknown column."""
+        """The rows of one shard, or of all, in no particular order. Raises KeyError for an unknown column.
+
+        where: values that columns of the table have in the rows wanted; files whose statistics show that they hold none
+        of these rows are not read.
+        """
         names = columns if columns is not None else self.schema.names
-        schema = pa.schema([self.schema.field(name) for name in names])
-        parts = [_read_file(path, part, schema) for path, part in self._files(shard, version)]
-        return pa.concat_tables(parts) if parts else schema.empty_table()
+        schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*names, *(where or ())])])
+        parts = [_read_file(path, part, schema, where or {}) for path, part in self._files(shard, version)]
+        found = rows_where(pa.concat_tables(parts) if parts else schema.empty_table(), **(where or {}))
+        return found.select(names)
 
     def query(self, condition: str) -> pa.Table:
         """Rows that fulfil an SQL condition, over the whole table (reads every file)."""
@@ -181,12 +189,25 @@ def _shard_in(path: str) -> str:
     return folder.removeprefix(f"{PARTITION}=")
 
 
-def _read_file(path: str, shard: str | None, schema: pa.Schema) -> pa.Table:
+def _read_file(path: str, shard: str | None, schema: pa.Schema, where: Mapping[str, str | int]) -> pa.Table:
     stored = [name for name in schema.names if name != PARTITION]
     file = pq.ParquetFile(path)
-    columns, rows = _columns_of(file.read(columns=stored)), file.metadata.num_rows
+    groups = [at for at in range(file.num_row_groups) if _may_hold(file.metadata.row_group(at), where)]
+    columns = _columns_of(file.read_row_groups(groups, columns=stored))
+    rows = sum(file.metadata.row_group(at).num_rows for at in groups)
     columns[PARTITION] = pa.repeat(pa.scalar(shard, pa.string()), rows)
     return _with_unknown(columns, schema, rows=rows)
+
+
+def _may_hold(group: pq.RowGroupMetaData, where: Mapping[str, str | int]) -> bool:
+    """False where the statistics of a row group say that no row has these values."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        value, statistics = where.get(column.path_in_schema), column.statistics
+        known = value is not None and statistics is not None and statistics.has_min_max
+        if known and not statistics.min <= value <= statistics.max:
+            return False
+    return True
 
 
 def _columns_of(table: pa.Table) -> dict[str, Any]:
@@ -205,6 +226,11 @@ def _with_unknown(columns: dict[str, Any], schema: pa.Schema, *, rows: int) -> p
         column = columns[field.name].cast(field.type) if field.name in columns else pa.repeat(unknown, rows)
         made.append(pc.coalesce(column, unknown) if column.null_count else column)
     return pa.table(made, schema=schema)
+
+
+def as_rows_of(schema: pa.Schema, table: pa.Table) -> pa.Table:
+    """Rows from before the schema gained columns, with what stands for unknown in these."""
+    return _with_unknown(_columns_of(table), schema, rows=table.num_rows)
 
 
 def _unknown(kind: pa.DataType) -> Any:

@@ -7,6 +7,7 @@ key of the work, so a killed process leaves nothing that a reader can see and a 
 import json
 import re
 import threading
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ import pyarrow.compute as pc
 from engine.delta import PARTITION, ShardedTable, rows_where
 from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
+from engine.migrations import bring_up_to_date, write_format
 from engine.places import Place
 from engine.rows import content_key as content_key
 from engine.workspace import Workspace
 from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
 from schemas.errors import InputError
-from schemas.tables import MASK_TABLES, TABLES, Round, table_of
+from schemas.tables import IMAGES, MASK_TABLES, TABLES, Round, table_of
 
 FOLDERS = ("images", "tables", "models", "releases", "reports")
 # Tables in which several stages keep their rows of one shard.
@@ -36,18 +38,21 @@ class Store:
     """The tables and images of a workspace. Cheap to keep open; safe to use from several threads."""
 
     def __init__(self, workspace: Path | Workspace) -> None:
-        """Open a workspace. Raises InputError if it is none."""
+        """Open a workspace; one that an older version made is brought up to date.
+
+        Raises InputError if it is none, if a newer version made it, or if a table with masks is gone.
+        """
         self.files = Workspace(workspace)
         self.workspace = self.files.local_path("the tables of a workspace")
         self._tables = {name: ShardedTable(self.workspace / "tables" / name, TABLES[name]) for name in TABLES}
-        missing = [name for name, table in self._tables.items() if not table.exists()]
-        if missing:
+        if not self._tables["images"].exists():
             raise InputError(
-                f"{self.workspace}: not a workspace (no table {missing[0]!r}); "
+                f"{self.workspace}: not a workspace (no table 'images'); "
                 f"make one with: sam-engine init {self.workspace}"
             )
         self._index: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.str_]] | None = None
         self._index_lock = threading.Lock()
+        bring_up_to_date(self)
 
     @classmethod
     def create(cls, workspace: Path) -> "Store":
@@ -63,9 +68,20 @@ class Store:
         with storage_errors(workspace):
             for folder in FOLDERS:
                 (workspace / folder).mkdir(exist_ok=True)
-        for name, schema in TABLES.items():
-            ShardedTable(workspace / "tables" / name, schema).create()
+        fresh = not ShardedTable(workspace / "tables" / "images", IMAGES).exists()
+        for name in reversed(TABLES):  # `images` last: what has it is a workspace
+            ShardedTable(workspace / "tables" / name, TABLES[name]).create()
+        if fresh:
+            write_format(workspace)
         return cls(workspace)
+
+    def missing_tables(self) -> list[str]:
+        """Tables of this version that the workspace has not."""
+        return [name for name, table in self._tables.items() if not table.exists()]
+
+    def create_table(self, name: str) -> None:
+        """Make a table; does nothing where it exists."""
+        self._tables[name].create()
 
     def replace_shard(
         self, table: str, shard: str, rows: pa.Table, *, stage: str | None = None, round: int | None = None, key: str
@@ -123,9 +139,54 @@ class Store:
         key = content_key(sorted(repr(row) for row in rows.to_pylist()))
         return self._tables[table].replace("true", rows, app_id="all", number=_number(key))
 
+    def put_rows(self, table: str, rows: pa.Table, *, by: Sequence[str]) -> bool:
+        """Write rows in one commit, each in the place of the row with the same values in the columns `by`.
+
+        For tables that grow by a few rows at a time, maybe from several processes at once. All rows have the same
+        values in all columns of `by` but the last. Returns False and writes nothing where all are there as they are.
+        Raises ValueError for rows that do not fit, InputError if the disk is full.
+        """
+        if not len(rows):
+            return False
+        *fixed, last = by
+        scope = {name: rows[name][0].as_py() for name in fixed}
+        values = set(rows[last].to_pylist())
+        if len(values) < len(rows):
+            raise ValueError(f"rows for table {table} have the same {last}")
+        there = self.read_rows(table, **scope)
+        there = there.filter(pc.is_in(there[last], value_set=pa.array(sorted(values), there[last].type)))
+        some = {name: set(rows[name].to_pylist()) for name in (PARTITION, last) if name in rows.column_names}
+        return self._replace_rows(table, rows, there, scope, some)
+
+    def replace_rows(self, table: str, rows: pa.Table, **values: str | int) -> bool:
+        """Replace all rows whose columns have these values, in one commit; otherwise as `put_rows`."""
+        return self._replace_rows(table, rows, self.read_rows(table, **values), values, {})
+
+    def _replace_rows(
+        self,
+        table: str,
+        rows: pa.Table,
+        there: pa.Table,
+        scope: Mapping[str, str | int],
+        some: Mapping[str, Set[str | int]],
+    ) -> bool:
+        """there: the rows to be replaced, as they are now. some: columns and the values of which they have one."""
+        rows = rows.select(TABLES[table].names).cast(TABLES[table])
+        _check_rows(rows, scope)
+        if sorted(map(repr, there.to_pylist())) == sorted(map(repr, rows.to_pylist())):  # NaN is itself here
+            return False
+        equal = [f"{name} = {_sql(value)}" for name, value in scope.items()]
+        one_of = [f"{name} IN ({', '.join(sorted(map(_sql, values)))})" for name, values in some.items()]
+        return self._tables[table].replace(" AND ".join(equal + one_of), rows)
+
+    def read_rows(self, table: str, **values: str | int) -> pa.Table:
+        """The rows of a table whose columns have these values, in no particular order."""
+        shard = values.pop(PARTITION, None)
+        return self._tables[table].read(None if shard is None else str(shard), where=values)
+
     def find_mask(self, mask_id: int) -> dict[str, Any] | None:
         """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables."""
-        for table in (*STAGES, *(name for name in MASK_TABLES if name not in STAGES)):
+        for table in (*STAGES, *(name for name in MASK_TABLES if name not in STAGES), "removed"):
             found = self._tables[table].query(f"mask_id = {int(mask_id)}").to_pylist()
             if found:
                 return {"table": table, **found[0]}
@@ -217,7 +278,7 @@ class Store:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def _check_rows(rows: pa.Table, scope: dict[str, str | int]) -> None:
+def _check_rows(rows: pa.Table, scope: Mapping[str, str | int]) -> None:
     for name in rows.column_names:
         if rows.column(name).null_count:
             raise ValueError(f"column {name} has nulls; no column may")

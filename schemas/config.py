@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from schemas.errors import InputError
 from schemas.plugins import known_name
@@ -70,6 +70,24 @@ class LabelingConfig(_Section):
     audit_images: int = Field(50, ge=1)
 
 
+Asked = Annotated[
+    Literal["off", "sample", "all"],
+    BeforeValidator(lambda value: "off" if value is False else value),  # a bare `off` is False to YAML
+]
+
+
+class GatesConfig(_Section):
+    """Which gates the masks that people made pass before a round is learned from, and of how much of it they ask."""
+
+    verification: Asked = "off"
+    exhaustivity: Asked = "off"
+
+    @property
+    def wanted(self) -> tuple[Literal["verification", "exhaustivity"], ...]:
+        """In the order in which they are asked."""
+        return tuple(gate for gate in ("verification", "exhaustivity") if getattr(self, gate) != "off")
+
+
 class AssistedManualConfig(_Section):
     rounds: int = Field(6, ge=1)
     images_per_round: int = Field(20_000, ge=1)
@@ -131,6 +149,7 @@ class EngineConfig(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     annotator: AnnotatorConfig = Field(default_factory=AnnotatorConfig)
     labeling: LabelingConfig = Field(default_factory=LabelingConfig)
+    gates: GatesConfig = Field(default_factory=GatesConfig)
     assisted_manual: AssistedManualConfig = Field(default_factory=AssistedManualConfig)
     semi_automatic: SemiAutomaticConfig = Field(default_factory=SemiAutomaticConfig)
     fully_automatic: FullyAutomaticConfig = Field(default_factory=FullyAutomaticConfig)
@@ -173,10 +192,15 @@ labeling:                     # Label Studio, where annotator.kind is label_stud
   done_frac: 1.0              # share of a round's images that must be annotated or skipped before the round is closed
   embeddings_in_memory: 16    # images whose embedding is kept in memory, so that a click costs the decoder only ...
   embeddings_on_disk_mb: 4096 # ... and on disk
-  verify_frac: 0.05           # share of a round's masks that the verification gate looks at
+  verify_frac: 0.05           # share of a round's masks, or images, that a gate asks about
   verifier_precision: 0.95    # of the answers that a verifier gives in people's place, once it has 200 of earlier gates
                               # to learn from; null: people answer all
   audit_images: 50            # images of an audit (SAM paper, section 5: 500)
+
+gates:                        # passed before a round that people annotated is learned from: off, sample (as much as
+                              # labeling.verify_frac) or all; sam-engine labeling setup --gates makes their projects
+  verification: "off"         # is this mask good? Rejected masks go, images with bad ones go back to annotators
+  exhaustivity: "off"         # does every object have a mask? Images where one is missing go back
 
 assisted_manual:
   rounds: 6                   # the paper's number; each ends with a retraining

@@ -13,7 +13,7 @@ from schemas.config import STAGES, Stage
 
 Split = Literal["train", "holdout"]
 Origin = Literal["manual", "automatic", "automatic_corrected"]
-RoundState = Literal["open", "annotated", "retrained"]
+RoundState = Literal["open", "annotated", "verified", "retrained"]
 
 BOX = pa.list_(pa.float32())
 POINTS = pa.list_(pa.struct([("x", pa.float32()), ("y", pa.float32()), ("label", pa.int8())]))
@@ -114,6 +114,65 @@ ROUNDS = _schema(
     metrics=pa.string(),
 )
 
+# What annotators are shown of an image in one round of a stage or of an audit (`purpose`), one row an image: `record`
+# is JSON of `engine.labeling.published.PublishedImage`, its prefilled masks among it.
+PUBLISHED = _schema(
+    purpose=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    image_id=pa.int64(),
+    shard=pa.string(),
+    record=pa.string(),
+)
+
+# What annotators made of it: `task` is JSON as the annotation tool last gave it, without anybody's name; `seen_until`
+# is the tool's time (ISO 8601 in UTC) up to which all changes of the round were kept once this row was.
+COLLECTED = _schema(
+    purpose=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    image_id=pa.int64(),
+    shard=pa.string(),
+    seen_until=pa.string(),
+    task=pa.string(),
+)
+
+# One row per question of a gate, `place` in the order of the draw; `mask_id` is 0 where an image is asked about.
+# `pre_answer` is what the verifier said; `audited`: people are asked all the same. `answer` is people's, "" before it
+# is there and "skipped" where they left it; `seconds` is NaN where that is not known.
+QUESTIONS = _schema(
+    gate=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    place=pa.int32(),
+    image_id=pa.int64(),
+    shard=pa.string(),
+    mask_id=pa.int64(),
+    pre_answer=pa.string(),
+    audited=pa.bool_(),
+    answer=pa.string(),
+    annotator=pa.string(),
+    seconds=pa.float32(),
+    comment=pa.string(),
+)
+
+# One row per gate of a round, written once all its questions are in QUESTIONS; `finished` once the consequences are
+# drawn. `verifier` is JSON of `engine.quality.gate_records.GateSample.verifier`.
+GATE_ROUNDS = _schema(gate=pa.string(), stage=pa.string(), round=pa.int32(), finished=pa.bool_(), verifier=pa.string())
+
+# Images whose masks of a round a gate took out of the stage's table: a later round takes them up again.
+RETURNED = _schema(gate=pa.string(), stage=pa.string(), round=pa.int32(), image_id=pa.int64(), shard=pa.string())
+
+# Masks that a gate took out of the stage's table, as they were. `shown_again`: the image went back to annotators with
+# this mask; the others showed no object.
+REMOVED = pa.schema(
+    [
+        *MASKS,
+        pa.field("gate", pa.string(), nullable=False),
+        pa.field("shown_again", pa.bool_(), nullable=False),
+    ]
+)
+
 # What ingest could not take: `kind` is image, mask or file (a list or COCO file as a whole).
 REJECTED = _schema(source=pa.string(), kind=pa.string(), reason=pa.string())
 
@@ -126,13 +185,23 @@ TABLES: dict[str, pa.Schema] = {
     "events": EVENTS,
     "generation": GENERATION,
     "rounds": ROUNDS,
+    "published": PUBLISHED,
+    "collected": COLLECTED,
+    "questions": QUESTIONS,
+    "gates": GATE_ROUNDS,
+    "returned": RETURNED,
+    "removed": REMOVED,
     "rejected": REJECTED,
 }
 
 
 @dataclass(frozen=True)
 class Round:
-    """A row of ROUNDS: the images of one round of a stage, how far it got, the models around it."""
+    """A row of ROUNDS: the images of one round of a stage, how far it got, the models around it.
+
+    state: open, annotated (its masks are stored), verified (it has passed the gates that `engine.yaml` asks for, where
+    there are any), retrained.
+    """
 
     stage: Stage
     round: int

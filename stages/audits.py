@@ -14,6 +14,7 @@ from engine.labeling.annotations import CollectedImage
 from engine.labeling.collect import fetch, read_round
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage
+from engine.labeling.records import RoundRecords
 from engine.quality.audit import AuditedImage, AuditReport, CorrectedMask, audit_report, compare
 from engine.quality.sampling import sample_images
 from engine.rows import content_key
@@ -47,13 +48,15 @@ class AuditRound(GateRound):
             stage=self.record.stage,
             round=self.record.round,
         )
-        publisher = Publisher(self.client, self.folder, self.scope, project=self.project)
+        records = RoundRecords(self.store, self.scope)
+        publisher = Publisher(self.client, self.folder, records, self.scope, project=self.project)
         missing = publisher.missing(image_ids)
         publisher.publish(self._to_publish(missing), chunk=self.config.labeling.images_per_chunk)
-        fetch(self.client, publisher.state, self.scope, project=self.project, everything=True)
-        found = read_round(publisher.state, image_ids)
+        fetch(self.client, records, self.scope, project=self.project, everything=True)
+        published = records.published()
+        found = read_round(published, records.collected(), image_ids)
         done = [image for image in found.images if image.done and not image.skipped]
-        audited = [self._compared(image) for image in done]
+        audited = [_compared(image, published[image.image_id]) for image in done]
         skipped = sum(image.skipped for image in found.images)
         return AuditState(
             finished=found.done == len(image_ids),
@@ -85,11 +88,11 @@ class AuditRound(GateRound):
             grouped.setdefault(row["image_id"], []).append(shown)
         return grouped
 
-    def _compared(self, image: CollectedImage) -> AuditedImage:
-        record = PublishedImage.from_json(self.folder.round(self.scope).published(image.image_id) or {})
-        before = {int(one.region_id): one.mask.rle for one in record.prefilled}
-        after = [
-            CorrectedMask(mask.mask.rle, None if mask.prefilled is None else int(mask.prefilled.region_id))
-            for mask in image.masks
-        ]
-        return compare(image.image_id, before, after)
+
+def _compared(image: CollectedImage, published: PublishedImage) -> AuditedImage:
+    before = {int(one.region_id): one.mask.rle for one in published.prefilled}
+    after = [
+        CorrectedMask(mask.mask.rle, None if mask.prefilled is None else int(mask.prefilled.region_id))
+        for mask in image.masks
+    ]
+    return compare(image.image_id, before, after)

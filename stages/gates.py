@@ -1,15 +1,15 @@
 """The gates of quality that masks pass: verification of a sample of masks, exhaustivity of a sample of images.
 
-A tick publishes what is missing of the sample to the gate's project in Label Studio, reads the verdicts so far and,
-once all are there, draws the consequences: rejected masks go, images with bad or missing masks go back to annotators
-with the good ones.
+A tick settles what is asked, publishes what is missing of it to the gate's project in Label Studio, reads the verdicts
+so far and, once all are there, draws the consequences: rejected masks go, images with bad or missing masks go back to
+annotators with the good ones.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +19,9 @@ from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled
 from engine.labeling.setup import known_project
+from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
 from engine.quality.gate_summary import GateSummary, summaries
-from engine.quality.returned import ReturnedImage, add_returned
+from engine.quality.returned import take_out
 from engine.quality.sampling import sample_images, sample_size
 from engine.quality.verdicts import (
     Answers,
@@ -33,19 +34,20 @@ from engine.quality.verdicts import (
     image_verdicts,
     subject_of,
 )
+from engine.quality.verdicts import Subject as ByTask
 from engine.quality.verifier_summary import VerifierSummary
 from engine.quality.views import exhaustivity_view, jpeg_bytes
-from engine.rows import content_key
 from engine.store import Store
 from schemas.config import EngineConfig
 from schemas.errors import WaitError
-from schemas.labeling import Gate
+from schemas.labeling import Completeness, Gate
 from schemas.mask import Mask
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.records import masks_by_image
 
 Subject = int  # id of a mask (verification) or of an image (exhaustivity)
+VerdictOf = Callable[[Question, Answer], AnyVerdict]
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,21 @@ class GateRound:
 class QuestionRound(GateRound, ABC):
     """A gate that asks one question about each subject of a sample."""
 
+    @cached_property
+    def records(self) -> GateRecords:
+        return GateRecords(self.store, self.scope)
+
+    @property
+    def sample_frac(self) -> float:
+        """Share of what the gate may ask about that it does ask about."""
+        return 1.0 if getattr(self.config.gates, self.gate) == "all" else self.config.labeling.verify_frac
+
     @abstractmethod
-    def subjects(self, published: Set[Subject]) -> Sequence[Subject]:
-        """What people are asked about, in the order of the draw. published: what they see already."""
+    def draw(self, published: Set[Subject]) -> None:
+        """Settle and keep what is asked.
+
+        published: questions that went out before that was kept, in a workspace of an older version.
+        """
 
     @abstractmethod
     def task(self, subject: Subject) -> dict[str, Any]:
@@ -122,7 +136,9 @@ class QuestionRound(GateRound, ABC):
         tasks = self._tasks()
         there = [subject for task in tasks if (subject := subject_of(task, self.gate))]
         published = {subject.mask_id or subject.image_id for subject in there}
-        missing = [subject for subject in self.subjects(published) if subject not in published]
+        if not self.records.is_drawn():
+            self.draw(published)
+        missing = [question.subject for question in self._open_questions() if question.subject not in published]
         chunk = self.config.labeling.images_per_chunk
         for at in range(0, len(missing), chunk):
             self.client.import_tasks(self.project, [self.task(subject) for subject in missing[at : at + chunk]])
@@ -135,14 +151,41 @@ class QuestionRound(GateRound, ABC):
         found = consequences(masks, [one for one in answers.verdicts if isinstance(one, ImageVerdict)])
         finished = len(answers.unanswered) == 0
         if finished:
-            self._draw(found)
+            back, gone = set(found.to_annotators), set(found.taken_away)
+            take_out(self.store, self.gate, self.record, images=back, mask_ids=gone)
+            self.records.finish()
         summary = next(iter(summaries(answers)), None)
         answered = len(answers.verdicts) + len(answers.skipped)
         asked = answered + len(answers.unanswered)
         return GateState(finished, self.url, asked, answered, summary, found, verifier)
 
-    def _tasks(self) -> list[dict[str, Any]]:
-        return [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
+    def kept_answers(self, read: Answers[AnyVerdict], verdict: VerdictOf[AnyVerdict]) -> Answers[AnyVerdict]:
+        """What was ever answered: what tasks say now is kept, and what they said earlier still counts.
+
+        read: of the tasks. verdict: makes the one that a question and its answer amount to.
+        """
+        given = {one.subject: Answer(one.answer, one.annotator, one.seconds, one.comment) for one in read.verdicts} | {
+            one.mask_id or one.image_id: Answer(SKIPPED, "", None, "") for one in read.skipped
+        }
+        self.records.put_answers(given)
+        asked = [question for question in self.records.questions() if question.for_people]
+        place = (self.record.stage, self.record.round)
+        return replace(
+            read,
+            verdicts=tuple(
+                verdict(question, question.answer)
+                for question in sorted(asked, key=lambda question: question.subject)
+                if question.answer and question.answer.answer != SKIPPED
+            ),
+            skipped=tuple(
+                ByTask(*place, question.image_id, question.mask_id)
+                for question in asked
+                if question.answer and question.answer.answer == SKIPPED
+            ),
+            unanswered=tuple(
+                ByTask(*place, question.image_id, question.mask_id) for question in asked if not question.answer
+            ),
+        )
 
     def picture(self, subject: Subject, data: bytes) -> str:
         """Write the picture of a task; gives back its address."""
@@ -150,33 +193,11 @@ class QuestionRound(GateRound, ABC):
         write_atomic(self.folder.images / path, data)
         return f"/data/local-files/?d={path}"
 
-    def _draw(self, found: Consequences) -> None:
-        """First what goes back is written down, then it leaves the table: killed in between, it is done again."""
-        rows = self.masks.to_pylist()
-        back, gone = set(found.to_annotators), set(found.taken_away)
-        add_returned(
-            self.folder,
-            [
-                self._returned(
-                    image_id, [row for row in rows if row["image_id"] == image_id and row["mask_id"] not in gone]
-                )
-                for image_id in found.to_annotators
-            ],
-        )
-        leaving = {row["mask_id"] for row in rows if row["image_id"] in back or row["mask_id"] in gone}
-        for shard in sorted({row["shard"] for row in rows if row["mask_id"] in leaving}):
-            kept = self.store.read_shard(self.record.stage, shard, round=self.record.round)
-            kept = kept.filter(pc.invert(pc.is_in(kept["mask_id"], value_set=pa.array(sorted(leaving), pa.int64()))))
-            before = self.store.committed(self.record.stage, shard, round=self.record.round)
-            key = content_key(self.gate, before, sorted(leaving))
-            self.store.replace_shard(self.record.stage, shard, kept, round=self.record.round, key=key)
+    def _open_questions(self) -> list[Question]:
+        return [question for question in self.records.questions() if question.for_people and question.answer is None]
 
-    def _returned(self, image_id: int, rows: Sequence[dict[str, Any]]) -> ReturnedImage:
-        image = self.store.read_image("images", image_id).to_pylist()[0]
-        full_hw = (int(image["height"]), int(image["width"]))
-        return ReturnedImage(
-            image_id, self.record.stage, self.record.round, full_hw, tuple(as_prefilled(row) for row in rows)
-        )
+    def _tasks(self) -> list[dict[str, Any]]:
+        return [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
 
 
 class ExhaustivityRound(QuestionRound):
@@ -184,16 +205,20 @@ class ExhaustivityRound(QuestionRound):
 
     gate = "exhaustivity"
 
-    def subjects(self, published: Set[Subject]) -> Sequence[Subject]:
-        count = sample_size(len(self.record.image_ids), self.config.labeling.verify_frac)
-        return sample_images(
-            self.record.image_ids,
-            count=count,
+    def draw(self, published: Set[Subject]) -> None:
+        place = {"stage": self.record.stage, "round": self.record.round}
+        gone = set(self.store.read_rows("returned", **place)["image_id"].to_pylist())
+        image_ids = [image_id for image_id in self.record.image_ids if image_id not in gone]
+        drawn = sample_images(
+            image_ids,
+            count=sample_size(len(image_ids), self.sample_frac),
             gate=self.gate,
             seed=self.config.seed,
             stage=self.record.stage,
             round=self.record.round,
         )
+        more = sorted(published - set(drawn))
+        self.records.draw([Question(image_id) for image_id in (*drawn, *more)])
 
     def task(self, subject: Subject) -> dict[str, Any]:
         masks = self._masks_by_image.get(subject, [])
@@ -202,7 +227,11 @@ class ExhaustivityRound(QuestionRound):
         return exhaustivity_task(subject, url, stage=self.record.stage, round=self.record.round, masks=len(masks))
 
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
-        return self.concluded(image_verdicts(tasks))
+        return self.concluded(self.kept_answers(image_verdicts(tasks), self._verdict))
+
+    def _verdict(self, question: Question, given: Answer) -> ImageVerdict:
+        place = (question.image_id, self.record.stage, self.record.round)
+        return ImageVerdict(*place, cast(Completeness, given.answer), given.annotator, given.seconds, given.comment)
 
     @cached_property
     def _masks_by_image(self) -> Mapping[int, Sequence[Any]]:

@@ -12,12 +12,13 @@ from typing import Any
 from engine.labeling.annotations import CollectedImage, CollectedMask
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.collect import CollectedRound, fetch, read_round
-from engine.labeling.folder import LabelingFolder, RoundFolder, Scope
+from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
-from engine.labeling.published import MAX_PREFILLED, PublishedImage, prefilled_of
+from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage, prefilled_of
+from engine.labeling.records import RoundRecords
 from engine.labeling.setup import known_project
 from engine.labeling.usefulness import usefulness
-from engine.quality.returned import ReturnedImage, read_returned, waiting
+from engine.quality.returned import ReturnedImage, masks_shown_again, returned_images, waiting
 from engine.rows import content_key
 from engine.store import Store
 from schemas.config import EngineConfig
@@ -25,6 +26,7 @@ from schemas.errors import WaitError
 from schemas.tables import Round
 from stages.annotators import Event, EventKind, ImageWork
 from stages.assisted_manual import AssistedManualWorker
+from stages.gates import as_prefilled
 from stages.progress import Progress
 from stages.records import ShardRows, Where, add_annotations
 from stages.semi_automatic import SemiAutomaticWorker
@@ -48,7 +50,7 @@ class PeopleRound:
         self.store, self.config, self.record, self.progress = store, config, record, progress
         self.folder = LabelingFolder(store.workspace)
         self.scope = Scope(record.stage, record.stage, record.round)
-        self.state: RoundFolder = self.folder.round(self.scope)
+        self.records = RoundRecords(store, self.scope)
 
     @cached_property
     def client(self) -> LabelStudioClient:
@@ -72,17 +74,17 @@ class PeopleRound:
         somebody has to mend something.
         """
         self._publish(worker)
-        fetch(self.client, self.state, self.scope, project=self.project)
+        fetch(self.client, self.records, self.scope, project=self.project)
         if self._enough(self.collected()):
-            # Not every change moves the cursor: before it counts, all is looked at once more.
-            fetch(self.client, self.state, self.scope, project=self.project, everything=True)
+            # Not every change has a time: before it counts, all is looked at once more.
+            fetch(self.client, self.records, self.scope, project=self.project, everything=True)
         return self._at_work(self.collected())
 
     def collected(self) -> CollectedRound:
-        return read_round(self.state, self.record.image_ids)
+        return read_round(self.records.published(), self.records.collected(), self.record.image_ids)
 
     def _publish(self, worker: "PeopleWorker") -> None:
-        publisher = Publisher(self.client, self.folder, self.scope, project=self.project)
+        publisher = Publisher(self.client, self.folder, self.records, self.scope, project=self.project)
         missing = publisher.missing(self.record.image_ids)
         total, chunk = len(self.record.image_ids), self.config.labeling.images_per_chunk
         done = total - len(missing)
@@ -115,17 +117,19 @@ class PeopleWorker(AssistedManualWorker):
 
     def settings(self, shard: str) -> Sequence[object]:
         """What was published and collected is all that the rows follow from."""
-        state, ids = self.at_work.state, self.images_by_shard[shard]
-        return (content_key([(state.published(image_id), state.collected(image_id)) for image_id in ids]),)
+        shown = {image_id: image.to_json() for image_id, image in self.at_work.records.published(shard).items()}
+        collected = self.at_work.records.collected(shard)
+        return (content_key([(shown.get(each), collected.get(each)) for each in self.images_by_shard[shard]]),)
 
     def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
         rows = ShardRows()
-        state = self.at_work.state
-        for image in read_round(state, image_ids).images:
-            published = PublishedImage.from_json(state.published(image.image_id) or {})
-            rows.generation += published.generation
+        records = self.at_work.records
+        published = records.published(shard)
+        for image in read_round(published, records.collected(shard), image_ids).images:
+            shown = published[image.image_id]
+            rows.generation += shown.generation
             if image.done:
-                where = Where(image.image_id, shard, self.stage, self.round, published.model_id)
+                where = Where(image.image_id, shard, self.stage, self.round, shown.model_id)
                 add_annotations(rows, as_work(image), where, annotator=image.annotator)
         return rows
 
@@ -137,7 +141,7 @@ class PeopleWorker(AssistedManualWorker):
     def _returned(self) -> dict[int, ReturnedImage]:
         """Images that a gate of quality sent back, which come with the masks that they had."""
         earlier = [record for record in self.store.rounds() if record != self.record]
-        return {image.image_id: image for image in waiting(read_returned(self.at_work.folder), earlier)}
+        return {image.image_id: image for image in waiting(returned_images(self.store), earlier)}
 
     def most_useful_first(self, image_ids: Sequence[int]) -> list[int]:
         """Images that the model is least sure of first: they teach it most."""
@@ -166,10 +170,13 @@ class PeopleWorker(AssistedManualWorker):
                 full_hw=hw,
                 model_id=self.record.model_before,
                 generator_config=self.generator_config_hash if masks else "",
-                prefilled=returned.masks[:MAX_PREFILLED] if returned else masks,
+                prefilled=self._shown_again(returned) if returned else masks,
                 generation=tuple(rows.generation),
             )
             yield to_publish(picture.pixels, record, longest_side_px=self.config.labeling.longest_side_px)
+
+    def _shown_again(self, image: ReturnedImage) -> tuple[Prefilled, ...]:
+        return tuple(as_prefilled(row) for row in masks_shown_again(self.store, image)[:MAX_PREFILLED])
 
 
 class PeopleSemiAutomaticWorker(PeopleWorker, SemiAutomaticWorker):

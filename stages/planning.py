@@ -8,11 +8,12 @@ from engine.store import Store
 from model.registry import list_models, model_roots
 from schemas.config import STAGES, EngineConfig, Stage, load_config
 from schemas.errors import InputError
+from schemas.labeling import Gate
 from schemas.tables import Round
 from stages.annotators import SIMULATED
 from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
 
-Action = Literal["open", "annotate", "generate", "retrain", "wait", "none"]
+Action = Literal["open", "annotate", "generate", "verify", "retrain", "wait", "none"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def next_step(store: Store, stage: Stage) -> Step:
         people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
         who = ", by people in Label Studio" if people else ""
         return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
-    if current and current.state == "annotated":
+    if current and current.state == "annotated" and (gates := gates_of(config, stage)):
+        return Step(stage, "verify", current.round, f"people answer at the gates: {', '.join(gates)}")
+    if current and current.state in ("annotated", "verified"):
         return Step(stage, "retrain", current.round, "retrain on the masks so far")
     missing = None if own else _missing_before(store, config, stage, rounds)
     if missing:
@@ -59,6 +62,12 @@ def next_step(store: Store, stage: Stage) -> Step:
         return Step(stage, "wait", 0, _no_image_to_start_with(store))
     use = use_of_last(store, own[-1]) if own else ""
     return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + use)
+
+
+def gates_of(config: EngineConfig, stage: Stage) -> tuple[Gate, ...]:
+    """The gates that a round of this stage passes before it is learned from; none where no people work."""
+    people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
+    return config.gates.wanted if people else ()
 
 
 def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:

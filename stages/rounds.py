@@ -1,7 +1,8 @@
 """A stage is a state machine over the store, moved by a tick: look at the state, do the next step, stop.
 
-A round goes open -> annotated -> retrained. A cron run, a person and a flow can all move it; nothing has to stay alive
-in between, and a step that was killed is done again without redoing the shards that are committed.
+A round goes open -> annotated -> verified -> retrained, verified only where gates are asked for. A cron run, a person
+and a flow can all move it; nothing has to stay alive in between, and a step that was killed is done again without
+redoing the shards that are committed.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,9 +35,10 @@ class TickResult:
 
 
 def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress: Progress = silent) -> TickResult:
-    """Do the next step of a stage: open a round, annotate or generate its shards, or retrain.
+    """Do the next step of a stage: open a round, annotate or generate its shards, pass its gates, or retrain.
 
-    Where people annotate, that step publishes what is missing and collects what is done; it waits until enough is.
+    Where people annotate or answer, that step publishes what is missing and collects what is done; it waits until
+    enough is.
 
     Raises WaitError, naming what is missing and the command for it, where the stage may not go on yet.
     """
@@ -47,12 +49,16 @@ def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress
         return TickResult(stage, "none", step.round, step.message, "done")
     # Only now: what does a step brings torch along, seconds and half a gigabyte, and most ticks of a schedule find
     # nothing to do.
-    from stages.steps import annotate, open_round, people_at_work, retrain_round
+    from stages.steps import annotate, open_round, pass_gates, people_at_work, retrain_round
 
     if step.action == "open":
         message = open_round(store, step, progress)
     elif step.action == "retrain":
         message = retrain_round(store, step, progress)
+    elif step.action == "verify":
+        passed, message = pass_gates(store, step, progress)
+        if not passed:
+            return TickResult(stage, step.action, step.round, message, "waiting")
     else:
         people = people_at_work(store, step, progress)
         if people is not None and not people.finished:

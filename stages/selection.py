@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.labeling.folder import LabelingFolder
-from engine.quality.returned import read_returned, waiting
+from engine.quality.returned import returned_images, waiting
 from engine.store import Store
 from schemas.config import EngineConfig, Stage
 from schemas.tables import Round
@@ -25,11 +24,7 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
     if stage == "fully_automatic":
         return _without(images, _taken(rounds, (stage,)))
     simulated = config.annotator.kind == "simulated"
-    returned = (
-        []
-        if simulated
-        else [image.image_id for image in waiting(read_returned(LabelingFolder(store.workspace)), rounds)]
-    )
+    returned = [] if simulated else [image.image_id for image in waiting(returned_images(store), rounds)]
     allowed = _can_be_annotated(images, needs_ground_truth=simulated)
     free = returned + _without(images.filter(allowed), _taken(rounds, PEOPLE_STAGES))
     done = {people: sum(record.stage == people for record in rounds) for people in PEOPLE_STAGES}

@@ -1,4 +1,4 @@
-"""The steps of a round: open it, have its images annotated, retrain on them."""
+"""The steps of a round: open it, have its images annotated, pass its gates, retrain on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,9 +23,10 @@ from stages.calibrating import calibrated_start
 from stages.fully_automatic import FullyAutomaticWorker
 from stages.generator_threshold import THRESHOLD, threshold_for_precision
 from stages.people import PeopleAtWork, PeopleSemiAutomaticWorker, PeopleWorker
-from stages.planning import Step, model_for, use_of_last
+from stages.planning import Step, gates_of, model_for, use_of_last
 from stages.prefill_threshold import PrefillThreshold
 from stages.progress import Progress
+from stages.quality import move_gate
 from stages.retraining import retrain
 from stages.selection import PEOPLE_STAGES
 from stages.semi_automatic import SemiAutomaticWorker
@@ -108,6 +109,21 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
         + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
         + (" (simulated annotator)" if step.stage in PEOPLE_STAGES and simulated else "")
     )
+
+
+def pass_gates(store: Store, step: Step, progress: Progress) -> tuple[bool, str]:
+    """Move the gates of a round, one after the other: of an image that one sends back the next does not ask.
+
+    Returns whether all are passed, and what was done, for people.
+    """
+    messages = []
+    for gate in gates_of(load_config(store.workspace), step.stage):
+        found = move_gate(store, gate, stage=step.stage, round=step.round, progress=progress)
+        messages.append(found.message)
+        if not found.finished:
+            return False, "; ".join(messages)
+    store.put_round(replace(_record(store, step), state="verified"))
+    return True, "; ".join(messages)
 
 
 def retrain_round(store: Store, step: Step, progress: Progress) -> str:

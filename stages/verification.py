@@ -6,11 +6,12 @@ Masks that the verifier is sure about it answers itself (`stages.verifier`); peo
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.quality.gate_records import Answer, Question
 from engine.quality.gate_sample import GateSample
 from engine.quality.sampling import sample_masks
 from engine.quality.verdicts import Answers, MaskVerdict, mask_verdicts, verification_task
@@ -31,10 +32,14 @@ class VerificationRound(QuestionRound):
 
     gate = "verification"
 
-    def subjects(self, published: Set[Subject]) -> Sequence[Subject]:
-        if self.verifier.gate.sample() is None:
-            self.verifier.gate.put_sample(self._drawn(published))
-        return self._sample.asked
+    def draw(self, published: Set[Subject]) -> None:
+        ids = sorted(published)
+        if not ids:
+            stage, number = self.record.stage, self.record.round
+            ids = sample_masks(self.masks, frac=self.sample_frac, seed=self.config.seed, stage=stage, round=number)
+        there = pc.index_in(pa.array(ids, pa.int64()), value_set=self.masks["mask_id"].combine_chunks())
+        rows = self.masks.take(there.drop_null())
+        self.records.put_sample(GateSample(rows) if published else self.verifier.sample(rows))
 
     def task(self, subject: Subject) -> dict[str, Any]:
         row = self._rows[subject]
@@ -42,9 +47,8 @@ class VerificationRound(QuestionRound):
         return verification_task(row, self.picture(subject, jpeg_bytes(view)))
 
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
-        answers = mask_verdicts(tasks)
-        given = {one.mask_id: one.verdict for one in answers.verdicts}
-        self.verifier.gate.put_answers(given)
+        answers = self.kept_answers(mask_verdicts(tasks), self._verdict)
+        given = self.records.verdicts()
         if not answers.unanswered and self._distrusted(given):
             return self.move()
         found = self.concluded(self._with_pre_answers(answers), verifier=verifier_summary(self._sample, given))
@@ -57,7 +61,7 @@ class VerificationRound(QuestionRound):
 
     @property
     def _sample(self) -> GateSample:
-        kept = self.verifier.gate.sample()
+        kept = self.records.sample()
         if kept is None:
             raise RuntimeError("the sample of a gate is kept before anything else happens to it")
         return kept
@@ -66,16 +70,9 @@ class VerificationRound(QuestionRound):
     def _rows(self) -> dict[int, dict[str, Any]]:
         return {row["mask_id"]: row for row in self._sample.masks.to_pylist()}
 
-    def _drawn(self, published: Set[Subject]) -> GateSample:
-        """published: questions that went out before samples were kept; then they are the sample."""
-        ids = sorted(published)
-        if not ids:
-            stage, number = self.record.stage, self.record.round
-            frac = self.config.labeling.verify_frac
-            ids = sample_masks(self.masks, frac=frac, seed=self.config.seed, stage=stage, round=number)
-        there = pc.index_in(pa.array(ids, pa.int64()), value_set=self.masks["mask_id"].combine_chunks())
-        rows = self.masks.take(there.drop_null())
-        return GateSample(rows) if published else self.verifier.sample(rows)
+    def _verdict(self, question: Question, given: Answer) -> MaskVerdict:
+        place = (question.mask_id, question.image_id, self.record.stage, self.record.round)
+        return MaskVerdict(*place, cast(Verdict, given.answer), given.annotator, given.seconds, given.comment)
 
     def _with_pre_answers(self, answers: Answers[MaskVerdict]) -> Answers[MaskVerdict]:
         """With the verifier's, under its own name, for the masks that nobody was asked about."""
@@ -105,5 +102,5 @@ class VerificationRound(QuestionRound):
             f"people answered {audit.count} of {audit.total} audited masks as the verifier did, which does not go with "
             f"its stated precision of {sample.verifier['stated_precision']:g}"
         )
-        self.verifier.gate.put_sample(sample.without_verifier(reason))
+        self.records.put_sample(sample.without_verifier(reason))
         return True

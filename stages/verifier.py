@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save
 
 from engine import rle as rle_codec
 from engine.files import storage_errors, write_atomic
-from engine.labeling.folder import LabelingFolder, Scope
-from engine.quality.gate_sample import GateFolder, GateSample
+from engine.labeling.folder import Scope
+from engine.quality.gate_records import GateRecords
+from engine.quality.gate_sample import GateSample
 from engine.quality.sampling import sample_size
 from engine.rows import content_key
 from engine.store import Store
@@ -39,6 +40,7 @@ from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thre
 # Part of every verifier's key and of the names of kept features: raise it when equal answers would give another one.
 VERIFIER_VERSION = 1
 VERIFIERS_FOLDER = Path("labeling") / "verifiers"
+FEATURES_FOLDER = Path("labeling") / "features"
 MIN_ANSWERS = 200  # with 50 and 100 the stated precision was missed on four and on one of five sets
 MIN_OF_A_KIND = 10
 AUDIT_FRAC = 0.1  # of the masks that it is sure about, of each answer
@@ -53,9 +55,12 @@ class TrainedVerifier(NamedTuple):
 
 
 class _Answered(NamedTuple):
-    """What people said of the masks of one earlier gate. which: (K,) places in its sample. good: (K,) bool."""
+    """What people said of the masks of one earlier gate.
 
-    gate: GateFolder
+    gate: with its stage and round. which: (K,) places in its sample. good: (K,) bool.
+    """
+
+    gate: str
     sample: GateSample
     which: Sequence[int]
     good: Sequence[bool]
@@ -75,8 +80,6 @@ class RoundVerifier:
 
     def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress = silent) -> None:
         self._store, self._config, self._record, self._progress = store, config, record, progress
-        self._folder = LabelingFolder(store.workspace)
-        self.gate = self._gate(record)
 
     def sample(self, masks: pa.Table) -> GateSample:
         """The sample with what the verifier is sure about; equal masks and earlier answers give an equal sample.
@@ -100,18 +103,15 @@ class RoundVerifier:
                 f"on {len(good)} answers of earlier gates the verifier is nowhere sure with precision {precision:g}"
             )
             return replace(sample, verifier={**card, "reason": reason})
-        scores = trained.verifier(self._features(self.gate, sample)).tolist()
+        scores = trained.verifier(self._features(_gate_name(self._record), sample)).tolist()
         given = {each: trained.thresholds.answer(score) for each, score in zip(sample.mask_ids, scores, strict=True)}
         sure = {each: verdict for each, verdict in given.items() if verdict is not None}
         return replace(sample, pre_answers=sure, audited=frozenset(_audited(sure)), verifier=card)
 
     def key(self, precision: float) -> str:
         """16 hex digits: equal keys, equal verifiers and thresholds."""
-        answers = [(each.gate.path.name, each.sample.mask_ids, each.which, each.good) for each in self._answered]
+        answers = [(each.gate, each.sample.mask_ids, each.which, each.good) for each in self._answered]
         return content_key(VERIFIER_VERSION, self._model_id, answers, precision, self._config.seed)
-
-    def _gate(self, record: Round) -> GateFolder:
-        return GateFolder(self._folder, Scope("verification", record.stage, record.round))
 
     @cached_property
     def _model_id(self) -> str:
@@ -128,12 +128,12 @@ class RoundVerifier:
         here, found = (STAGES.index(self._record.stage), self._record.round), []
         for record in self._store.rounds():
             if (STAGES.index(record.stage), record.round) < here:
-                gate = self._gate(record)
-                sample, answers = gate.sample(), gate.answers()
+                gate = GateRecords(self._store, Scope("verification", record.stage, record.round))
+                sample, answers = gate.sample(), gate.verdicts()
                 if sample is not None and answers:
                     which = [place for place, each in enumerate(sample.mask_ids) if each in answers]
                     good = [answers[sample.mask_ids[place]] == "good" for place in which]
-                    found.append(_Answered(gate, sample, which, good))
+                    found.append(_Answered(_gate_name(record), sample, which, good))
         return found
 
     def _trained(self, precision: float) -> TrainedVerifier:
@@ -153,7 +153,7 @@ class RoundVerifier:
         scores = out_of_fold_scores(features, good, image_ids, seed=self._config.seed)
         card = {
             "model_id": self._model_id,
-            "gates": [each.gate.path.name for each in answered],
+            "gates": [each.gate for each in answered],
             "answers": len(good),
             "good": int(good.sum()),
             "images": len(np.unique(image_ids)),
@@ -163,9 +163,10 @@ class RoundVerifier:
         with storage_errors(folder):
             save_verifier(fit_verifier(features, good), folder, card)
 
-    def _features(self, gate: GateFolder, sample: GateSample) -> torch.Tensor:
-        """Of all masks of a sample, in its order; made once and kept beside it."""
-        file = gate.features_file(f"{self._model_id}-v{VERIFIER_VERSION}")
+    def _features(self, gate: str, sample: GateSample) -> torch.Tensor:
+        """Of all masks of a sample, in its order; made once and kept."""
+        key = content_key(VERIFIER_VERSION, self._model_id, sample.mask_ids)
+        file = self._store.workspace / FEATURES_FOLDER / f"{gate}-{key}.safetensors"
         if not file.is_file():
             write_atomic(file, save({"features": self._made_features(sample)}))
         try:
@@ -197,3 +198,7 @@ def _audited(sure: Mapping[int, Verdict]) -> list[int]:
         alike = [each for each, given in sure.items() if given == verdict]
         found += alike[: sample_size(len(alike), AUDIT_FRAC)]
     return found
+
+
+def _gate_name(record: Round) -> str:
+    return f"verification-{record.stage}-{record.round}"

@@ -1,20 +1,23 @@
 """What people did comes back from Label Studio. Polling is the truth; a webhook only says that it is worth looking.
 
-Whatever was fetched is kept as it came, one file an image, and read anew each time: a task that comes twice, late or
-out of order changes nothing.
+Whatever was fetched is kept as it came, but for anybody's name, and read anew each time: a task that comes twice, late
+or out of order changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.labeling.annotations import CollectedImage, read_task
 from engine.labeling.client import LabelStudioClient
-from engine.labeling.folder import RoundFolder, Scope
+from engine.labeling.folder import Scope
 from engine.labeling.publish import image_of
 from engine.labeling.published import PublishedImage
+from engine.labeling.records import RoundRecords
 
 _KEPT = ("id", "data", "annotations", "updated_at", "total_annotations", "cancelled_annotations")
+_KEPT_OF_ANNOTATION = ("id", "result", "was_cancelled", "lead_time", "completed_by", "created_at", "updated_at")
+_KEPT_TOGETHER = 100  # tasks in one commit
 
 
 @dataclass(frozen=True)
@@ -33,41 +36,61 @@ class CollectedRound:
 
 
 def fetch(
-    client: LabelStudioClient, state: RoundFolder, scope: Scope, *, project: int, everything: bool = False
+    client: LabelStudioClient, records: RoundRecords, scope: Scope, *, project: int, everything: bool = False
 ) -> int:
     """Keep the tasks of a round that changed since the last time; gives back how many had changed.
 
     everything: look at all tasks, for the last time before a round is closed: the server does not say of every change,
-    such as a deleted annotation, when it was. The cursor moves only once all that was fetched is kept.
+    such as a deleted annotation, when it was. The time that later calls start from moves with the last commit alone:
+    the server lists tasks in no order of time.
     """
-    changed, latest = 0, state.cursor()
-    for task in client.tasks(project, updated_since="" if everything else latest):
+    known, seen_until = records.collected(), records.seen_until()
+    fresh: dict[int, dict[str, Any]] = {}
+    changed, latest = 0, seen_until
+    for task in client.tasks(project, updated_since="" if everything else seen_until):
         image_id = image_of(task, scope)
         if image_id is None:
             continue
-        kept = {key: task.get(key) for key in _KEPT}
-        if not _is_stale(state, image_id, kept) and state.collected(image_id) != kept:
-            state.put_collected(image_id, kept)
-            changed += 1
         latest = max(latest, str(task.get("updated_at") or ""))
-    state.put_cursor(latest)
+        kept = kept_of_task(task)
+        if _is_stale(known.get(image_id), kept) or known.get(image_id) == kept:
+            continue
+        if len(fresh) == _KEPT_TOGETHER:
+            records.put_collected(fresh, seen_until=seen_until)
+            fresh = {}
+        known[image_id] = fresh[image_id] = kept
+        changed += 1
+    records.put_collected(fresh, seen_until=latest)
     return changed
 
 
-def read_round(state: RoundFolder, image_ids: Sequence[int]) -> CollectedRound:
+def kept_of_task(task: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a task as the API gives it: of people the number of their account, never a name or an address."""
+    kept = {key: task.get(key) for key in _KEPT}
+    annotations = [
+        {key: each[key] for key in _KEPT_OF_ANNOTATION if key in each} for each in task.get("annotations") or ()
+    ]
+    for annotation in annotations:
+        if isinstance(account := annotation.get("completed_by"), dict):
+            annotation["completed_by"] = account.get("id")
+    return kept | {"annotations": annotations}
+
+
+def read_round(
+    published: Mapping[int, PublishedImage], collected: Mapping[int, dict[str, Any]], image_ids: Sequence[int]
+) -> CollectedRound:
     """What people made of the images of a round, from what was fetched; images that were not published are left out."""
-    images = []
-    for image_id in image_ids:
-        record = state.published(image_id)
-        if record is not None:
-            task = state.collected(image_id) or {}
-            images.append(read_task(task, PublishedImage.from_json(record)))
-    return CollectedRound(tuple(images))
+    return CollectedRound(
+        tuple(
+            read_task(collected.get(image_id) or {}, published[image_id])
+            for image_id in image_ids
+            if image_id in published
+        )
+    )
 
 
-def _is_stale(state: RoundFolder, image_id: int, task: dict[str, Any]) -> bool:
+def _is_stale(kept: dict[str, Any] | None, task: dict[str, Any]) -> bool:
     """Whether what is kept is newer, or of another task of the same image that people worked on."""
-    kept = state.collected(image_id)
     if kept is None:
         return False
     if kept["id"] != task["id"]:

@@ -1,11 +1,11 @@
-"""What the engine keeps of its work with Label Studio: the folder `labeling` of a workspace.
+"""What is worth keeping of the work with Label Studio beside the tables: the folder `labeling` of a workspace.
+
+What people did is in the tables alone; all this can be had again.
 
 images/                pictures that annotators see; Label Studio's document root
 credentials.json       account and API token of a local server; readable by its owner alone
 projects.json          purpose -> project id
-rounds/<scope>/        published/<image id>.json, collected/<image id>.json, cursor.json; of a verification gate
-                       sample.parquet, answers.json, features-*.safetensors
-detectors/, verifiers/ trained for a round or a gate
+detectors/, verifiers/ trained for a round or a gate; features/ that a verifier learns from
 prompts/, embeddings/  of the model backend
 """
 
@@ -91,51 +91,6 @@ class LabelingFolder:
     def put_project(self, purpose: Purpose, project: int) -> None:
         known = read_json(self.root / "projects.json", {})
         write_json(self.root / "projects.json", known | {purpose: project})
-
-    def round(self, scope: Scope) -> "RoundFolder":
-        return RoundFolder(self.root / "rounds" / f"{scope.purpose}-{scope.stage}-{scope.round}")
-
-
-class RoundFolder:
-    """What is known of one round (of a stage or a gate) in Label Studio, a file an image."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def published(self, image_id: int) -> dict[str, Any] | None:
-        """The image as it was published (`publish.PublishedImage` as JSON), None where it was not."""
-        found: dict[str, Any] | None = read_json(self._file("published", image_id), None)
-        return found
-
-    def put_published(self, image_id: int, record: dict[str, Any]) -> None:
-        write_json(self._file("published", image_id), record)
-
-    def published_ids(self) -> list[int]:
-        return self._ids("published")
-
-    def collected(self, image_id: int) -> dict[str, Any] | None:
-        """The task of an image with its annotations as Label Studio last gave it, None before it did."""
-        found: dict[str, Any] | None = read_json(self._file("collected", image_id), None)
-        return found
-
-    def put_collected(self, image_id: int, task: dict[str, Any]) -> None:
-        write_json(self._file("collected", image_id), task)
-
-    def collected_ids(self) -> list[int]:
-        return self._ids("collected")
-
-    def cursor(self) -> str:
-        """The latest `updated_at` of a task that was collected, "" before the first."""
-        return str(read_json(self.path / "cursor.json", {}).get("updated_at", ""))
-
-    def put_cursor(self, updated_at: str) -> None:
-        write_json(self.path / "cursor.json", {"updated_at": updated_at})
-
-    def _file(self, kind: str, image_id: int) -> Path:
-        return self.path / kind / f"{image_id}.json"
-
-    def _ids(self, kind: str) -> list[int]:
-        return sorted(int(file.stem) for file in (self.path / kind).glob("[!.]*.json"))
 
 
 def read_json(path: Path, default: Any) -> Any:

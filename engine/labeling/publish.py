@@ -16,8 +16,9 @@ from PIL import Image
 
 from engine.files import write_atomic
 from engine.labeling.client import LabelStudioClient
-from engine.labeling.folder import LabelingFolder, RoundFolder, Scope
+from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled, PublishedImage
+from engine.labeling.records import RoundRecords
 from engine.labeling.regions import brush_region, scale_down, shown_hw
 from schemas.errors import InputError, WaitError
 
@@ -44,23 +45,32 @@ class Published:
 class Publisher:
     """Sends the images of one round of a stage or a gate to its project."""
 
-    def __init__(self, client: LabelStudioClient, folder: LabelingFolder, scope: Scope, *, project: int) -> None:
+    def __init__(
+        self,
+        client: LabelStudioClient,
+        folder: LabelingFolder,
+        records: RoundRecords,
+        scope: Scope,
+        *,
+        project: int,
+    ) -> None:
         self.client, self.project, self.scope = client, project, scope
-        self.folder = folder
-        self.state: RoundFolder = folder.round(scope)
+        self.folder, self.records = folder, records
 
     def missing(self, image_ids: Sequence[int]) -> list[int]:
-        """Images of the round that have no task in the project; looks at the project itself.
+        """Images of the round that have no task in the project, or no picture; looks at the project itself.
 
         Raises InputError where the project is gone.
         """
-        there = self.tasks_by_image()
-        for image_id in image_ids:
-            record = self.state.published(image_id)
-            if record is not None and image_id in there and record["task"] != there[image_id]:
-                self.state.put_published(image_id, record | {"task": there[image_id]})
-        known = set(there) & set(self.state.published_ids())
-        return [image_id for image_id in image_ids if image_id not in known]
+        there, known = self.tasks_by_image(), self.records.published()
+        moved = [
+            replace(image, task=there[image_id])
+            for image_id, image in known.items()
+            if image_id in there and image.task != there[image_id]
+        ]
+        self.records.put_published(moved)
+        complete = {image_id for image_id in known if image_id in there and self._has_picture(image_id)}
+        return [image_id for image_id in image_ids if image_id not in complete]
 
     def tasks_by_image(self) -> dict[int, int]:
         """The task of each image of this round. An image that is there twice keeps the first: the other is deleted."""
@@ -89,11 +99,15 @@ class Publisher:
         return total
 
     def _publish_chunk(self, group: Sequence[ImageToPublish]) -> int:
-        there = self.tasks_by_image() if self.state.published_ids() else {}
+        known = self.records.published()
+        there = self.tasks_by_image() if known else {}
         for image in group:
-            # Written before the import: once a task is there, what its prefilled masks were in full must be known.
             self._write_picture(image)
-            self.state.put_published(image.record.image_id, image.record.to_json())
+        # Written before the import: once a task is there, what its prefilled masks were in full must be known; so what
+        # people see already stays as it is.
+        seen = [known[image.record.image_id] for image in group if image.record.image_id in known.keys() & there]
+        group = [image for image in group if image.record.image_id not in known.keys() & there]
+        self.records.put_published([image.record for image in group])
         fresh = [image.record for image in group if image.record.image_id not in there]
         if fresh:
             ids = self.client.import_tasks(self.project, [self.task_body(record) for record in fresh])
@@ -102,9 +116,10 @@ class Publisher:
                     f"Label Studio took {len(ids)} of {len(fresh)} tasks; run the same command again: it sends the rest"
                 )
             there |= {record.image_id: task for record, task in zip(fresh, ids, strict=True)}
-        records = [replace(image.record, task=there[image.record.image_id]) for image in group]
-        for record in records:
-            self.state.put_published(record.image_id, record.to_json())
+        records = [
+            replace(record, task=there[record.image_id]) for record in (*seen, *(image.record for image in group))
+        ]
+        self.records.put_published(records)
         repaired = sum(self._repair(record) for record in records if record.prefilled)
         self._show_prefilled(records)
         return repaired
@@ -166,6 +181,9 @@ class Publisher:
 
     def _picture(self, image_id: int) -> str:
         return f"{self.scope.path}/{image_id}.jpg"
+
+    def _has_picture(self, image_id: int) -> bool:
+        return (self.folder.images / self._picture(image_id)).is_file()
 
     def _write_picture(self, image: ImageToPublish) -> None:
         height, width = image.record.shown_hw

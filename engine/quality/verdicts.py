@@ -44,6 +44,10 @@ class MaskVerdict:
     comment: str
 
     @property
+    def subject(self) -> int:
+        return self.mask_id
+
+    @property
     def answer(self) -> str:
         return self.verdict
 
@@ -59,6 +63,10 @@ class ImageVerdict:
     annotator: str
     seconds: float | None
     comment: str
+
+    @property
+    def subject(self) -> int:
+        return self.image_id
 
     @property
     def answer(self) -> str:
@@ -234,11 +242,11 @@ def _values(parts: Iterable[Task], tag: str, key: str) -> list[str]:
 
 
 def _annotator(annotation: Task) -> str:
-    """Who made an annotation: the e-mail address where Label Studio gives the whole account, else its number."""
+    """Who made an annotation: the number of the account, as in the masks tables; "" where that is not known."""
     who = annotation.get("completed_by")
     if isinstance(who, Mapping):
-        who = who.get("email") or who.get("id")
-    return "" if who is None else str(who)
+        who = who.get("id")
+    return "" if who is None else f"label_studio:{who}"
 
 
 def _order(annotation: Task) -> tuple[datetime, int]:

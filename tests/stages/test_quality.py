@@ -1,20 +1,23 @@
 """The gates of quality and the audit of a round that people annotated, over a stand-in for Label Studio."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from engine.store import Store
+from schemas.config import CONFIG_FILE, Stage, load_config
 from schemas.errors import WaitError
 from stages import gates, people
-from stages.planning import next_step
+from stages.planning import gates_of, next_step
 from stages.quality import move_gate
 from stages.rounds import tick
 from tests.engine.labeling.label_studio import FakeLabelStudio
 from tests.stages.test_people import annotate, workspace
 
-STAGE = "assisted_manual"
+STAGE: Stage = "assisted_manual"
 
 
 @pytest.fixture
@@ -113,6 +116,67 @@ def test_incomplete_images_go_back(server: FakeLabelStudio, store: Store) -> Non
     assert found.found["shares"]["missing"]["count"] == 1
     gone = int(server.stored[1]["data"]["image_id"])
     assert gone not in {row["image_id"] for row in rows(store)}
+
+
+def test_nothing_is_lost_with_the_labeling_folder(server: FakeLabelStudio, store: Store) -> None:
+    """It holds what can be had again; in the middle of a gate and of a round."""
+    before = rows(store)
+    move_gate(store, "exhaustivity")
+    answer(server, 1, "missing")
+    move_gate(store, "exhaustivity")
+    shutil.rmtree(store.workspace / "labeling")
+    answer(server, 2, "complete")
+    assert move_gate(store, "exhaustivity").finished
+    gone = int(server.stored[1]["data"]["image_id"])
+    server.stored.clear()
+    tick(store, STAGE)
+    assert next_step(store, STAGE).image_ids[0] == gone, "what came back comes first"
+    tick(store, STAGE)
+    tick(store, STAGE)
+    shutil.rmtree(store.workspace / "labeling")
+    tasks = {number: int(task["data"]["image_id"]) for number, task in server.stored.items()}
+    for number in tasks:
+        server.submit(number, *task_regions(server, number), at=f"2026-04-01T00:00:0{number}Z")
+    assert tick(store, STAGE).state == "advanced"
+    assert {number: int(task["data"]["image_id"]) for number, task in server.stored.items()} == tasks, "asked once"
+    again = [row["rle"] for row in rows(store) if row["image_id"] == gone]
+    assert sorted(again) == sorted(row["rle"] for row in before if row["image_id"] == gone)
+
+
+def task_regions(server: FakeLabelStudio, number: int) -> list[dict[str, Any]]:
+    """What an annotator who changes nothing submits."""
+    return [region for prediction in server.stored[number]["predictions"] for region in prediction["result"]]
+
+
+def test_a_round_is_learned_from_once_its_gates_are_passed(server: FakeLabelStudio, store: Store) -> None:
+    settings = yaml.safe_load((store.workspace / CONFIG_FILE).read_text())
+    settings["gates"] = {"verification": "all", "exhaustivity": "sample"}
+    (store.workspace / CONFIG_FILE).write_text(yaml.safe_dump(settings))
+    step = next_step(store, STAGE)
+    assert (step.action, step.message) == ("verify", "people answer at the gates: verification, exhaustivity")
+    waiting = tick(store, STAGE)
+    assert waiting.state == "waiting"
+    assert "0 of 6 are answered" in waiting.message
+    assert tick(store, STAGE).state == "waiting"
+    assert len(server.stored) == 6, "the second gate asks once the first is through"
+    assert store.rounds(STAGE)[0].state == "annotated"
+    bad = server.stored[1]["data"]
+    for number in range(1, 7):
+        answer(server, number, "bad" if number == 1 else "good")
+    assert tick(store, STAGE).state == "waiting"
+    (question,) = (task["data"] for task in server.stored.values() if task["data"]["gate"] == "exhaustivity")
+    assert question["image_id"] != bad["image_id"], "an image that goes back is not asked about"
+    answer(server, 7, "complete")
+    passed = tick(store, STAGE)
+    assert (passed.action, passed.state) == ("verify", "advanced")
+    assert store.rounds(STAGE)[0].state == "verified"
+    assert int(bad["mask_id"]) not in {row["mask_id"] for row in rows(store)}
+    assert tick(store, STAGE).action == "retrain"
+
+
+def test_a_simulated_round_has_no_gates(tmp_path: Path) -> None:
+    made = workspace(tmp_path, annotator={"kind": "simulated", "max_clicks": 1}, gates={"verification": "all"})
+    assert gates_of(load_config(made.workspace), STAGE) == ()
 
 
 def test_the_audit_measures_and_changes_nothing(server: FakeLabelStudio, store: Store) -> None:

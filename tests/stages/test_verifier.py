@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from engine import rle as rle_codec
-from engine.labeling.folder import LabelingFolder, Scope
-from engine.quality.gate_sample import GateFolder, GateSample
+from engine.labeling.folder import Scope
+from engine.quality.gate_records import Answer, GateRecords
+from engine.quality.gate_sample import GateSample
 from engine.store import Store
 from model.registry import list_models, model_roots
 from schemas.errors import WaitError
@@ -56,8 +58,15 @@ def rows_of(store: Store, number: int, kinds: Sequence[Any]) -> list[dict[str, A
     return found
 
 
-def verification_folder(store: Store, number: int) -> GateFolder:
-    return GateFolder(LabelingFolder(store.workspace), Scope("verification", STAGE, number))
+def verification_records(store: Store, number: int) -> GateRecords:
+    return GateRecords(store, Scope("verification", STAGE, number))
+
+
+def forget_the_draw(store: Store, number: int) -> None:
+    """As if the gate had been killed before what it asks was kept."""
+    for table in ("gates", "questions"):
+        where = {"gate": "verification", "stage": STAGE, "round": number}
+        store.replace_rows(table, table_of(table, []), **where)
 
 
 def make_store(folder: Path, *, answered: int = 10, **labeling: Any) -> Store:
@@ -71,16 +80,23 @@ def make_store(folder: Path, *, answered: int = 10, **labeling: Any) -> Store:
     kinds = [solid, shattered] * (answered // 2)
     if kinds:
         rows = rows_of(store, 1, kinds)
-        gate = verification_folder(store, 1)
+        put_masks(store, 1, table_of(STAGE, rows))
+        gate = verification_records(store, 1)
         gate.put_sample(GateSample(table_of(STAGE, rows)))
-        said = dict(zip([row["mask_id"] for row in rows], ["good", "bad"] * (len(rows) // 2), strict=True))
-        gate.put_answers(said)  # type: ignore[arg-type]
+        choices = ["good", "bad"] * (len(rows) // 2)
+        gate.put_answers(
+            {row["mask_id"]: Answer(choice, "", None, "") for row, choice in zip(rows, choices, strict=True)}
+        )
     masks = rows_of(store, 2, [solid, solid, solid])
     masks[0] = rows_of(store, 3, [shattered])[0] | {"round": 2}
-    table = table_of(STAGE, masks)
-    for shard in store.shards():
-        store.replace_shard(STAGE, shard, table.filter(pc.equal(table["shard"], shard)), round=2, key="0" * 15 + "1")
+    put_masks(store, 2, table_of(STAGE, masks))
     return store
+
+
+def put_masks(store: Store, number: int, table: pa.Table) -> None:
+    for shard in store.shards():
+        rows = table.filter(pc.equal(table["shard"], shard))
+        store.replace_shard(STAGE, shard, rows, round=number, key=f"{number:016x}")
 
 
 def asked(server: FakeLabelStudio) -> list[int]:
@@ -93,7 +109,7 @@ def answer(server: FakeLabelStudio, number: int, choice: str) -> None:
 
 
 def answer_rightly(server: FakeLabelStudio, store: Store) -> None:
-    broken = {row["mask_id"] for row in store.read_table(STAGE).to_pylist() if row["area"] < 140}
+    broken = {row["mask_id"] for row in store.read_rows(STAGE, round=2).to_pylist() if row["area"] < 140}
     for number, task in server.stored.items():
         if not task["annotations"]:
             answer(server, number, "bad" if int(task["data"]["mask_id"]) in broken else "good")
@@ -101,9 +117,9 @@ def answer_rightly(server: FakeLabelStudio, store: Store) -> None:
 
 def test_it_saves_questions(server: FakeLabelStudio, tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    before = store.read_table(STAGE).to_pylist()
+    before = store.read_rows(STAGE, round=2).to_pylist()
     first = move_gate(store, "verification")
-    sample = verification_folder(store, 2).sample()
+    sample = verification_records(store, 2).sample()
     assert sample is not None
     assert asked(server) == sample.asked
     saved = len(before) - len(asked(server))
@@ -124,12 +140,14 @@ def test_it_saves_questions(server: FakeLabelStudio, tmp_path: Path) -> None:
     assert found["out_of_fold"]["good"]["frac"] >= 0.9
     assert done.found["answers"] == 18, "the shares are those of the whole sample"
     by = done.found["accepted_by"]
-    assert {who: share["total"] for who, share in by.items()} == {"3": 18 - saved, found["id"]: saved}
+    assert {who: share["total"] for who, share in by.items()} == {"label_studio:3": 18 - saved, found["id"]: saved}
     assert found["id"].startswith("verifier:")
     report = (store.workspace / "reports" / "quality-verification-assisted_manual-2.md").read_text()
     assert "# Verifier" in report
     assert "Stated precision 0.9" in report
-    gone = {row["image_id"] for row in before} - {row["image_id"] for row in store.read_table(STAGE).to_pylist()}
+    gone = {row["image_id"] for row in before} - {
+        row["image_id"] for row in store.read_rows(STAGE, round=2).to_pylist()
+    }
     assert gone == {before_row["image_id"] for before_row in before if before_row["area"] < 140}
     assert move_gate(store, "verification").message == done.message, "drawn once, and nothing more is asked"
     folders = list((store.workspace / verifier.VERIFIERS_FOLDER).iterdir())
@@ -165,11 +183,11 @@ def test_people_answer_all(
 @pytest.mark.parametrize("lost_answer", [False, True])
 def test_killed_anywhere_the_same_is_asked_once(server: FakeLabelStudio, tmp_path: Path, lost_answer: bool) -> None:
     store = make_store(tmp_path)
-    gate, expected = verification_folder(store, 2), None
+    gate, expected = verification_records(store, 2), None
     server.lost_answer = lost_answer
     for call in range(1, 20):
         server.stored.clear()
-        (gate.path / "sample.parquet").unlink(missing_ok=True)
+        forget_the_draw(store, 2)
         server.calls, server.fail_at = 0, call
         try:
             move_gate(store, "verification")
@@ -192,7 +210,7 @@ def test_killed_before_the_sample_is_kept(
 ) -> None:
     store = make_store(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(GateFolder, "put_sample", lambda self, sample: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(GateRecords, "put_sample", lambda self, sample: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             move_gate(store, "verification")
     assert not server.stored, "nothing is asked before it is known what"
@@ -210,7 +228,7 @@ def test_people_who_disagree_are_asked_everything(server: FakeLabelStudio, tmp_p
     found = move_gate(store, "verification")
     assert not found.finished
     assert "does not go with its stated precision of 0.9" in found.message
-    assert sorted(asked(server)) == sorted(row["mask_id"] for row in store.read_table(STAGE).to_pylist())
+    assert sorted(asked(server)) == sorted(row["mask_id"] for row in store.read_rows(STAGE, round=2).to_pylist())
     answer_rightly(server, store)
     assert move_gate(store, "verification").finished
 
@@ -219,7 +237,7 @@ def test_questions_from_before_samples_were_kept(server: FakeLabelStudio, tmp_pa
     store = make_store(tmp_path)
     move_gate(store, "verification")
     out = asked(server)
-    (verification_folder(store, 2).path / "sample.parquet").unlink()
+    forget_the_draw(store, 2)
     move_gate(store, "verification")
     assert asked(server) == out
 
@@ -240,11 +258,14 @@ def test_answers_that_were_read_stay(server: FakeLabelStudio, tmp_path: Path) ->
     move_gate(store, "verification")
     answer_rightly(server, store)
     move_gate(store, "verification")
-    gate = verification_folder(store, 2)
-    known = gate.answers()
+    gate = verification_records(store, 2)
+    known = gate.verdicts()
     assert list(known.values()).count("good") == 17
-    gate.put_answers({})
-    assert gate.answers() == known
+    server.stored.clear()
+    found = move_gate(store, "verification")
+    assert found.finished
+    assert not server.stored, "what was answered is not asked again"
+    assert gate.verdicts() == known
     other = next(iter(known))
-    gate.put_answers({other: "reject"})
-    assert gate.answers() == known | {other: "reject"}
+    gate.put_answers({other: Answer("reject", "", None, "")})
+    assert gate.verdicts() == known | {other: "reject"}

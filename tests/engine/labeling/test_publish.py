@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ from PIL import Image
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, PublishedImage, prefilled_of
+from engine.labeling.records import RoundRecords
 from engine.labeling.regions import region_mask, scale_down
 from schemas.errors import InputError, WaitError
 from tests.engine.labeling.label_studio import FULL, SHOWN, FakeLabelStudio, generated, published, rectangle
+from tests.engine.stores import store_of_images
 
 SCOPE = Scope("semi_automatic", "semi_automatic", 2)
 IDS = [11, 2**62 + 5, 13, 14, 15]
@@ -22,7 +25,9 @@ def server() -> FakeLabelStudio:
 
 @pytest.fixture
 def publisher(server: FakeLabelStudio, tmp_path: Path) -> Publisher:
-    return Publisher(server, LabelingFolder(tmp_path), SCOPE, project=5)  # type: ignore[arg-type]
+    store = store_of_images(tmp_path, IDS)
+    folder, records = LabelingFolder(store.workspace), RoundRecords(store, SCOPE)
+    return Publisher(server, folder, records, SCOPE, project=5)  # type: ignore[arg-type]
 
 
 def images(ids: list[int]) -> list[ImageToPublish]:
@@ -42,7 +47,7 @@ def publish_all(publisher: Publisher) -> None:
 def assert_all_there_once(server: FakeLabelStudio, publisher: Publisher) -> None:
     assert sorted(task["data"]["image_id"] for task in server.stored.values()) == sorted(map(str, IDS))
     for image_id in IDS:
-        record = PublishedImage.from_json(publisher.state.published(image_id) or {})
+        record = publisher.records.published()[image_id]
         stored = server.stored[record.task]
         assert stored["data"]["image_id"] == str(image_id)
         assert [region["id"] for region in stored["predictions"][-1]["result"]] == ["prefilled-0", "prefilled-1"]
@@ -65,6 +70,17 @@ def test_the_second_time_nothing_is_sent(server: FakeLabelStudio, publisher: Pub
     assert publisher.missing(IDS) == []
     publish_all(publisher)
     assert len(server.stored) == len(IDS)
+
+
+def test_pictures_that_were_deleted_are_written_again(server: FakeLabelStudio, publisher: Publisher) -> None:
+    publish_all(publisher)
+    before = publisher.records.published()
+    shutil.rmtree(publisher.folder.root)
+    assert publisher.missing(IDS) == IDS
+    publish_all(publisher)
+    assert publisher.missing(IDS) == []
+    assert publisher.records.published() == before
+    assert_all_there_once(server, publisher)
 
 
 @pytest.mark.parametrize("lost_answer", [False, True])

@@ -1,16 +1,13 @@
 """The sample of a verification gate as it is kept, and what the verifier did with it."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine import rle as rle_codec
-from engine.labeling.folder import LabelingFolder, Scope
-from engine.quality.gate_sample import GateFolder, GateSample
+from engine.quality.gate_sample import GateSample
 from engine.quality.verifier_summary import audit_of, verifier_lines, verifier_summary
-from schemas.errors import InputError
 from schemas.tables import table_of
 from tests.rows import mask_row
 
@@ -45,21 +42,6 @@ def test_what_is_asked() -> None:
     assert sample.asked == [ids[0], ids[3], ids[4], ids[5]]
     assert sample.without_verifier("no").asked == ids
     assert sample.without_verifier("no").verifier == CARD | {"reason": "no"}
-
-
-def test_a_kept_sample_is_the_same(tmp_path: Path) -> None:
-    folder = GateFolder(LabelingFolder(tmp_path), Scope("verification", "semi_automatic", 2))
-    assert folder.sample() is None
-    sample = sample_of()
-    folder.put_sample(sample)
-    kept = folder.sample()
-    assert kept is not None
-    assert kept.masks.equals(sample.masks)
-    assert (kept.pre_answers, kept.audited, kept.verifier) == (sample.pre_answers, sample.audited, sample.verifier)
-    file = folder.path / "sample.parquet"
-    file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"sample\.parquet: damaged"):
-        folder.sample()
 
 
 def test_the_summary_by_hand() -> None:

@@ -54,13 +54,16 @@ def test_summaries_by_hand() -> None:
     ]
     assert (second.answers, second.skipped, second.unanswered, second.unreadable) == (4, 1, 1, 1)
     assert {answer: share.frac for answer, share in second.shares.items()} == {"good": 0.75, "bad": 0.25, "reject": 0}
-    assert {who: (share.count, share.total) for who, share in second.accepted_by.items()} == {"1": (2, 2), "2": (1, 2)}
+    assert {who: (share.count, share.total) for who, share in second.accepted_by.items()} == {
+        "label_studio:1": (2, 2),
+        "label_studio:2": (1, 2),
+    }
     assert second.seconds_per_answer == pytest.approx(5)
     assert (third.answers, third.shares, third.accepted_by, third.seconds_per_answer) == (0, {}, {}, None)
     images = [image_task(1, annotation("complete")), image_task(2, annotation("missing"))]
     (exhaustive,) = summaries(image_verdicts(images))
     assert {answer: share.count for answer, share in exhaustive.shares.items()} == {"complete": 1, "missing": 1}
-    assert exhaustive.accepted_by["7"].frac == 0.5
+    assert exhaustive.accepted_by["label_studio:7"].frac == 0.5
     written = json.loads(json.dumps(second.to_dict()))
     assert written["shares"]["good"] == pytest.approx(
         {"count": 3, "total": 4, "frac": 0.75, "low": 0.301, "high": 0.954}, abs=1e-3
@@ -74,7 +77,7 @@ def test_the_section_of_the_report() -> None:
     assert lines[1] == "# Gates of quality"
     assert (
         "| verification | semi automatic | 2 | 10 | good 80% (49% to 94%), bad 0% (0% to 28%), reject 20% (6% to 51%) "
-        "| 7 80% of 10 | 3.0 | 0 | 0 |"
+        "| label_studio:7 80% of 10 | 3.0 | 0 | 0 |"
     ) in lines
     assert "| verification | semi automatic | 3 | 0 | - | - | - | 0 | 0 |" in lines
     assert gate_lines([]) == []

@@ -55,10 +55,15 @@ def test_a_verdict_with_all_that_was_said() -> None:
     said = annotation("bad", completed_by={"id": 3, "email": "ann@example.com"})
     said["result"].append({"from_name": "comment", "type": "textarea", "value": {"text": ["leaks  into", "the sky"]}})
     (verdict,) = mask_verdicts([mask_task(8, said)]).verdicts
-    assert (verdict.verdict, verdict.annotator, verdict.seconds) == ("bad", "ann@example.com", 4.5)
+    assert (verdict.verdict, verdict.annotator, verdict.seconds) == ("bad", "label_studio:3", 4.5)
     assert verdict.comment == "leaks into the sky"
     (verdict,) = image_verdicts([image_task(5, annotation("missing", lead_time=None))]).verdicts
-    assert (verdict.image_id, verdict.completeness, verdict.annotator, verdict.seconds) == (5, "missing", "7", None)
+    assert (verdict.image_id, verdict.completeness, verdict.annotator, verdict.seconds) == (
+        5,
+        "missing",
+        "label_studio:7",
+        None,
+    )
     assert verdict.comment == ""
 
 

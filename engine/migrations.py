@@ -1,0 +1,188 @@
+"""Workspaces of older versions: found by their number of format, and brought up to date when they are opened.
+
+1  every version before this file was written; what people did in Label Studio lay in the folder `labeling`
+2  tables `published`, `collected`, `questions`, `gates`, `returned` and `removed`
+
+Columns that a table gained since it was made need no step here; see `engine.delta`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from engine.delta import as_rows_of
+from engine.files import storage_errors, write_atomic
+from engine.labeling.published import Prefilled, PublishedImage
+from schemas.config import STAGES
+from schemas.errors import InputError
+from schemas.labeling import GATES
+from schemas.tables import MASKS, table_of
+
+if TYPE_CHECKING:
+    from engine.store import Store
+
+FORMAT = 2
+FORMAT_FILE = Path("tables") / "format.json"
+
+
+def write_format(workspace: Path) -> None:
+    """Say that a workspace is of this version's format."""
+    write_atomic(workspace / FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
+
+
+def read_format(workspace: Path) -> int:
+    """The format of a workspace; 1 where nothing says so. Raises InputError for a damaged file."""
+    file = workspace / FORMAT_FILE
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8"))["format"])
+    except FileNotFoundError:
+        return 1
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{file}: damaged; write {{"format": {FORMAT}}} into it, or restore it') from error
+
+
+def bring_up_to_date(store: "Store") -> None:
+    """Add what an older version did not have. Done again after an interruption it gives the same.
+
+    Raises InputError where a newer version made the workspace, or a table with masks is gone.
+    """
+    found = read_format(store.workspace)
+    if found > FORMAT:
+        raise InputError(
+            f"{store.workspace}: format {found}, and this version of sam-data-engine reads formats up to {FORMAT}; "
+            "update it, or use the version that made the workspace"
+        )
+    missing = store.missing_tables()
+    if found == FORMAT and not missing:
+        return
+    with storage_errors(store.workspace), FileLock(store.workspace / "tables" / ".migration.lock"):
+        _create(store, missing)
+        if found < FORMAT:
+            _labeling_folder_to_tables(store)
+            write_format(store.workspace)
+
+
+def _create(store: "Store", missing: Sequence[str]) -> None:
+    """Tables that came with a later version; one that must have had rows is not replaced by an empty one."""
+    rounds = [] if "rounds" in missing else store.rounds()
+    for name in missing:
+        if name == "rounds" or any(record.stage == name and record.metrics.get("masks") for record in rounds):
+            raise InputError(f"{store.workspace}: the table {name!r} is gone; restore tables/{name} from a backup")
+        store.create_table(name)
+
+
+def _labeling_folder_to_tables(store: "Store") -> None:
+    from engine.labeling.collect import kept_of_task
+    from engine.labeling.folder import Scope
+    from engine.labeling.records import RoundRecords
+
+    folder = store.workspace / "labeling"
+    for path, purpose, stage, number in _rounds_in(folder / "rounds"):
+        scope = Scope(purpose, stage, number)
+        records = RoundRecords(store, scope)
+        records.put_published([PublishedImage.from_json(_read(file)) for file in _files(path / "published")])
+        tasks = {int(file.stem): kept_of_task(_read(file)) for file in _files(path / "collected")}
+        cursor = str(_read(path / "cursor.json", {}).get("updated_at", ""))
+        records.put_collected(tasks, seen_until=cursor)
+    _returned_to_tables(store, _read(folder / "returned.json", []))
+    for path, purpose, stage, number in _rounds_in(folder / "rounds"):
+        if purpose == "verification" and (path / "sample.parquet").is_file():
+            _sample_to_tables(store, path, stage, number)
+
+
+def _sample_to_tables(store: "Store", path: Path, stage: Any, number: int) -> None:
+    """The kept sample of a verification gate, with the answers that were read so far."""
+    from engine.labeling.folder import Scope
+    from engine.quality.gate_records import Answer, GateRecords
+    from engine.quality.gate_sample import GateSample
+
+    file = path / "sample.parquet"
+    try:
+        masks = pq.read_table(file)
+        meta = json.loads(masks.schema.metadata[b"sample"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: damaged ({' '.join(str(error).split())}); restore it from a backup") from error
+    masks = as_rows_of(MASKS, masks)
+    _keep_removed(store, masks.to_pylist(), stage, number, shown_again=False)
+    sample = GateSample(
+        masks,
+        {int(each): verdict for each, verdict in meta["pre_answers"].items()},
+        frozenset(map(int, meta["audited"])),
+        meta["verifier"],
+    )
+    records = GateRecords(store, Scope("verification", stage, number))
+    records.put_sample(sample)
+    given = _read(path / "answers.json", {})
+    records.put_answers({int(each): Answer(verdict, "", None, "") for each, verdict in given.items()})
+
+
+def _returned_to_tables(store: "Store", returned: Sequence[Mapping[str, Any]]) -> None:
+    """Images that a gate sent back. Which gate it was, old workspaces do not say."""
+    for image in returned:
+        image_id, stage, number = int(image["image_id"]), image["stage"], int(image["round"])
+        place = {"stage": stage, "round": number, "image_id": image_id, "shard": store.shard_of(image_id)}
+        store.put_rows("returned", table_of("returned", [{"gate": "", **place}]), by=("stage", "round", "image_id"))
+        wanted = {int(mask["region_id"].removeprefix("mask-")) for mask in image["masks"]}
+        rows = _as_they_were(store, stage, number, image_id, wanted)
+        _keep_removed(store, rows, stage, number, shown_again=True)
+        found = {row["mask_id"] for row in rows}
+        rest = [mask for mask in image["masks"] if int(mask["region_id"].removeprefix("mask-")) not in found]
+        full_hw = (int(image["full_hw"][0]), int(image["full_hw"][1]))
+        _keep_removed(store, [_row_of_json(m, full_hw, place) for m in rest], stage, number, shown_again=True)
+
+
+def _as_they_were(store: "Store", stage: str, number: int, image_id: int, mask_ids: set[int]) -> list[dict[str, Any]]:
+    """Rows of masks that a gate took out, from the table's history: an older version of it still has them."""
+    found: dict[int, dict[str, Any]] = {}
+    shard = store.shard_of(image_id)
+    for version in range(store.versions()[stage], -1, -1):
+        if mask_ids <= found.keys():
+            break
+        for row in store.read_shard(stage, shard, round=number, version=version).to_pylist():
+            if row["mask_id"] in mask_ids:
+                found.setdefault(row["mask_id"], row)
+    return [found[each] for each in sorted(found)]
+
+
+def _row_of_json(mask: Mapping[str, Any], full_hw: tuple[int, int], place: Mapping[str, Any]) -> dict[str, Any]:
+    """A row from what `returned.json` says of a mask, where the table's history has it no more."""
+    return Prefilled.from_json(dict(mask), full_hw).mask.to_row(**place)
+
+
+def _keep_removed(
+    store: "Store", rows: Sequence[Mapping[str, Any]], stage: str, number: int, *, shown_again: bool
+) -> None:
+    """Those of the rows that are in no table yet."""
+    known = {
+        mask_id
+        for table, where in ((stage, {"round": number}), ("removed", {"stage": stage, "round": number}))
+        for mask_id in store.read_rows(table, **where)["mask_id"].to_pylist()
+    }
+    fresh = [{**row, "gate": "verification", "shown_again": shown_again} for row in rows if row["mask_id"] not in known]
+    store.put_rows("removed", table_of("removed", fresh), by=("mask_id",))
+
+
+def _rounds_in(folder: Path) -> Iterator[tuple[Path, Any, Any, int]]:
+    """(folder, purpose, stage, round) of the folders `<purpose>-<stage>-<round>`."""
+    for path in sorted(folder.glob("*")):
+        purpose, _, rest = path.name.partition("-")
+        stage, _, number = rest.rpartition("-")
+        if purpose in (*STAGES, *GATES) and stage in STAGES and number.isdecimal():
+            yield path, purpose, stage, int(number)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.json"))
+
+
+def _read(path: Path, default: Any = None) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); restore it from a backup") from error
