@@ -1,7 +1,8 @@
 """Workspaces of older versions: found by their number of format, and brought up to date when they are opened.
 
 1  every version before this file was written; what people did in Label Studio lay in the folder `labeling`
-2  tables `published`, `collected`, `questions`, `gates`, `returned` and `removed`
+2  tables `published`, `collected`, `questions`, `gates`, `returned` and `removed`; a local Label Studio's own data in
+   the folder `label_studio`
 
 Columns that a table gained since it was made need no step here; see `engine.delta`.
 """
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from engine.delta import as_rows_of
-from engine.files import storage_errors, write_atomic
+from engine.files import open_lock, storage_errors, take, write_atomic
+from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled, PublishedImage
 from schemas.config import STAGES
 from schemas.errors import InputError
@@ -59,10 +60,12 @@ def bring_up_to_date(store: "Store") -> None:
     missing = store.missing_tables()
     if found == FORMAT and not missing:
         return
-    with storage_errors(store.workspace), FileLock(store.workspace / "tables" / ".migration.lock"):
+    with storage_errors(store.workspace), open_lock(store.workspace / "tables" / ".migration.lock") as lock:
+        take(lock, wait=True)
         _create(store, missing)
         if found < FORMAT:
             _labeling_folder_to_tables(store)
+            _move_label_studio(store.workspace)
             write_format(store.workspace)
 
 
@@ -76,8 +79,8 @@ def _create(store: "Store", missing: Sequence[str]) -> None:
 
 
 def _labeling_folder_to_tables(store: "Store") -> None:
+    # These stand on the store, which opens workspaces.
     from engine.labeling.collect import kept_of_task
-    from engine.labeling.folder import Scope
     from engine.labeling.records import RoundRecords
 
     folder = store.workspace / "labeling"
@@ -94,9 +97,22 @@ def _labeling_folder_to_tables(store: "Store") -> None:
             _sample_to_tables(store, path, stage, number)
 
 
+def _move_label_studio(workspace: Path) -> None:
+    """The data of a local server to a folder of its own. Raises InputError while that server runs."""
+    old, new = workspace / "labeling", LabelingFolder(workspace).server
+    names = [name for name in ("server", "credentials.json", "server.log") if (old / name).exists()]
+    if not names:
+        return
+    with open_lock(old / ".server.lock") as lock:
+        if not take(lock):
+            raise InputError(f"{workspace}: was made by an older version whose Label Studio still runs; end it first")
+        new.mkdir(exist_ok=True)
+        for name in names:
+            (old / name).rename(new / name)
+
+
 def _sample_to_tables(store: "Store", path: Path, stage: Any, number: int) -> None:
     """The kept sample of a verification gate, with the answers that were read so far."""
-    from engine.labeling.folder import Scope
     from engine.quality.gate_records import Answer, GateRecords
     from engine.quality.gate_sample import GateSample
 

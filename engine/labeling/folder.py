@@ -1,12 +1,15 @@
-"""What is worth keeping of the work with Label Studio beside the tables: the folder `labeling` of a workspace.
+"""What is kept of the work with Label Studio beside the tables, in two folders of a workspace.
 
-What people did is in the tables alone; all this can be had again.
-
+labeling/              can be had again, and be deleted at any moment: what people did is in the tables alone
 images/                pictures that annotators see; Label Studio's document root
-credentials.json       account and API token of a local server; readable by its owner alone
 projects.json          purpose -> project id
 detectors/, verifiers/ trained for a round or a gate; features/ that a verifier learns from
 prompts/, embeddings/  of the model backend
+
+label_studio/          of a local server: it is to Label Studio what `tables` is to the engine
+server/                its database and uploads
+credentials.json       account and API token; readable by their owner alone
+server.log
 """
 
 import json
@@ -60,12 +63,13 @@ class Scope:
 
 
 class LabelingFolder:
-    """Paths of the folder and its small JSON files, which are written whole or not at all."""
+    """Paths of the two folders and their small JSON files, which are written whole or not at all."""
 
     def __init__(self, workspace: Path) -> None:
         self.root = workspace / "labeling"
         self.images = self.root / "images"
-        self.credentials_file = self.root / "credentials.json"
+        self.server = workspace / "label_studio"
+        self.credentials_file = self.server / "credentials.json"
         self.wake_file = self.root / "wake"  # touched by the backend when a webhook says that something was done
 
     def credentials(self, url: str) -> Credentials:

@@ -1,6 +1,6 @@
 """A local Label Studio: started for a workspace and stopped cleanly; `installation` puts it there on first use.
 
-In the folder `labeling` of the workspace: server/ (database and uploads), server.log, credentials.json, images/.
+In the folder `label_studio` of the workspace: server/ (database and uploads), server.log, credentials.json.
 """
 
 import http
@@ -59,7 +59,7 @@ class LabelStudioServer:
         self.url = url
         self.account = account
         self.document_root = folder.images
-        self.log_file = folder.root / "server.log"
+        self.log_file = folder.server / "server.log"
         self.process = process
         self._lock = lock
 
@@ -175,10 +175,10 @@ def _launch(
 ) -> LabelStudioServer:
     folder, data = LabelingFolder(workspace), _data_folder(workspace)
     account = read_or_create_account(folder.credentials_file, data_folder=data)
-    with storage_errors(folder.root):
-        folder.images.mkdir(exist_ok=True)
+    with storage_errors(folder.server):
+        folder.images.mkdir(parents=True, exist_ok=True)
         data.mkdir(mode=0o700, exist_ok=True)
-        log = _fresh_log(folder.root / "server.log")
+        log = _fresh_log(folder.server / "server.log")
     environment = server_environment(
         folder, account, host=host, data_folder=data.absolute(), database=database, inherited=os.environ
     )
@@ -200,7 +200,7 @@ def _launch(
 
 
 def _data_folder(workspace: Path) -> Path:
-    return LabelingFolder(workspace).root / "server"
+    return LabelingFolder(workspace).server / "server"
 
 
 def _command(home: Path, *, data: Path, host: str, port: int) -> list[str]:
@@ -218,7 +218,7 @@ def _fresh_log(path: Path) -> IO[bytes]:
 
 def _locked(workspace: Path) -> IO[str]:
     """The workspace's lock, which the system frees when the last process that has it open ends, however it ends."""
-    file = open_lock(LabelingFolder(workspace).root / ".server.lock")
+    file = open_lock(LabelingFolder(workspace).server / ".server.lock")
     if not take(file):
         file.seek(0)
         who = file.read() or "it is just starting"

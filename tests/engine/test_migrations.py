@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from engine.files import open_lock, take
 from engine.labeling.collect import read_round
-from engine.labeling.folder import Scope
+from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.records import RoundRecords
 from engine.migrations import FORMAT, FORMAT_FILE, read_format
 from engine.quality.gate_records import GateRecords
@@ -94,6 +95,21 @@ def killed_at(call: int, real: Callable[..., Any]) -> Callable[..., Any]:
         return real(*args, **named)
 
     return counted
+
+
+def test_the_data_of_a_local_server_get_a_folder_of_their_own(tmp_path: Path) -> None:
+    workspace = kept("format_1_people_and_gates", tmp_path)
+    (workspace / "labeling" / "server").mkdir()
+    (workspace / "labeling" / "server" / "label_studio.sqlite3").write_text("database")
+    (workspace / "labeling" / "credentials.json").write_text('{"token": "abc"}')
+    with open_lock(workspace / "labeling" / ".server.lock") as lock:
+        assert take(lock)
+        with pytest.raises(InputError, match="still runs; end it first"):
+            Store(workspace)
+    assert read_format(workspace) == 1
+    Store(workspace)
+    assert LabelingFolder(workspace).credentials("http://x").token == "abc"
+    assert (workspace / "label_studio" / "server" / "label_studio.sqlite3").read_text() == "database"
 
 
 @pytest.mark.parametrize("step", ["put_rows", "replace_rows", "create_table"])

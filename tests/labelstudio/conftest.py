@@ -50,7 +50,7 @@ def label_studio_home() -> Path:
 
 @pytest.fixture(scope="session")
 def label_studio_template(label_studio_home: Path, pytestconfig: pytest.Config) -> Path:
-    """The folder `labeling` of a workspace whose server was started once and holds nothing yet.
+    """The folder `label_studio` of a workspace whose server was started once and holds nothing yet.
 
     The first start takes 40 s, one of a copy takes 5 s. So it is kept from run to run in pytest's cache, as long as
     the code that starts servers stays the same.
@@ -66,7 +66,7 @@ def label_studio_template(label_studio_home: Path, pytestconfig: pytest.Config) 
         with running_server(building, port=free_port()):
             pass
         with suppress(OSError):  # another run was faster
-            (building / "labeling").rename(template)
+            (building / "label_studio").rename(template)
         shutil.rmtree(building)
     return template
 
@@ -77,7 +77,7 @@ def start_label_studio(label_studio_template: Path) -> Iterator[StartServer]:
     with ExitStack() as servers:
 
         def start(workspace: Path) -> LabelStudioServer:
-            shutil.copytree(label_studio_template, workspace / "labeling", dirs_exist_ok=True)
+            shutil.copytree(label_studio_template, workspace / "label_studio", dirs_exist_ok=True)
             return servers.enter_context(running_server(workspace, port=free_port()))
 
         yield start

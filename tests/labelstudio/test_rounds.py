@@ -8,7 +8,7 @@ from engine.labeling.collect import read_round
 from engine.labeling.doctor import Doctor
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.publish import Publisher
-from engine.labeling.published import PublishedImage
+from engine.labeling.records import RoundRecords
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
@@ -108,16 +108,14 @@ def test_the_doctor_finds_nothing_wrong(label_studio: LabelStudioServer, store: 
 def test_both_stages_run_a_round(label_studio: LabelStudioServer, store: Store) -> None:
     run_both_stages(label_studio, store)
     assert_as_annotated(store)
-    state = LabelingFolder(store.workspace).round(Scope("assisted_manual", "assisted_manual", 1))
-    found = read_round(state, state.published_ids())
+    records = RoundRecords(store, Scope("assisted_manual", "assisted_manual", 1))
+    found = read_round(records.published(), records.collected(), list(records.published()))
     assert sorted(image.unaccepted_prompts for image in found.images) == [0, 1]
 
 
 def test_every_prefilled_mask_arrived(label_studio: LabelStudioServer, store: Store) -> None:
-    state = LabelingFolder(store.workspace).round(Scope("semi_automatic", "semi_automatic", 1))
     client = client_of(label_studio)
-    for image_id in state.published_ids():
-        record = PublishedImage.from_json(state.published(image_id) or {})
+    for record in RoundRecords(store, Scope("semi_automatic", "semi_automatic", 1)).published().values():
         sent = {one.region_id for one in record.prefilled}
         assert sent
         assert {region["id"] for region in client.task(record.task)["predictions"][0]["result"]} == sent
@@ -128,8 +126,10 @@ def test_a_project_that_somebody_deleted(label_studio: LabelStudioServer, store:
     url = load_config(store.workspace).labeling.backend_url
     gone = setup_project(client, folder, "audit", name="workspace", backend_url=url)
     client.delete_project(gone.project)
+    scope = Scope("audit", "assisted_manual", 1)
+    publisher = Publisher(client, folder, RoundRecords(store, scope), scope, project=gone.project)
     with pytest.raises(InputError, match="sam-engine labeling setup"):
-        Publisher(client, folder, Scope("audit", "assisted_manual", 1), project=gone.project).missing([1])
+        publisher.missing([1])
     again = setup_project(client, folder, "audit", name="workspace", backend_url=url)
     assert "project" in again.changed
 

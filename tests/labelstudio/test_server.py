@@ -35,7 +35,7 @@ ACCOUNT = ServerAccount("a@b.example", "the password", "f" * 40)
 @pytest.fixture
 def workspace(label_studio_template: Path, tmp_path: Path) -> Path:
     """One whose server was started before."""
-    shutil.copytree(label_studio_template, tmp_path / "workspace" / "labeling")
+    shutil.copytree(label_studio_template, tmp_path / "workspace" / "label_studio")
     return tmp_path / "workspace"
 
 
@@ -63,7 +63,7 @@ def get(server: LabelStudioServer, path: str, *, token: str | None = None) -> ht
 
 
 def test_an_account_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    file = tmp_path / "labeling" / "credentials.json"
+    file = tmp_path / "label_studio" / "credentials.json"
     made = read_or_create_account(file, data_folder=tmp_path / "data")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(bytes.fromhex(made.token)) == 20
@@ -283,7 +283,7 @@ def test_nobody_else_can_read_what_the_server_keeps(label_studio: LabelStudioSer
     for path, mode in {
         folder.credentials_file: 0o600,
         label_studio.log_file: 0o600,
-        folder.root / "server": 0o700,
+        folder.server / "server": 0o700,
     }.items():
         assert stat.S_IMODE(path.stat().st_mode) == mode
     log = label_studio.log_file.read_text()
@@ -313,7 +313,7 @@ def test_credentials_of_other_data_are_told(workspace: Path) -> None:
 
 @needs_label_studio
 def test_a_server_that_cannot_start_says_why(workspace: Path) -> None:
-    database = workspace / "labeling" / "server" / "label_studio.sqlite3"
+    database = workspace / "label_studio" / "server" / "label_studio.sqlite3"
     database.write_bytes(b"no database" * 1000)
     with pytest.raises(WaitError, match="file is not a database") as error:
         start_server(workspace, port=free_port())
@@ -393,7 +393,7 @@ def test_a_server_outlives_a_killed_command_and_is_found(workspace: Path, listen
 @needs_label_studio
 def test_a_team_s_server_keeps_its_data_in_postgres(label_studio_on_postgres: LabelStudioServer) -> None:
     assert get(label_studio_on_postgres, "/api/current-user/whoami").status_code == 200
-    data = LabelingFolder(label_studio_on_postgres.workspace).root / "server"
+    data = LabelingFolder(label_studio_on_postgres.workspace).server / "server"
     assert not list(data.glob("*.sqlite3"))
 
 
