@@ -8,11 +8,12 @@ A distribution adds one by a line in its `pyproject.toml`, for example
 Nothing is imported before it is asked for by name.
 """
 
+import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from schemas.errors import InputError
 
@@ -77,7 +78,7 @@ class Registry(Mapping[str, T], Generic[T]):
     def _load_foreign(self, name: str) -> T:
         found = self._foreign().get(name, [])
         if not found:
-            raise InputError(f"unknown {self.kind} {name!r}; known: {', '.join(self)}")
+            raise InputError(f"unknown {self.kind} {name!r}; known: {', '.join(self) or 'none'}")
         if len(found) > 1:
             raise InputError(f"{self.kind} {name!r}: claimed by {_whose(found)}; uninstall all but one of them")
         try:
@@ -99,6 +100,19 @@ class Registry(Mapping[str, T], Generic[T]):
         return found
 
 
+def settings_of(what: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, if they are all arguments that the function takes by keyword alone.
+
+    Raises InputError, which names `what` and the settings there are, for another.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    for setting in settings:
+        if setting not in known:
+            raise InputError(f"{what} has no setting {setting!r}; it has: {', '.join(known) or 'none'}")
+    return dict(settings)
+
+
 def known_name(name: str, *, group: str, builtin: tuple[str, ...]) -> str:
     """The name, for a validator of settings: things that are only found on a floor above can be named there.
 
@@ -111,7 +125,7 @@ def known_name(name: str, *, group: str, builtin: tuple[str, ...]) -> str:
         return name
     from pydantic_core import PydanticCustomError  # only here: it takes longer to import than all else
 
-    raise PydanticCustomError("unknown_name", "choose one of {names}", {"names": ", ".join(names)})
+    raise PydanticCustomError("unknown_name", "choose one of {names}", {"names": ", ".join(names) or "none"})
 
 
 def _whose(points: list[EntryPoint]) -> str:

@@ -3,12 +3,34 @@
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.plugins import known_name
 
 _SPEED_AND_MEMORY = {"points_per_batch", "crops_per_batch", "max_memory_mb"}
-_OFF_BY_DEFAULT = {"contract", "mask_nms_thresh", "clean_before_crop_nms", "store_nesting"}
+# The settings there were when the first masks were made. One that came later counts only where it is not its default,
+# so that masks made before it keep the name of their settings.
+_ALWAYS_NAMED = {
+    "points_per_side",
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "stability_score_offset",
+    "box_nms_thresh",
+    "crop_n_layers",
+    "crop_nms_thresh",
+    "crop_overlap_ratio",
+    "crop_n_points_downscale_factor",
+    "min_mask_region_area",
+    "drop_small_masks",
+    "max_mask_area_frac",
+}
+MASK_FILTERS_GROUP = "sam_data_engine.filters"
+
+
+def _mask_filter(name: str) -> str:
+    return known_name(name, group=MASK_FILTERS_GROUP, builtin=())
 
 
 class GeneratorConfig(BaseModel):
@@ -48,6 +70,10 @@ class GeneratorConfig(BaseModel):
         "min_mask_region_area); otherwise after, as the published code does",
     )
     store_nesting: bool = Field(False, description="find and store which mask lies inside which")
+    filters: dict[Annotated[str, AfterValidator(_mask_filter)], dict[str, Any]] = Field(
+        default_factory=dict,
+        description="what installed packages add, by name with settings; they come last",
+    )
     contract: Literal["exact", "fast"] = Field(
         "exact", description="fast: half precision where that pays; faster, and with other numbers than published"
     )
@@ -70,10 +96,14 @@ class GeneratorConfig(BaseModel):
     def config_hash(self) -> str:
         """16 hex digits that name these settings in every mask they make.
 
-        What only sets speed and memory is left out. So is an option of _OFF_BY_DEFAULT that is off: masks made before
-        there was such an option keep the name of their settings.
+        What only sets speed and memory is left out, and so are later settings (_ALWAYS_NAMED) that are their defaults.
         """
-        off = {name for name in _OFF_BY_DEFAULT if getattr(self, name) == type(self).model_fields[name].default}
+        defaults = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in type(self).model_fields.items()
+            if name not in _ALWAYS_NAMED
+        }
+        off = {name for name, default in defaults.items() if getattr(self, name) == default}
         settings = self.model_dump(exclude=_SPEED_AND_MEMORY | off)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

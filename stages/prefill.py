@@ -1,7 +1,8 @@
 """Confident masks for people to start from: the boxes of an object detector prompt SAM (SAM paper, section 4)."""
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from engine.masks.boxed import clean_rle
 from engine.masks.crops import make_crops
 from engine.masks.filters import by_area_frac, by_emptiness, by_stability, stability_of_counts
 from engine.masks.measuring import survey
+from engine.masks.named_filters import pass_filters
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import mask_areas, mask_nms
 from engine.masks.pending import MASK_THRESHOLD, Pending
@@ -40,6 +42,7 @@ class PrefillSettings:
     max_boxes: int = 100
     box_nms_thresh: float = 0.7
     mask_nms_thresh: float = 0.5
+    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @staticmethod
     def of(config: SemiAutomaticConfig) -> "PrefillSettings":
@@ -52,7 +55,12 @@ class PrefillSettings:
             generator.min_mask_region_area,
             generator.drop_small_masks,
             generator.max_mask_area_frac,
+            filters=generator.filters,
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; without filters where there are none, as before there was such a setting."""
+        return {name: value for name, value in asdict(self).items() if name != "filters" or value}
 
 
 class ScoredMask(NamedTuple):
@@ -106,7 +114,9 @@ def masks_of_boxes(
     inclusive = (tight - tight.new_tensor([0, 0, 1, 1])).long()
     of_masks = scores[torch.tensor([row for row, _ in masks], dtype=torch.int64)]
     distinct = mask_nms(rles, inclusive, of_masks, iou_threshold=settings.mask_nms_thresh)
-    return [ScoredMask(masks[at][1], float(of_masks[at])) for at in distinct[: settings.max_masks].tolist()]
+    scored = [ScoredMask(masks[at][1], float(of_masks[at])) for at in distinct.tolist()]
+    kept, _ = pass_filters([each.mask for each in scored], settings.filters)
+    return [scored[place] for place in kept[: settings.max_masks]]
 
 
 def _prompt(predictor: Predictor, boxes: Tensor) -> tuple[Tensor, Tensor]:

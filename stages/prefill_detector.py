@@ -77,7 +77,7 @@ class LearnedDetector:
             plan.measured,
             [self._store.committed(GROUND_TRUTH, shard) for shard in images_by_shard(self._store, plan.measured)],
             plan.measured_on,
-            asdict(self.settings),
+            self.settings.to_dict(),
             asdict(self.training),
             self._start.weights_sha256 if self._start else None,
             self._config.semi_automatic.prefill_precision,
@@ -132,7 +132,7 @@ class LearnedDetector:
             "versions": self._store.versions(),
             "images": len(boxes),
             "masks": sum(map(len, boxes.values())),
-            "settings": asdict(self.settings),
+            "settings": self.settings.to_dict(),
             "training": asdict(self.training),
             "threshold": asdict(self._measured_threshold(detector)),
         }

@@ -1,12 +1,10 @@
 """Evaluations by name: each measures a model on pictures with ground truth."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from schemas.errors import InputError
-from schemas.plugins import Registry
+from schemas.plugins import Registry, settings_of
 
 if TYPE_CHECKING:
     from model.predictor import Predictor
@@ -81,9 +79,5 @@ def find_evaluation(name: str, settings: Mapping[str, Any]) -> "Callable[[Predic
     Raises InputError for an unknown name, or for a setting that this evaluation does not have.
     """
     evaluation = EVALUATIONS[name]
-    parameters = inspect.signature(evaluation).parameters.values()
-    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
-    for setting in settings:
-        if setting not in known:
-            raise InputError(f"evaluation {name!r} has no setting {setting!r}; it has: {', '.join(known) or 'none'}")
-    return lambda predictor, samples: evaluation(predictor, samples, **settings)
+    accepted = settings_of(f"evaluation {name!r}", evaluation, settings)
+    return lambda predictor, samples: evaluation(predictor, samples, **accepted)

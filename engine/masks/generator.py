@@ -24,6 +24,7 @@ from engine.masks.crops import Crop, make_crops
 from engine.masks.grid import layer_grids, points_in_crop
 from engine.masks.measuring import survey
 from engine.masks.memory import crops_per_batch, limits
+from engine.masks.named_filters import pass_filters
 from engine.masks.nesting import parents
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import coverage_frac, mask_nms
@@ -63,10 +64,10 @@ class MaskPredictor(Protocol):
 class GenerationResult:
     """What was found on an image.
 
-    masks: each with the point that prompted it. dropped: masks for each reason of `filters.REASONS`. seconds: of each
-    phase of `tally.PHASES`. coverage_frac: share of the image in at least one mask. parents: for each mask the index of
-    the smallest mask that contains it, None where none does (`nesting.parents`); None as a whole unless `store_nesting`
-    is set.
+    masks: each with the point that prompted it. dropped: masks for each reason of `filters.REASONS`, and for
+    each of `GeneratorConfig.filters`. seconds: of each phase of `tally.PHASES`. coverage_frac: share of the image in at
+    least one mask. parents: for each mask the index of the smallest mask that contains it, None where none does
+    (`nesting.parents`); None as a whole unless `store_nesting` is set.
     """
 
     masks: list[Mask]
@@ -243,6 +244,8 @@ class MaskGenerator:
             found = clean_candidates(found, self.config, job.tally)
         if self.config.mask_nms_thresh < 1:
             found = self._distinct_by_mask(found, job.tally)
+        if self.config.filters:
+            found = self._pass_named_filters(found, job.tally)
         with job.tally.timed("rle"):
             covered = coverage_frac(found.masks)
             nested = parents(found.masks, found.boxes) if self.config.store_nesting else None
@@ -262,6 +265,12 @@ class MaskGenerator:
             keep = mask_nms(found.masks, found.boxes, same, iou_threshold=self.config.mask_nms_thresh)
             tally.dropped["duplicate_mask"] += len(found) - len(keep)
             return found.select(keep)
+
+    def _pass_named_filters(self, found: Candidates[Rle], tally: Tally) -> Candidates[Rle]:
+        with tally.timed("filter"):
+            kept, dropped = pass_filters(_as_masks(found), self.config.filters)
+            tally.dropped |= dropped
+            return found.select(torch.tensor(kept, dtype=torch.int64))
 
 
 def _as_masks(found: Candidates[Rle]) -> list[Mask]:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from engine.masks.named_filters import MASK_FILTERS
 from model.object_detector import Detections
 from model.predictor import Predictor
 from schemas.config import CONFIG_FILE, PREFILL_DETECTORS_GROUP, SemiAutomaticConfig, load_config
 from schemas.errors import InputError
 from schemas.mask import Mask
+from schemas.presets import MASK_FILTERS_GROUP
 from stages.prefill import PrefillSettings, masks_of_boxes
 from stages.prefilling import PREFILL_DETECTORS, PrefillDetector, RoundWork
 from stages.records import ShardRows, Where
@@ -20,7 +22,7 @@ from stages.rounds import tick
 from stages.semi_automatic import SemiAutomaticWorker
 from stages.workers import Picture
 from tests.distributions import install
-from tests.stages.workspaces import ALL_MASKS, make_workspace
+from tests.stages.workspaces import ALL_MASKS, make_workspace, shapes, tiny_sam
 
 BOX = (4.0, 5.0, 40.0, 30.0)
 
@@ -82,3 +84,27 @@ def test_an_unknown_detector_is_an_error_of_the_settings(tmp_path: Path) -> None
     (tmp_path / "engine.yaml").write_text("semi_automatic: {prefill: yolo}\n")
     with pytest.raises(InputError, match=r"semi_automatic.prefill: choose one of detector, generator, found 'yolo'"):
         load_config(tmp_path)
+
+
+def test_filters_of_the_generator_sort_out_prefilled_masks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(masks: Sequence[Mask], /, *, below_px: int = 10**6) -> list[bool]:
+        return [mask.area < below_px for mask in masks]
+
+    install(tmp_path, monkeypatch, "small", MASK_FILTERS_GROUP, {"small": "no.such:place"})
+    monkeypatch.setitem(MASK_FILTERS._loaded, "small", small)
+    predictor = Predictor(tiny_sam())
+    predictor.set_image(shapes(0)[0])
+    boxes = Detections(torch.tensor([BOX, (0.0, 0.0, 12.0, 12.0)]), torch.ones(2))
+
+    def masks(**settings: Any) -> list[Mask]:
+        config = SemiAutomaticConfig(generator=ALL_MASKS | settings)
+        return [each.mask for each in masks_of_boxes(predictor, boxes, PrefillSettings.of(config))]
+
+    plain = masks()
+    largest = max(mask.area for mask in plain)
+    assert masks(filters={"small": {}}) == plain
+    assert masks(filters={"small": {"below_px": largest}}) == [mask for mask in plain if mask.area < largest]
+
+
+def test_settings_without_filters_are_named_as_before_there_were_any() -> None:
+    assert "filters" not in PrefillSettings.of(SemiAutomaticConfig()).to_dict()
