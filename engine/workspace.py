@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.places import Place, is_relative, place
+from model.registry import model_roots
 from schemas.config import CONFIG_FILE, EngineConfig, parse_config
 
 
@@ -88,6 +89,10 @@ class Workspace:
     def local_path(self, what: str) -> Path:
         """Its folder on this machine's disk, without which `what` cannot be. Raises InputError where it is a URL."""
         return self.root.local_path(what)
+
+    def model_roots(self) -> list[Path]:
+        """Folders in which models are looked for, its own first; they are read from a disk of this machine."""
+        return model_roots(self.root.local_path("models"))
 
     def settings(self) -> EngineConfig:
         """Read and validate its `engine.yaml`. Raises InputError naming the file, the key, its value and what is

@@ -41,13 +41,13 @@ def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progr
 
     token = current_progress.set(progress)
     try:
-        found = _flow(name)(str(store.workspace))
+        found = _flow(name)(str(store.files))
     except RuntimeError as error:
         if "ephemeral Prefect API server" not in str(error):
             raise
         raise WaitError(
             "Prefect's own server did not start in time; try again on a less busy machine, name another server with "
-            f"PREFECT_API_URL, or go without Prefect, step by step: sam-engine run {stages[0]} {store.workspace}"
+            f"PREFECT_API_URL, or go without Prefect, step by step: sam-engine run {stages[0]} {store.files}"
         ) from error
     finally:
         current_progress.reset(token)

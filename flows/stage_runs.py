@@ -15,7 +15,7 @@ from prefect.utilities.annotations import quote
 from engine.store import Store
 from flows.allocator import keep_freed_memory
 from flows.ray_shards import RayShards
-from schemas.config import FlowConfig, Stage, load_config
+from schemas.config import FlowConfig, Stage
 from schemas.errors import InputError, WaitError
 from stages.planning import next_step
 from stages.progress import Progress, silent
@@ -37,7 +37,7 @@ def do_shards(worker: Callable[[str], ShardOutcome], shards: list[str], map_grou
 def do_tick(workspace: str, stage: Stage) -> TickResult:
     """One step of a stage."""
     store = Store(Path(workspace))
-    flow_config = load_config(store.workspace).flow
+    flow_config = store.files.settings().flow
     return tick(store, stage, map_shards=shard_groups(flow_config), progress=current_progress.get())
 
 

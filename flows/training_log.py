@@ -4,6 +4,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from engine.files import append_line
+
 if TYPE_CHECKING:
     from model.training.config import TrainingConfig
     from model.training.trainer import StepReport
@@ -22,8 +24,7 @@ class TrainingLog:
         self._config = config
         self._progress = progress
         self._recent: list[StepReport] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lines = (folder / f"{name}.jsonl").open("a", encoding="utf-8")
+        self._lines = folder / f"{name}.jsonl"
         self._board = SummaryWriter(str(folder / "tensorboard" / name))
 
     def __enter__(self) -> "TrainingLog":
@@ -32,12 +33,10 @@ class TrainingLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lines.close()
         self._board.close()
 
     def __call__(self, report: "StepReport") -> None:
-        self._lines.write(report.to_json() + "\n")
-        self._lines.flush()
+        append_line(self._lines, report.to_json().encode())
         self._recent = [*self._recent[1 - _RECENT :], report]
         pictures = sum(self._config.phase(one.step).batch_size for one in self._recent)
         waited = sum(one.wait_s for one in self._recent)

@@ -8,7 +8,7 @@ from engine.rows import content_key
 from engine.store import Store
 from model.calibration import Line, apply_lines, fit_line
 from model.devices import device_of
-from model.registry import ModelCard, ModelInfo, model_roots, read_info
+from model.registry import ModelCard, ModelInfo, read_info
 from model.sam import Sam
 from model.storage import load_model, save_model
 from schemas.config import EngineConfig
@@ -40,9 +40,9 @@ def calibrated_start(store: Store, config: EngineConfig, start: ModelInfo, progr
     measured = measuring_set(store, frozenset(), seed=config.seed)
     if measured is None:
         return start
-    models = store.workspace / "models"
+    models = store.files.models.local_path("a model")
     name = f"{start.name}-calibrated-{content_key('calibrated', start.model_id, measured.key)[:6]}"
-    sam, _ = load_model(start.model_id, model_roots(store.workspace), device=device_of(config.model.device))
+    sam, _ = load_model(start.model_id, store.files.model_roots(), device=device_of(config.model.device))
     scores = measured.score(store, sam, lambda done, total: progress("measuring the start model", done, total))
     error = None if scores is None else scores.one_click.predicted_iou_error
     if scores is None or error is None or error <= TOLERATED_ERROR:

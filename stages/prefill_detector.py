@@ -20,8 +20,8 @@ from engine.store import Store
 from model.detector_training import DetectorSample, DetectorTraining, encode_sample, train_detector
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector
 from model.predictor import Predictor
-from model.registry import find_model, model_roots
-from schemas.config import CONFIG_FILE, STAGES, Stage
+from model.registry import find_model
+from schemas.config import STAGES, Stage
 from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
 from schemas.rle import Rle
@@ -34,7 +34,6 @@ from stages.workers import Picture, images_by_shard
 
 # Part of every detector's key: raise it when the same inputs would give another detector or threshold.
 DETECTOR_VERSION = 2
-DETECTORS_FOLDER = Path("labeling") / "detectors"
 MEASURED_IMAGES = 200  # at most; more hardly move the threshold and cost minutes
 _one_training = threading.Lock()  # threads of one process wait for the detector instead of each training its own
 
@@ -86,7 +85,7 @@ class LearnedDetector:
 
     @property
     def folder(self) -> Path:
-        return self._store.workspace / DETECTORS_FOLDER / self.key
+        return (self._store.files.detectors / self.key).local_path("an object detector")
 
     @cached_property
     def trained(self) -> TrainedDetector:
@@ -172,7 +171,7 @@ class LearnedDetector:
     @cached_property
     def _start(self) -> "_Start | None":
         """The detector that came with the round's model, or with the nearest one that it was trained from."""
-        roots, model_id = model_roots(self._store.workspace), self._record.model_before
+        roots, model_id = self._store.files.model_roots(), self._record.model_before
         while model_id:
             try:
                 info = find_model(model_id, roots)
@@ -229,8 +228,8 @@ def _plan(store: Store, record: Round, *, seed: int) -> _Plan:
     if not len(masks):
         raise WaitError(
             f"{_title(record)}: there are no masks to train the object detector on; finish a round of "
-            f"{STAGES[0]} first (sam-engine run {STAGES[0]} {store.workspace}), or set semi_automatic.prefill to "
-            f"generator in {store.workspace / CONFIG_FILE}"
+            f"{STAGES[0]} first (sam-engine run {STAGES[0]} {store.files}), or set semi_automatic.prefill to "
+            f"generator in {store.files.config}"
         )
     held_out = images.filter(pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"]))
     learned_from = np.unique(masks["image_id"].to_numpy())
@@ -240,7 +239,7 @@ def _plan(store: Store, record: Round, *, seed: int) -> _Plan:
         raise WaitError(
             f"{_title(record)}: the masks so far are of a single image, so none can be set aside to choose the object "
             f"detector's threshold on; annotate another one, or set semi_automatic.prefill to generator in "
-            f"{store.workspace / CONFIG_FILE}"
+            f"{store.files.config}"
         )
     chosen = np.random.default_rng(seed).permutation(candidates)[:count]
     return _Plan(masks, sorted(chosen.tolist()), "holdout" if len(held_out) else "training_fifth")

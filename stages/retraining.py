@@ -1,7 +1,6 @@
 """The end of every round: a model trained on the masks so far, measured, and registered with where it comes from."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.evaluation.model_scores import ModelScores, compare, score_model
+from engine.places import Place
 from engine.replay import WithReplay, read_replay, replay_file
 from engine.rows import content_key
 from engine.samples import CocoSamples
@@ -22,7 +22,7 @@ from model.calibration import Line
 from model.devices import device_of
 from model.encoder_configs import EncoderConfig
 from model.predictor import Predictor
-from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models, model_roots
+from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models
 from model.sam import Sam
 from model.storage import load_model, save_model
 from model.training.config import TrainingConfig
@@ -30,7 +30,7 @@ from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset
 from model.training.samples import SampleSource
 from model.training.trainer import train
-from schemas.config import CONFIG_FILE, EngineConfig
+from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.tables import Round
 from stages.calibrating import calibrate
@@ -38,7 +38,6 @@ from stages.measuring import MeasuringSet, measuring_set, set_aside
 from stages.model_choice import Choice, choose_share, guard
 from stages.progress import Progress
 
-_CHECKPOINTS = ".training"
 _REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
 # Part of every retraining's key: raise it when the same inputs would give another model.
 RETRAINING_VERSION = 2
@@ -88,7 +87,7 @@ class _Retraining:
 
     def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
         self.store, self.config, self.record, self.progress = store, config, record, progress
-        self.roots, self.models = model_roots(store.workspace), store.workspace / "models"
+        self.roots, self.models = store.files.model_roots(), store.files.models.local_path("a model")
 
     @cached_property
     def rounds(self) -> list[Round]:
@@ -123,7 +122,7 @@ class _Retraining:
         if not len(samples):
             raise WaitError(
                 f"{_title(self.record)}: there are no masks to train on; ingest images with ground truth, or lower the "
-                f"thresholds of the generator in {self.store.workspace / CONFIG_FILE}"
+                f"thresholds of the generator in {self.store.files.config}"
             )
         return samples
 
@@ -164,14 +163,14 @@ class _Retraining:
         return content_key(self.record.model_before, json.dumps(self.lineage, sort_keys=True))
 
     @property
-    def checkpoints(self) -> Path:
-        return self.models / _CHECKPOINTS / self.key
+    def checkpoints(self) -> Place:
+        return self.store.files.checkpoints / self.key
 
     def found(self) -> Retrained | None:
         """The model of this very retraining, where an earlier run registered it."""
         for known in list_models([self.models]):
             if known.card.trained_on == self.lineage and known.card.parent == self.record.model_before:
-                shutil.rmtree(self.checkpoints, ignore_errors=True)
+                self.checkpoints.remove()
                 return self._retrained(known.model_id, dict(known.card.metrics))
         return None
 
@@ -205,7 +204,7 @@ class _Retraining:
             metrics=metrics,
         )
         model_id = save_model(sam, self.models, card)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.checkpoints.remove()
         return self._retrained(model_id, metrics)
 
     def _train(self, sam: Sam) -> None:
@@ -222,9 +221,9 @@ class _Retraining:
             source,
             self.training,
             weights=weights,
-            checkpoints=self.checkpoints,
+            checkpoints=self.checkpoints.local_path("checkpoints"),
             data=self.key,
-            too_small=f"lower retraining.min_mask_frac in {self.store.workspace / CONFIG_FILE}, or check the masks",
+            too_small=f"lower retraining.min_mask_frac in {self.store.files.config}, or check the masks",
             on_step=lambda report: self.progress(
                 f"{_title(self.record)}, retraining",
                 report.step + 1,

@@ -11,11 +11,11 @@ import numpy as np
 
 from engine.rows import content_key
 from engine.store import Store
+from engine.workspace import Workspace
 from model.devices import device_of
-from model.registry import model_roots
 from model.sam import Sam
 from model.storage import load_model
-from schemas.config import EngineConfig, Stage, load_config
+from schemas.config import EngineConfig, Stage
 from schemas.tables import Round, table_of
 from stages.progress import Progress, silent
 from stages.records import ShardRows
@@ -41,8 +41,8 @@ class ShardWorker(ABC):
 
     stage: Stage
 
-    def __init__(self, workspace: Path, round: int, progress: Progress = silent) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Path | Workspace, round: int, progress: Progress = silent) -> None:
+        self.workspace = Workspace(workspace)
         self.round = round
         self.progress = progress
         self._images_done = 0
@@ -68,7 +68,7 @@ class ShardWorker(ABC):
 
     @cached_property
     def config(self) -> EngineConfig:
-        return load_config(self.workspace)
+        return self.workspace.settings()
 
     @cached_property
     def record(self) -> Round:
@@ -78,7 +78,7 @@ class ShardWorker(ABC):
     def sam(self) -> Sam:
         """The model that the round works with. Raises InputError where it is no more."""
         model, device = self.record.model_before, device_of(self.config.model.device)
-        return load_model(model, model_roots(self.workspace), device=device)[0]
+        return load_model(model, self.workspace.model_roots(), device=device)[0]
 
     @cached_property
     def images_by_shard(self) -> dict[str, list[int]]:

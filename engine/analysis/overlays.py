@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from engine import rle as rle_codec
-from engine.files import write_atomic
+from engine.places import Place, place
 from schemas.errors import InputError
 from schemas.rle import Rle
 
@@ -90,11 +90,12 @@ def contact_sheet(tiles: Sequence[tuple[Pixels, str]], columns: int, *, tile_px:
     return np.asarray(sheet)
 
 
-def save_png(image: Pixels, path: Path) -> None:
+def save_png(image: Pixels, file: Path | Place) -> None:
     """Write an (H, W, 3) RGB or (H, W) grey picture; the file appears only when it is whole. Makes missing folders."""
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, format="PNG")
-    write_atomic(path, encoded.getvalue())
+    target = place(file) if isinstance(file, Path) else file
+    target.write(encoded.getvalue())
 
 
 def _decoded(mask: Rle | Mask, size: tuple[int, ...]) -> Mask:

@@ -36,7 +36,7 @@ def lineage_of_mask(store: "Store", mask_id: int) -> dict[str, Any]:
 
     mask = store.find_mask(mask_id)
     if mask is None:
-        raise InputError(f"{store.workspace}: no mask {mask_id}; ids stand in the tables and in the json of a release")
+        raise InputError(f"{store.files}: no mask {mask_id}; ids stand in the tables and in the json of a release")
     image = rows_where(store.read_image("images", mask["image_id"]), image_id=mask["image_id"]).to_pylist()[0]
     events = rows_where(store.read_image("events", mask["image_id"]), mask_id=mask_id).sort_by("at_s").to_pylist()
     shown = {key: value for key, value in mask.items() if key not in ("rle", "shard")}
@@ -54,9 +54,9 @@ def lineage_of_mask(store: "Store", mask_id: int) -> dict[str, Any]:
 
 def _ancestry(store: "Store", model_id: str) -> "list[ModelInfo]":
     """A model, its parent, and so on to the one that nobody here trained."""
-    from model.registry import list_models, model_roots
+    from model.registry import list_models
 
-    known = {model.model_id: model for model in list_models(model_roots(store.workspace))}
+    known = {model.model_id: model for model in list_models(store.files.model_roots())}
     chain: list[ModelInfo] = []
     while model_id in known and known[model_id] not in chain:
         chain.append(known[model_id])

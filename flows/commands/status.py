@@ -28,12 +28,12 @@ def status(
 def workspace_status(store: "Store") -> dict[str, Any]:
     """All that `sam-engine status` tells, as plain values."""
     from engine.analysis.rounds import round_reports
-    from model.registry import list_models, model_roots
+    from model.registry import list_models
     from schemas.config import STAGES
     from stages.planning import next_step
 
     steps = [next_step(store, stage) for stage in STAGES]
-    names = {model.model_id: model.name for model in list_models(model_roots(store.workspace))}
+    names = {model.model_id: model.name for model in list_models(store.files.model_roots())}
     guards = [record.metrics.get("guard") for record in store.rounds()]
     return {
         "workspace": store.workspace.resolve(),
@@ -44,8 +44,8 @@ def workspace_status(store: "Store") -> dict[str, Any]:
             report.to_dict() | {"model": names.get(report.model_before, report.model_before), "guard": guard}
             for report, guard in zip(round_reports(store), guards, strict=True)
         ],
-        "models": [{"name": model.name, "id": model.model_id} for model in list_models([store.workspace / "models"])],
-        "releases": sorted(path.name for path in (store.workspace / "releases").glob("[!.]*")),
+        "models": [{"name": model.name, "id": model.model_id} for model in list_models(store.files.model_roots()[:1])],
+        "releases": [release.name for release in store.files.releases.find("[!.]*")],
         "rejected": store.read_table("rejected").to_pylist(),
     }
 

@@ -21,15 +21,12 @@ from engine.evaluation.bootstrap import bootstrap_difference
 from engine.evaluation.matching import match_masks
 from engine.evaluation.model_scores import score_model
 from engine.evaluation.points import centre_point
-from engine.files import write_atomic
 from engine.masks.generator import MaskGenerator
 from engine.rows import content_key
 from engine.store import Store
 from model.predictor import Predictor
-from model.registry import model_roots
 from model.storage import load_model
 from model.training.samples import Sample
-from schemas.config import load_config
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
 from stages.progress import Progress
@@ -106,18 +103,20 @@ def before_after(store: Store, progress: Progress) -> BeforeAfter:
     pictures = _held_out(store)
     first, last = store.rounds()[0].model_before, store.rounds("fully_automatic")[-1].model_before
     key = content_key("before and after", first, last, [(p.name, p.truth, p.alone) for p in pictures])
-    sheet = store.workspace / "reports" / f"before_after-{key[:6]}.png"
-    figures = sheet.with_suffix(".json")
-    if not (sheet.is_file() and figures.is_file()):
+    sheet = store.files.reports / f"before_after-{key[:6]}.png"
+    figures = store.files.reports / f"before_after-{key[:6]}.json"
+    if not (sheet.exists() and figures.exists()):
         before = _measure(store, first, pictures, None, progress)
         after = _measure(store, last, pictures, [picture.alone for picture in pictures], progress)
         save_png(_drawn(pictures, before, after), sheet)
         found = _figures(store, (first, last), pictures, before, after)
-        write_atomic(figures, json.dumps(found, indent=1).encode())
-    found = json.loads(figures.read_text(encoding="utf-8"))
+        figures.write(json.dumps(found, indent=1).encode())
+    found = json.loads(figures.read())
     changes = [Change(**change) for change in found["changes"]]
     pairs = {name: found[name] and tuple(found[name]) for name in ("masks", "shown", "old")}
-    return BeforeAfter(sheet, found["first"], found["last"], changes=changes, **pairs)
+    return BeforeAfter(
+        sheet.local_path("the picture of a demo"), found["first"], found["last"], changes=changes, **pairs
+    )
 
 
 def as_table(found: BeforeAfter) -> Table:
@@ -162,9 +161,9 @@ def _measure(
     store: Store, model: str, pictures: Sequence[_HeldOut], alone: Sequence[Sequence[Rle]] | None, progress: Progress
 ) -> _Measured:
     """alone: the masks that the model made without prompts; None where it has yet to make them."""
-    sam, info = load_model(model, model_roots(store.workspace))
+    sam, info = load_model(model, store.files.model_roots())
     predictor = Predictor(sam)
-    config = load_config(store.workspace).fully_automatic.generator_config()
+    config = store.files.settings().fully_automatic.generator_config()
     find = generated_by(MaskGenerator(predictor, config))
     clicked, generated = [], []
     for number, picture in enumerate(pictures, start=1):
@@ -199,7 +198,7 @@ def _figures(
     changes = [_change(what, values, after.ious[what]) for what, values in before.ious.items()]
     objects = [_objects_found(pictures, measured) for measured in (before, after)]
     changes.append(_change("bricks found without a click", *objects))
-    first, last = (load_model(model, model_roots(store.workspace))[1].name for model in models)
+    first, last = (load_model(model, store.files.model_roots())[1].name for model in models)
     return {
         "first": first,
         "last": last,

@@ -9,15 +9,14 @@ from rich.console import Group, RenderableType
 
 from engine.analysis.report import as_table, write_report
 from engine.analysis.rounds import RoundReport, round_reports
-from engine.files import write_atomic
 from engine.ingest import ingest
 from engine.release.build import build_release
 from engine.store import Store
+from engine.workspace import Workspace
 from flows.demo.before_after import BeforeAfter, before_after
 from flows.demo.before_after import as_table as as_before_after_table
 from flows.demo.photos import bricks_path, cut_bricks
 from flows.running import DATA_ENGINE, run_flow
-from schemas.config import CONFIG_FILE
 from schemas.errors import InputError
 from stages.progress import Progress
 
@@ -105,9 +104,9 @@ def as_text(result: DemoResult) -> RenderableType:
 
 
 def _open_workspace(workspace: Path) -> Store:
-    config = workspace / CONFIG_FILE
-    if config.is_file() and not config.read_text(encoding="utf-8").startswith(_MARK):
+    config = Workspace(workspace).config
+    if config.exists() and not config.text().startswith(_MARK):
         raise InputError(f"{workspace}: holds a workspace that is not the demo's; choose another with --workspace DIR")
-    if not config.is_file():
-        write_atomic(config, DEMO_YAML.encode())
+    if not config.exists():
+        config.write(DEMO_YAML.encode())
     return Store.create(workspace)

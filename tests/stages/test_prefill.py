@@ -26,7 +26,7 @@ from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
-from stages.prefill_detector import DETECTORS_FOLDER, LearnedDetector
+from stages.prefill_detector import LearnedDetector
 from stages.prefill_threshold import LEAST_KEPT, NOTHING_PASSES, choose_or_half, choose_threshold
 from stages.prefilling import RoundWork
 from stages.records import ShardRows, Where
@@ -217,7 +217,7 @@ def test_the_detector_of_a_round_is_trained_once(workspace: Store, monkeypatch: 
     assert (card["images"], card["masks"]) == (5, 15)
     assert card["model_id"] == find_model("tiny", model_roots(workspace.workspace)).model_id
     assert card["versions"]["assisted_manual"] == workspace.versions()["assisted_manual"]
-    assert first.folder == workspace.workspace / DETECTORS_FOLDER / first.key
+    assert first.folder == workspace.workspace / "labeling" / "detectors" / first.key
 
     monkeypatch.setattr(stages.prefill_detector, "train_detector", lambda *_, **__: pytest.fail("trained again"))
     again = of_round(workspace)
@@ -365,7 +365,7 @@ def test_a_round_with_the_detector_from_tick_to_tick(tmp_path: Path, detector: O
     while tick(store, "semi_automatic").state != "done":
         pass
     record = next(one for one in store.rounds() if one.stage == "semi_automatic")
-    (folder,) = (store.workspace / DETECTORS_FOLDER).iterdir()
+    (folder,) = (store.workspace / "labeling" / "detectors").iterdir()
     card = json.loads((folder / CARD_FILE).read_text())
     assert card["model_id"] == record.model_before
     assert card["start"]
