@@ -30,9 +30,7 @@ class RayShards:
             import ray
             from ray.util import ActorPool
         except ModuleNotFoundError as error:
-            raise InputError(
-                "flow.runner is ray, which is not installed; pip install 'sam-data-engine[ray]'"
-            ) from error
+            raise InputError("flow.runner is ray, which is not installed; pip install -e '.[ray]'") from error
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
         gpus = int(ray.cluster_resources().get("GPU", 0))

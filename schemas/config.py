@@ -238,7 +238,7 @@ retraining:
 flow:
   shards_per_task: 50         # shards in one Prefect task
   retries: 2                  # of a task
-  runner: local               # ray: the same workers as actors on a Ray cluster (pip install 'sam-data-engine[ray]')
+  runner: local               # ray: the same workers as actors on a Ray cluster (pip install -e '.[ray]')
   ray_actors: null            # null: one a GPU of the cluster
 
 release:

@@ -52,7 +52,7 @@ def train(
     step for step. A --coco file that is given twice is seen twice as often. Pictures that --keep-replay copies to the
     model's folder remind the retrainings of an engine that starts from it of what it knew.
 
-    For several processes or GPUs: torchrun --nproc-per-node N -m flows.cli train ...
+    For several processes or GPUs: torchrun --nproc-per-node N --no-python sam-engine train ...
     """
     import torch
 
