@@ -1,6 +1,6 @@
 """Which thresholds of the mask generator fit a model: F-measure of its masks against ground truth, at an IoU of .5.
 
-    python -m benchmarks.generator_preset ../shared/data --pictures 10
+    python -m benchmarks.generator_preset DATA --pictures 10
 
 Masks are made once with loose thresholds (and once more for each stability offset); every setting then filters these
 and suppresses duplicates anew. Only data sets whose ground truth shows nearly everything are fit for this; objects are

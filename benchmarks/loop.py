@@ -1,8 +1,8 @@
 """What the whole loop brings on one kind of pictures: the real stages, a simulated annotator, figures every round.
 
-    python -m benchmarks.loop ../shared/data/loop/field_plants/all.json --old ../shared/data/bsds500/val.json
-    python -m benchmarks.loop ../shared/data/facade_night/train.json --holdout ../shared/data/facade_night/val.json \\
-        --images 36 --old ../shared/data/bsds500/val.json --old ../shared/data/coco_mini/val.json
+    python -m benchmarks.loop DATA/loop/field_plants/all.json --old DATA/bsds500/val.json
+    python -m benchmarks.loop DATA/facade_night/train.json --holdout DATA/facade_night/val.json \\
+        --images 36 --old DATA/bsds500/val.json --old DATA/coco_mini/val.json
 
 The domain is a COCO file whose images say `split` (train or holdout), or one file to learn from and one that is held
 out. Every round is measured with the model that it hands on, on masks of the held-out pictures and of the old domains,

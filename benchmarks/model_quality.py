@@ -1,7 +1,7 @@
 """How good a model is, beside two classical segmenters: clicks, boxes, masks, borders and automatic masks, in one run.
 
-    python -m benchmarks.model_quality ../shared/data --json benchmarks/results/nano_quality.json
-    python -m benchmarks.model_quality ../shared/data --card        # also keeps the figures in the model's card
+    python -m benchmarks.model_quality DATA --json benchmarks/results/nano_quality.json
+    python -m benchmarks.model_quality DATA --card        # also keeps the figures in the model's card
 
 Data sets are COCO files below the folder. Masks are a random sample of each file, by a fixed seed; figures are mIoU,
 the mean over masks. Felzenszwalb is the best of three scales under the first click, GrabCut starts from the same box.

@@ -1,6 +1,6 @@
 """What a semi-automatic round would prefill, by the generator and by the detector, after a few pictures were annotated.
 
-    python -m benchmarks.prefill ../shared/data --learn 20 --measure 25
+    python -m benchmarks.prefill DATA --learn 20 --measure 25
 
 Data sets are COCO files below the folder. Of each, a random choice (by a fixed seed) is what people have annotated so
 far, another is held out. For a stated precision the threshold is the lowest that reaches it on the held-out pictures;

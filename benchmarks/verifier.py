@@ -1,6 +1,6 @@
 """How many questions of the verification gate a verifier saves, after so many answers, and how often it is right.
 
-    python -m benchmarks.verifier ../shared/data
+    python -m benchmarks.verifier DATA
 
 Data sets are COCO files below the folder. Simulated: the masks, which a model makes of pictures with ground truth (by
 its object detector, from a random click, from a box that is a little off), and the people, who call a mask good from

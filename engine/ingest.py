@@ -93,7 +93,7 @@ def ingest(
 
 
 def split_of(image_id: int, *, holdout_frac: float) -> Split:
-    """Where an image with ground truth belongs: ids are uniform in [0, 2**63), so the lowest share is held out.
+    """Where an image with ground truth belongs: ids are uniform in `[0, 2**63)`, so the lowest share is held out.
 
     Does not depend on other images, so it stays when more arrive.
     """

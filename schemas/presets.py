@@ -37,7 +37,7 @@ class GeneratorConfig(BaseModel):
     """Settings of the automatic mask generator. Fractions are in [0, 1], lengths and areas in pixels of the image.
 
     `points_per_side` is the grid on the full image; crop layer i has a grid of
-    `points_per_side / crop_n_points_downscale_factor**i` on each of its (2**i)**2 crops.
+    `points_per_side / crop_n_points_downscale_factor**i` on each of its `4**i` crops.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

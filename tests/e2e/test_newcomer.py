@@ -1,10 +1,13 @@
-"""The demo as a newcomer runs it: the loop teaches the model, a second run finds all done, the release is whole."""
+"""What a newcomer runs: the demo teaches the model, the second time finds all done; every block of the README works."""
 
 import json
 import os
+import shutil
+import site
 import subprocess
 import sys
 import textwrap
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,8 @@ import pytest
 from engine.release.verify import verify_release
 from engine.store import Store
 from schemas.config import STAGES
+from tests.documents import ROOT, Block, blocks, own_files
 
-ROOT = Path(__file__).parents[2]
 MOST_MEMORY_KIB = 4 * 2**20
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -52,8 +55,17 @@ def check_that_it_learned(result: dict[str, Any]) -> None:
     assert automatic["miou_before"] == pytest.approx(one_click["after"], abs=1e-3)
 
 
-def test_the_demo_runs_the_loop_once_and_the_second_time_finds_it_done(tmp_path: Path) -> None:
-    first, memory_kib = demo(tmp_path / "demo")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], int]:
+    """The workspace of a demo that ran once, what it said, and its memory in KiB."""
+    workspace = tmp_path_factory.mktemp("newcomer") / "demo"
+    return workspace, *demo(workspace)
+
+
+def test_the_demo_runs_the_loop_once_and_the_second_time_finds_it_done(
+    finished: tuple[Path, dict[str, Any], int],
+) -> None:
+    workspace, first, memory_kib = finished
     assert memory_kib < MOST_MEMORY_KIB
     assert not first["ready"]
     assert [report["stage"] for report in first["rounds"]] == [STAGES[0], *STAGES]
@@ -62,11 +74,46 @@ def test_the_demo_runs_the_loop_once_and_the_second_time_finds_it_done(tmp_path:
     assert Path(first["learned"]["picture"]).stat().st_size > 100_000
     check_that_it_learned(first)
     assert verify_release(Path(first["release"])) == []
-    store = Store(tmp_path / "demo")
+    store = Store(workspace)
     assert first["masks"] == store.counts()["fully_automatic"]
 
     versions = store.versions()
-    second, _ = demo(tmp_path / "demo")
+    second, _ = demo(workspace)
     assert second["ready"]
     assert {**second, "ready": False} == first
     assert store.versions() == versions
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The repository as somebody gets it. `.venv` in it is a new environment that has the packages of this one."""
+    folder = tmp_path / "sam-data-engine"
+    for path in own_files():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, folder / path)
+    venv.create(folder / ".venv", with_pip=True)
+    (own_site,) = (folder / ".venv" / "lib").glob("python*/site-packages")
+    # Packages are found there, but not what is installed in editable form: that is what the README installs.
+    (own_site / "packages_of_the_tests.pth").write_text("\n".join(site.getsitepackages()))
+    return folder
+
+
+def run_block(block: Block, checkout: Path) -> None:
+    dropped = ("PREFECT", "PYTHON", "SAM_ENGINE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    environment["PATH"] = f"{checkout / '.venv' / 'bin'}{os.pathsep}{environment['PATH']}"
+    text = block.text.replace(" && pytest -n logical", "")  # these tests; .ci/run begins with them
+    program = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else ["python", "-c"]
+    run = subprocess.run([*program, text], cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, f"{block.text}\n{run.stdout}\n{run.stderr}"
+
+
+def test_the_blocks_of_the_readme_run_in_order(finished: tuple[Path, dict[str, Any], int], checkout: Path) -> None:
+    """The demo is finished already, and says so: once is enough for its six minutes."""
+    shutil.copytree(finished[0], checkout / "sam-engine-demo")
+    for block in blocks(checkout / "README.md"):
+        run_block(block, checkout)
+    assert list((checkout / "masks").glob("coffee*.png"))
+    work = Store(checkout / "work")
+    assert work.counts()["ground_truth"] > 100
+    assert len(work.read_table("rounds")) == 1

@@ -1,0 +1,75 @@
+"""Documents keep what they promise: links lead somewhere, the README is short and its commands run in CI."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.documents import ROOT, blocks, own_files, prose
+
+README = ROOT / "README.md"
+DOCUMENTS = own_files("*.md")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes them."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_readme_has_at_most_900_words_outside_its_blocks() -> None:
+    assert len(prose(README).split()) <= 900
+
+
+def test_every_block_of_the_readme_can_be_run() -> None:
+    assert {block.language for block in blocks(README)} == {"bash", "python"}
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    """tests/e2e/test_newcomer.py runs all others."""
+    (line,) = (line for block in blocks(README) for line in block.text.splitlines() if "pytest" in line)
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    first, second = (ci.index(command) for command in line.split(" && "))
+    assert first < second
+
+
+def test_the_workflow_runs_the_same_script() -> None:
+    assert "- run: bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_links_and_pictures_exist(document: Path) -> None:
+    for link in _LINK.findall(prose(ROOT / document)):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, wanted = link.partition("#")
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert target.exists(), f"{document}: {link}"
+        assert target.resolve().is_relative_to(ROOT), f"{document}: {link} leaves the repository"
+        if wanted:
+            headings = _HEADING.findall(prose(target))
+            assert wanted in {anchor(heading) for heading in headings}, f"{document}: {link}"
+
+
+def test_the_api_pages_name_modules_that_exist() -> None:
+    """The site is built late in CI; a renamed module is noticed here."""
+    named = {
+        name
+        for page in own_files("docs/api/*.md")
+        for name in re.findall(r"^::: (\S+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert "model.predictor" in named
+    assert [name for name in sorted(named) if importlib.util.find_spec(name) is None] == []
+
+
+def test_no_document_or_docstring_names_a_folder_that_others_do_not_have() -> None:
+    foreign = re.compile(r"\.\./shared|/work/|/root/|/home/\w")
+    texts = own_files("*.md", "benchmarks/*", "docs/*", "examples/*", "flows/*.py", "engine/*.py", "stages/*.py")
+    found = [
+        path
+        for path in texts
+        if path.suffix in {".md", ".py", ".txt", ".ipynb"} and foreign.search((ROOT / path).read_text(encoding="utf-8"))
+    ]
+    assert found == []
