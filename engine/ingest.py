@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from engine.coco import Problem
 from engine.files import storage_errors
 from engine.images import content_id, decode_image_file, read_bytes
+from engine.keys import content_key
 from engine.rle import measured
-from engine.rows import content_key
 from engine.sources import Candidate, gather
 from engine.store import Store
 from schemas.config import STAGES, ImagesConfig

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from engine.delta import PARTITION, ShardedTable, rows_where
 from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
+from engine.keys import content_key as content_key
 from engine.migrations import bring_up_to_date, write_format
 from engine.places import Place
-from engine.rows import content_key as content_key
 from engine.workspace import Workspace
 from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
 from schemas.errors import InputError

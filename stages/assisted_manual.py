@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.rows import content_key
+from engine.keys import content_key
 from model.predictor import Predictor
 from schemas.config import Stage
 from schemas.mask import Mask

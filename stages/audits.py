@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow.compute as pc
 
+from engine.keys import content_key
 from engine.labeling.annotations import CollectedImage
 from engine.labeling.collect import fetch, read_round
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
@@ -17,7 +18,6 @@ from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage
 from engine.labeling.records import RoundRecords
 from engine.quality.audit import AuditedImage, AuditReport, CorrectedMask, audit_report, compare
 from engine.quality.sampling import sample_images
-from engine.rows import content_key
 from stages.gates import GateRound, as_prefilled
 
 

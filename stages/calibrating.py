@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from engine.evaluation.model_scores import ModelScores
 from engine.evaluation.scores import PromptScores
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from model.calibration import Line, apply_lines, fit_line
 from model.devices import device_of

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.evaluation.model_scores import ModelScores, score_model
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from model.predictor import Predictor
 from model.sam import Sam

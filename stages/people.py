@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from engine.keys import content_key
 from engine.labeling.annotations import CollectedImage, CollectedMask
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.collect import CollectedRound, fetch, read_round
@@ -19,7 +20,6 @@ from engine.labeling.records import RoundRecords
 from engine.labeling.setup import known_project
 from engine.labeling.usefulness import usefulness
 from engine.quality.returned import ReturnedImage, masks_shown_again, returned_images, waiting
-from engine.rows import content_key
 from engine.store import Store
 from schemas.config import EngineConfig
 from schemas.errors import WaitError

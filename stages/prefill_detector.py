@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from engine.evaluation.matching import match_masks
 from engine.files import storage_errors
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from model.detector_training import DetectorSample, DetectorTraining, encode_sample, train_detector
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector

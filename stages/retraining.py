@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from engine.evaluation.model_scores import ModelScores, compare, score_model
+from engine.keys import content_key
 from engine.places import Place
 from engine.replay import WithReplay, read_replay, replay_file
-from engine.rows import content_key
 from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store

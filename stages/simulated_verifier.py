@@ -7,7 +7,7 @@ import numpy as np
 
 from engine import rle as rle_codec
 from engine.evaluation.matching import MATCH_IOU
-from engine.rows import content_key
+from engine.keys import content_key
 from schemas.labeling import Verdict
 from schemas.rle import Rle
 

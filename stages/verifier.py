@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save
 
 from engine import rle as rle_codec
 from engine.files import storage_errors, write_atomic
+from engine.keys import content_key
 from engine.labeling.folder import Scope
 from engine.quality.gate_records import GateRecords
 from engine.quality.gate_sample import GateSample
 from engine.quality.sampling import sample_size
-from engine.rows import content_key
 from engine.store import Store
 from model.devices import device_of
 from model.mask_features import mask_features

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from engine.workspace import Workspace
 from model.devices import device_of

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from schemas.config import STAGES, Stage
 from schemas.labeling import Gate

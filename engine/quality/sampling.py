@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.rows import content_key
+from engine.keys import content_key
 from schemas.config import Stage
 from schemas.labeling import Gate
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from engine.files import make_folder, only_one, publish, remove_unfinished, storage_errors, write_atomic
+from engine.keys import content_key
 from engine.places import place
 from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
 from engine.release.reader import Progress, read_manifest
 from engine.release.records import ReleasedImage, release_image
 from engine.release.tars import describe_file, write_index, write_tar
-from engine.rows import content_key
 from engine.store import Store
 from schemas.config import ReleaseConfig, Stage
 from schemas.errors import InputError, WaitError

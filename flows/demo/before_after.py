@@ -21,8 +21,8 @@ from engine.evaluation.bootstrap import bootstrap_difference
 from engine.evaluation.matching import match_masks
 from engine.evaluation.model_scores import score_model
 from engine.evaluation.points import centre_point
+from engine.keys import content_key
 from engine.masks.generator import MaskGenerator
-from engine.rows import content_key
 from engine.store import Store
 from model.predictor import Predictor
 from model.storage import load_model

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from schemas.tables import table_of
 

@@ -17,7 +17,7 @@ from PIL import Image
 from engine import rle as rle_codec
 from engine.images import content_id, decode_image
 from engine.ingest import ingest, split_of
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from schemas.config import ImagesConfig
 from schemas.errors import WaitError

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from engine import rle as rle_codec
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.training.samples import Sample, decode_masks

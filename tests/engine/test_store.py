@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine import rle as rle_codec
 from engine.images import decode_image
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from schemas.config import CONFIG_FILE, DEFAULT_YAML
 from schemas.errors import InputError

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from engine import rle
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
+from flows.cli import app
 from schemas.mask import Prompt
 from schemas.sa1b import read_record
 from schemas.tables import table_of
@@ -275,16 +277,28 @@ def test_generate_explains_bad_settings(tmp_path: Path, weights: Path, arguments
     assert says.lower() in one_error_line(done.err).lower()
 
 
+ON_A_DEVICE = {
+    "generate": ["one.png", "-o", "out"],
+    "train": ["--coco", "masks.json", "--steps", "1"],
+    "train-detector": ["--coco", "masks.json"],
+    "evaluate": ["points", "--coco", "masks.json"],
+}
+
+
+def test_all_commands_with_a_device_are_known_here() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    leaves = {name: getattr(command, "commands", {name: command}) for name, command in commands.items()}
+    found = {
+        f"{name} {leaf}" if leaf != name else name
+        for name, children in leaves.items()
+        for leaf, command in children.items()
+        if any("--device" in option.opts for option in command.params)
+    }
+    assert found == set(ON_A_DEVICE)
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["generate", "one.png", "-o", "out"],
-        ["train", "--coco", "masks.json", "--steps", "1"],
-        ["train-detector", "--coco", "masks.json"],
-        ["evaluate", "points", "--coco", "masks.json"],
-        ["evaluate", "boxes", "--coco", "masks.json"],
-    ],
-    ids=lambda command: " ".join(command[:2]),
+    "command", [[name, *arguments] for name, arguments in ON_A_DEVICE.items()], ids=list(ON_A_DEVICE)
 )
 def test_a_device_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path, command: list[str]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import stages.prefill
 import stages.prefill_detector
 from engine import rle as rle_codec
-from engine.rows import content_key
+from engine.keys import content_key
 from engine.store import Store
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
 from model.predictor import Predictor

@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
+from engine.keys import content_key
 from engine.labeling.folder import Scope
 from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
 from engine.quality.gate_sample import GateSample
 from engine.quality.returned import masks_shown_again, returned_images, take_out, waiting
-from engine.rows import content_key
 from engine.store import Store
 from schemas.errors import InputError
 from schemas.tables import Round, table_of

@@ -1,0 +1,55 @@
+"""Keys and seeds that follow from content alone."""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+
+import numpy as np
+
+from engine.images import content_id
+
+
+def content_key(*parts: object) -> str:
+    """16 hex digits, 63 bits, that follow from the inputs of a piece of work alone: equal inputs, equal keys.
+
+    parts: what `canonical_text` takes, for example "round", 3, a model id, a config hash, a list of image ids.
+    Workspaces hold these keys, and seeds are made of them: they must never change for the same inputs.
+    Raises TypeError for anything without a canonical text.
+    """
+    return f"{content_id(canonical_text(parts).encode()):016x}"
+
+
+def canonical_text(value: object) -> str:
+    """One text for equal values: None, truth values, numbers, text, bytes; lists, tuples (named ones too),
+    dataclasses and dicts (in their own order) of these. Numbers and arrays of numpy count as Python's.
+
+    It is what `repr` makes of plain values, and not JSON, so that keys and seeds from before are still the same: shards
+    are found committed, and models, releases and samples come out as they were.
+    Raises TypeError for anything else, whose `repr` may hold an address in memory or leave out what is long.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    for plain in (bool, int, float, str, bytes):
+        if isinstance(value, plain):
+            return plain.__repr__(value)  # also of a subclass, such as an enumeration of texts
+    if value is None:
+        return "None"
+    if isinstance(value, list):
+        return f"[{_joined(map(canonical_text, value))}]"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return f"{type(value).__name__}({_named(zip(value._fields, value, strict=True))})"
+    if isinstance(value, tuple):
+        return f"({_joined(map(canonical_text, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return f"{{{_joined(f'{canonical_text(key)}: {canonical_text(item)}' for key, item in value.items())}}}"
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = ((field.name, getattr(value, field.name)) for field in fields(value) if field.repr)
+        return f"{type(value).__qualname__}({_named(shown)})"
+    raise TypeError(f"no canonical text for {type(value).__name__} {value!r:.80}")
+
+
+def _named(values: Iterable[tuple[str, object]]) -> str:
+    return _joined(f"{name}={canonical_text(value)}" for name, value in values)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(texts)
