@@ -30,6 +30,7 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError
 
 from engine.files import storage_errors
+from engine.places import place
 
 PARTITION = "shard"
 _ATTEMPTS = 20
@@ -44,8 +45,9 @@ _STATISTICS = ("image_id", "stage", "round")
 class ShardedTable:
     """A Delta table in a folder. Safe to use from several threads; other processes may write it at the same time."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self.folder = folder
+    def __init__(self, uri: str | Path, schema: pa.Schema) -> None:
+        """uri: a local path, or any address that deltalake knows."""
+        self.uri = str(uri)
         self.schema = schema
         self._lock = threading.RLock()
         self._handle: DeltaTable | None = None
@@ -60,10 +62,10 @@ class ShardedTable:
     def create(self) -> None:
         """Make the table; does nothing where it exists. All history is kept."""
         statistics = [name for name in self.schema.names if name in _STATISTICS]
-        with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.uri):
+            place(self.uri).make_folder()
             DeltaTable.create(
-                str(self.folder),
+                self.uri,
                 schema=self.schema,
                 partition_by=[PARTITION] if PARTITION in self.schema.names else None,
                 mode="ignore",
@@ -75,7 +77,7 @@ class ShardedTable:
             )
 
     def exists(self) -> bool:
-        return DeltaTable.is_deltatable(str(self.folder))
+        return DeltaTable.is_deltatable(self.uri)
 
     def version(self) -> int:
         return int(self._latest().version())
@@ -95,7 +97,7 @@ class ShardedTable:
         """
         properties = CommitProperties(app_transactions=[Transaction(app_id, number)]) if app_id else None
         for attempt in range(_ATTEMPTS):
-            with self._lock, storage_errors(self.folder):
+            with self._lock, storage_errors(self.uri):
                 # One look for both: a writer that came in between shows as a conflict, not as something to replace.
                 latest = self._latest()
                 if app_id and latest.transaction_version(app_id) == number:
@@ -163,7 +165,7 @@ class ShardedTable:
     def _latest(self) -> DeltaTable:
         with self._lock:
             if self._handle is None:
-                self._handle = DeltaTable(str(self.folder))
+                self._handle = DeltaTable(self.uri)
             else:
                 self._handle.update_incremental()
             return self._handle
@@ -180,7 +182,7 @@ class ShardedTable:
 
     def _at(self, version: int) -> DeltaTable:
         if self._old is None or self._old[0] != version:
-            self._old = (version, DeltaTable(str(self.folder), version=version))
+            self._old = (version, DeltaTable(self.uri, version=version))
         return self._old[1]
 
 

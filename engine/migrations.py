@@ -7,17 +7,19 @@
 Columns that a table gained since it was made need no step here; see `engine.delta`.
 """
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from engine.delta import as_rows_of
-from engine.files import open_lock, storage_errors, take, write_atomic
-from engine.labeling.folder import LabelingFolder, Scope
+from engine.files import make_folder, open_lock, publish, storage_errors, take
+from engine.labeling.folder import Scope
 from engine.labeling.published import Prefilled, PublishedImage
+from engine.places import Place
+from engine.workspace import Workspace
 from schemas.config import STAGES
 from schemas.errors import InputError
 from schemas.labeling import GATES
@@ -27,19 +29,19 @@ if TYPE_CHECKING:
     from engine.store import Store
 
 FORMAT = 2
-FORMAT_FILE = Path("tables") / "format.json"
+FORMAT_FILE = "format.json"
 
 
-def write_format(workspace: Path) -> None:
+def write_format(workspace: Workspace) -> None:
     """Say that a workspace is of this version's format."""
-    write_atomic(workspace / FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
+    (workspace.tables / FORMAT_FILE).write(json.dumps({"format": FORMAT}).encode())
 
 
-def read_format(workspace: Path) -> int:
+def read_format(workspace: Workspace) -> int:
     """The format of a workspace; 1 where nothing says so. Raises InputError for a damaged file."""
-    file = workspace / FORMAT_FILE
+    file = workspace.tables / FORMAT_FILE
     try:
-        return int(json.loads(file.read_text(encoding="utf-8"))["format"])
+        return int(json.loads(file.text())["format"])
     except FileNotFoundError:
         return 1
     except (ValueError, KeyError, TypeError) as error:
@@ -51,22 +53,23 @@ def bring_up_to_date(store: "Store") -> None:
 
     Raises InputError where a newer version made the workspace, or a table with masks is gone.
     """
-    found = read_format(store.workspace)
+    found = read_format(store.files)
     if found > FORMAT:
         raise InputError(
-            f"{store.workspace}: format {found}, and this version of sam-data-engine reads formats up to {FORMAT}; "
+            f"{store.files}: format {found}, and this version of sam-data-engine reads formats up to {FORMAT}; "
             "update it, or use the version that made the workspace"
         )
     missing = store.missing_tables()
     if found == FORMAT and not missing:
         return
-    with storage_errors(store.workspace), open_lock(store.workspace / "tables" / ".migration.lock") as lock:
+    tables = store.files.tables.local_path("the lock of a workspace")
+    with storage_errors(store.files), open_lock(tables / ".migration.lock") as lock:
         take(lock, wait=True)
         _create(store, missing)
         if found < FORMAT:
             _labeling_folder_to_tables(store)
-            _move_label_studio(store.workspace)
-            write_format(store.workspace)
+            _move_label_studio(store.files)
+            write_format(store.files)
 
 
 def _create(store: "Store", missing: Sequence[str]) -> None:
@@ -74,7 +77,7 @@ def _create(store: "Store", missing: Sequence[str]) -> None:
     rounds = [] if "rounds" in missing else store.rounds()
     for name in missing:
         if name == "rounds" or any(record.stage == name and record.metrics.get("masks") for record in rounds):
-            raise InputError(f"{store.workspace}: the table {name!r} is gone; restore tables/{name} from a backup")
+            raise InputError(f"{store.files}: the table {name!r} is gone; restore tables/{name} from a backup")
         store.create_table(name)
 
 
@@ -83,42 +86,42 @@ def _labeling_folder_to_tables(store: "Store") -> None:
     from engine.labeling.collect import kept_of_task
     from engine.labeling.records import RoundRecords
 
-    folder = store.workspace / "labeling"
+    folder = store.files.labeling
     for path, purpose, stage, number in _rounds_in(folder / "rounds"):
         scope = Scope(purpose, stage, number)
         records = RoundRecords(store, scope)
         records.put_published([PublishedImage.from_json(_read(file)) for file in _files(path / "published")])
-        tasks = {int(file.stem): kept_of_task(_read(file)) for file in _files(path / "collected")}
+        tasks = {int(file.name.removesuffix(".json")): kept_of_task(_read(file)) for file in _files(path / "collected")}
         cursor = str(_read(path / "cursor.json", {}).get("updated_at", ""))
         records.put_collected(tasks, seen_until=cursor)
     _returned_to_tables(store, _read(folder / "returned.json", []))
     for path, purpose, stage, number in _rounds_in(folder / "rounds"):
-        if purpose == "verification" and (path / "sample.parquet").is_file():
+        if purpose == "verification" and (path / "sample.parquet").exists():
             _sample_to_tables(store, path, stage, number)
 
 
-def _move_label_studio(workspace: Path) -> None:
+def _move_label_studio(workspace: Workspace) -> None:
     """The data of a local server to a folder of its own. Raises InputError while that server runs."""
-    old, new = workspace / "labeling", LabelingFolder(workspace).server
+    old, new = (each.local_path("a local Label Studio") for each in (workspace.labeling, workspace.label_studio))
     names = [name for name in ("server", "credentials.json", "server.log") if (old / name).exists()]
     if not names:
         return
     with open_lock(old / ".server.lock") as lock:
         if not take(lock):
             raise InputError(f"{workspace}: was made by an older version whose Label Studio still runs; end it first")
-        new.mkdir(exist_ok=True)
+        make_folder(new)
         for name in names:
-            (old / name).rename(new / name)
+            publish(old / name, new / name, is_synced=True)
 
 
-def _sample_to_tables(store: "Store", path: Path, stage: Any, number: int) -> None:
+def _sample_to_tables(store: "Store", path: Place, stage: Any, number: int) -> None:
     """The kept sample of a verification gate, with the answers that were read so far."""
     from engine.quality.gate_records import Answer, GateRecords
     from engine.quality.gate_sample import GateSample
 
     file = path / "sample.parquet"
     try:
-        masks = pq.read_table(file)
+        masks = pq.read_table(io.BytesIO(file.read()))
         meta = json.loads(masks.schema.metadata[b"sample"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file}: damaged ({' '.join(str(error).split())}); restore it from a backup") from error
@@ -182,22 +185,22 @@ def _keep_removed(
     store.put_rows("removed", table_of("removed", fresh), by=("mask_id",))
 
 
-def _rounds_in(folder: Path) -> Iterator[tuple[Path, Any, Any, int]]:
+def _rounds_in(folder: Place) -> Iterator[tuple[Place, Any, Any, int]]:
     """(folder, purpose, stage, round) of the folders `<purpose>-<stage>-<round>`."""
-    for path in sorted(folder.glob("*")):
+    for path in folder.find("*"):
         purpose, _, rest = path.name.partition("-")
         stage, _, number = rest.rpartition("-")
         if purpose in (*STAGES, *GATES) and stage in STAGES and number.isdecimal():
             yield path, purpose, stage, int(number)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[!.]*.json"))
+def _files(folder: Place) -> list[Place]:
+    return folder.find("[!.]*.json")
 
 
-def _read(path: Path, default: Any = None) -> Any:
+def _read(path: Place, default: Any = None) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.text())
     except FileNotFoundError:
         return default
     except ValueError as error:

@@ -135,10 +135,7 @@ class LocalPlace:
         return self.path.exists()
 
     def size(self) -> int | None:
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return None
+        return self.path.stat().st_size if self.path.is_file() else None
 
     def read(self) -> bytes:
         return self.path.read_bytes()

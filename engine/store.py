@@ -17,17 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.delta import PARTITION, ShardedTable, rows_where
-from engine.files import storage_errors, write_atomic
 from engine.images import decode_image
 from engine.keys import content_key as content_key
 from engine.migrations import bring_up_to_date, write_format
 from engine.places import Place
 from engine.workspace import Workspace
-from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES
+from schemas.config import DEFAULT_YAML, STAGES
 from schemas.errors import InputError
 from schemas.tables import IMAGES, MASK_TABLES, TABLES, Round, table_of
 
-FOLDERS = ("images", "tables", "models", "releases", "reports")
 # Tables in which several stages keep their rows of one shard.
 SHARED_TABLES = ("events", "generation")
 _KEY = re.compile(r"[0-7][0-9a-f]{15}")
@@ -44,36 +42,34 @@ class Store:
         """
         self.files = Workspace(workspace)
         self.workspace = self.files.local_path("the tables of a workspace")
-        self._tables = {name: ShardedTable(self.workspace / "tables" / name, TABLES[name]) for name in TABLES}
+        self._tables = {name: ShardedTable(str(self.files.tables / name), TABLES[name]) for name in TABLES}
         if not self._tables["images"].exists():
             raise InputError(
-                f"{self.workspace}: not a workspace (no table 'images'); "
-                f"make one with: sam-engine init {self.workspace}"
+                f"{self.files}: not a workspace (no table 'images'); make one with: sam-engine init {self.files}"
             )
         self._index: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.str_]] | None = None
         self._index_lock = threading.Lock()
         bring_up_to_date(self)
 
     @classmethod
-    def create(cls, workspace: Path) -> "Store":
+    def create(cls, workspace: Path | Workspace) -> "Store":
         """Make a workspace: folders, tables and a commented engine.yaml. What exists stays as it is.
 
         Raises InputError if the folder cannot be written.
         """
-        workspace = Path(workspace)
-        if workspace.exists() and not workspace.is_dir():
-            raise InputError(f"{workspace}: a file of this name exists; choose another name for the workspace")
-        if not (workspace / CONFIG_FILE).exists():
-            write_atomic(workspace / CONFIG_FILE, DEFAULT_YAML.encode())
-        with storage_errors(workspace):
-            for folder in FOLDERS:
-                (workspace / folder).mkdir(exist_ok=True)
-        fresh = not ShardedTable(workspace / "tables" / "images", IMAGES).exists()
+        files = Workspace(workspace)
+        if files.root.size() is not None:
+            raise InputError(f"{files}: a file of this name exists; choose another name for the workspace")
+        if not files.config.exists():
+            files.config.write(DEFAULT_YAML.encode())
+        for folder in (files.images, files.tables, files.models, files.releases, files.reports):
+            folder.make_folder()
+        fresh = not ShardedTable(str(files.tables / "images"), IMAGES).exists()
         for name in reversed(TABLES):  # `images` last: what has it is a workspace
-            ShardedTable(workspace / "tables" / name, TABLES[name]).create()
+            ShardedTable(str(files.tables / name), TABLES[name]).create()
         if fresh:
-            write_format(workspace)
-        return cls(workspace)
+            write_format(files)
+        return cls(files)
 
     def missing_tables(self) -> list[str]:
         """Tables of this version that the workspace has not."""
@@ -223,9 +219,7 @@ class Store:
         ids, shards = self._image_index()
         place = int(np.searchsorted(ids, image_id))
         if place == len(ids) or ids[place] != image_id:
-            raise InputError(
-                f"{self.workspace}: no image {image_id}; sam-engine status {self.workspace} shows what is in it"
-            )
+            raise InputError(f"{self.files}: no image {image_id}; sam-engine status {self.files} shows what is in it")
         return str(shards[place])
 
     def put_round(self, record: Round) -> bool:

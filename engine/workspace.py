@@ -82,6 +82,16 @@ class Workspace:
         """Verifiers that were trained for gates, a folder each."""
         return self.labeling / "verifiers"
 
+    @property
+    def features(self) -> Place:
+        """Of masks, that verifiers learn from."""
+        return self.labeling / "features"
+
+    @property
+    def label_studio(self) -> Place:
+        """What belongs to a local Label Studio."""
+        return self.root / "label_studio"
+
     def picture(self, path: str) -> Place:
         """A picture by the `path` of its row in `images`: below the workspace, or elsewhere where it was not copied."""
         return self.root / path if is_relative(path) else place(path)

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.files import write_atomic
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled
 from engine.labeling.setup import known_project
+from engine.places import place
 from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
 from engine.quality.gate_summary import GateSummary, summaries
 from engine.quality.returned import take_out
@@ -81,11 +81,11 @@ class GateRound:
     @cached_property
     def project(self) -> int:
         """Raises WaitError where there is none yet."""
-        found = known_project(self.client, self.folder, self.gate, self.store.workspace.resolve().name)
+        found = known_project(self.client, self.folder, self.gate, self.store.files.name)
         if found is None:
             raise WaitError(
                 f"Label Studio at {self.client.url} has no project for {self.gate}; run: sam-engine labeling setup "
-                f"{self.store.workspace} --gates"
+                f"{self.store.files} --gates"
             )
         return found
 
@@ -190,7 +190,7 @@ class QuestionRound(GateRound, ABC):
     def picture(self, subject: Subject, data: bytes) -> str:
         """Write the picture of a task; gives back its address."""
         path = f"{self.scope.path}/{subject}.jpg"
-        write_atomic(self.folder.images / path, data)
+        place(self.folder.images / path).write(data)
         return f"/data/local-files/?d={path}"
 
     def _open_questions(self) -> list[Question]:

@@ -59,11 +59,11 @@ class PeopleRound:
     @cached_property
     def project(self) -> int:
         """Raises WaitError where there is none yet."""
-        found = known_project(self.client, self.folder, self.record.stage, self.store.workspace.resolve().name)
+        found = known_project(self.client, self.folder, self.record.stage, self.store.files.name)
         if found is None:
             raise WaitError(
                 f"Label Studio at {self.client.url} has no project for {self.record.stage}; run: sam-engine labeling "
-                f"setup {self.store.workspace}"
+                f"setup {self.store.files}"
             )
         return found
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.store import Store
-from model.registry import list_models, model_roots
-from schemas.config import STAGES, EngineConfig, Stage, load_config
+from model.registry import list_models
+from schemas.config import STAGES, EngineConfig, Stage
 from schemas.errors import InputError
 from schemas.labeling import Gate
 from schemas.tables import Round
@@ -38,7 +38,7 @@ def parse_stage(name: str) -> Stage:
 
 def next_step(store: Store, stage: Stage) -> Step:
     """Look at the store and say what the stage does next; changes nothing."""
-    config = load_config(store.workspace)
+    config = store.files.settings()
     rounds = store.rounds()
     own = [record for record in rounds if record.stage == stage]
     current = own[-1] if own else None
@@ -97,14 +97,12 @@ def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Se
             done = sum(record.stage == earlier and record.state == "retrained" for record in rounds)
             return (
                 f"{stage} needs the model that is retrained at the end of {earlier}, which has finished {done} of "
-                f"{rounds_of(config, earlier)} rounds; run: sam-engine run {earlier} {store.workspace} --until-done"
+                f"{rounds_of(config, earlier)} rounds; run: sam-engine run {earlier} {store.files} --until-done"
             )
     model = model_for(config, stage, rounds)
-    if stage != "assisted_manual" and model not in {
-        info.model_id for info in list_models(model_roots(store.workspace))
-    }:
+    if stage != "assisted_manual" and model not in {info.model_id for info in list_models(store.files.model_roots())}:
         return (
-            f"{stage} needs model {model}, which the last retraining made, but it is not in {store.workspace}/models; "
+            f"{stage} needs model {model}, which the last retraining made, but it is not in {store.files.models}; "
             "put its folder back"
         )
     return None
@@ -114,7 +112,7 @@ def use_of_last(store: Store, record: Round) -> str:
     """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
     if record.stage != "fully_automatic" or not record.metrics.get("guard", {}).get("accepted", True):
         return ""
-    models = store.workspace / "models"
+    models = store.files.models.local_path("a model")
     folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)
     return (
         f"; that model made none of the masks here: it is for sam-engine generate -m {folder}, and for model.start of "
@@ -124,11 +122,11 @@ def use_of_last(store: Store, record: Round) -> str:
 
 def _no_image_to_start_with(store: Store) -> str:
     count = store.counts()["images"]
-    command = f"sam-engine ingest {store.workspace} SOURCE..."
+    command = f"sam-engine ingest {store.files} SOURCE..."
     if count == 0:
-        return f"{store.workspace} has no images; run: {command}"
+        return f"{store.files} has no images; run: {command}"
     return (
-        f"none of the {count} images of {store.workspace} has ground truth outside the holdout, which the simulated "
+        f"none of the {count} images of {store.files} has ground truth outside the holdout, which the simulated "
         f"annotator clicks from; add a COCO json with masks: {command}"
     )
 

@@ -95,7 +95,7 @@ class LearnedDetector:
         Raises WaitError where there are no masks to learn from, InputError for a damaged folder or a full disk.
         """
         with _one_training:
-            if not (self.folder / CARD_FILE).is_file():
+            if not (self.folder / CARD_FILE).exists():
                 self._train()
             detector, card = load_detector(self.folder, device=self._predictor.sam.device)
             return TrainedDetector(detector, PrefillThreshold(**card["threshold"]), card)
@@ -178,7 +178,7 @@ class LearnedDetector:
             except InputError:  # a parent that nobody kept
                 return None
             folder = info.folder / DETECTOR_FOLDER
-            if (folder / CARD_FILE).is_file():
+            if (folder / CARD_FILE).exists():
                 detector, card = load_detector(folder)
                 return _Start(detector, card["weights_sha256"])
             model_id = info.card.parent

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from engine.files import write_atomic
 from engine.quality.audit import audit_lines
 from engine.quality.gate_summary import gate_lines
 from engine.quality.verifier_summary import verifier_lines
 from engine.store import Store
-from schemas.config import Stage, load_config
+from schemas.config import Stage
 from schemas.errors import WaitError
 from schemas.labeling import Gate
 from schemas.tables import Round
@@ -42,7 +41,7 @@ def move_gate(
 
     Raises WaitError where no round is annotated yet, or Label Studio has no project for it.
     """
-    config = load_config(store.workspace)
+    config = store.files.settings()
     record = _annotated_round(store, stage, round)
     where = f"{gate} of {record.stage} round {record.round}"
     if gate == "audit":
@@ -82,7 +81,7 @@ def _annotated_round(store: Store, stage: Stage | None, number: int | None) -> R
     ]
     found = [record for record in done if number in (None, record.round)]
     if not found:
-        raise WaitError(f"{store.workspace}: no such round is annotated yet; see sam-engine status {store.workspace}")
+        raise WaitError(f"{store.files}: no such round is annotated yet; see sam-engine status {store.files}")
     return found[-1]
 
 
@@ -91,5 +90,5 @@ def _keep(store: Store, record: Round, gate: Gate, found: dict[str, Any], lines:
     current = next(one for one in store.rounds(record.stage) if one.round == record.round)
     quality = {**current.metrics.get("quality", {}), gate: found}
     store.put_round(replace(current, metrics={**current.metrics, "quality": quality}))
-    file = store.workspace / "reports" / f"quality-{gate}-{record.stage}-{record.round}.md"
-    write_atomic(file, ("\n".join(lines) + "\n").encode())
+    file = store.files.reports / f"quality-{gate}-{record.stage}-{record.round}.md"
+    file.write(("\n".join(lines) + "\n").encode())

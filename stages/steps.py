@@ -12,9 +12,9 @@ from engine.analysis.statistics import round_statistics
 from engine.delta import rows_where
 from engine.store import Store
 from model.devices import device_of
-from model.registry import ModelInfo, find_model, model_roots
+from model.registry import ModelInfo, find_model
 from model.storage import load_model
-from schemas.config import CONFIG_FILE, EngineConfig, Stage, load_config
+from schemas.config import EngineConfig, Stage
 from schemas.errors import WaitError
 from schemas.tables import Round
 from stages.annotators import SIMULATED
@@ -46,8 +46,8 @@ WORKERS_WITH_PEOPLE: dict[Stage, type[PeopleWorker]] = {
 
 def open_round(store: Store, step: Step, progress: Progress) -> str:
     """Store a new round with the images and the model that it works with. Returns what was done, for people."""
-    config, rounds = load_config(store.workspace), store.rounds()
-    start = find_model(model_for(config, step.stage, rounds), model_roots(store.workspace))
+    config, rounds = store.files.settings(), store.rounds()
+    start = find_model(model_for(config, step.stage, rounds), store.files.model_roots())
     if not rounds:
         start = calibrated_start(store, config, start, progress)
     chosen = _generator_threshold(store, config, start, progress) if step.stage == "fully_automatic" else None
@@ -66,7 +66,7 @@ def _generator_threshold(
     settings = config.fully_automatic
     if settings.precision is None:
         return None
-    sam, _ = load_model(model.model_id, model_roots(store.workspace), device=device_of(config.model.device))
+    sam, _ = load_model(model.model_id, store.files.model_roots(), device=device_of(config.model.device))
     chosen = threshold_for_precision(
         store,
         sam,
@@ -77,7 +77,7 @@ def _generator_threshold(
     )
     if chosen is None:
         raise WaitError(
-            f"fully_automatic.precision in {store.workspace / CONFIG_FILE} needs held-out images with ground truth, "
+            f"fully_automatic.precision in {store.files.config} needs held-out images with ground truth, "
             "and there are none; ingest some, or set it to null"
         )
     return chosen
@@ -85,7 +85,7 @@ def _generator_threshold(
 
 def people_at_work(store: Store, step: Step, progress: Progress) -> PeopleAtWork | None:
     """How far people are, after publishing and collecting; None where nobody has to work."""
-    config = load_config(store.workspace)
+    config = store.files.settings()
     if step.stage not in PEOPLE_STAGES or config.annotator.kind == SIMULATED:
         return None
     worker = WORKERS_WITH_PEOPLE[step.stage](store.workspace, step.round, progress)
@@ -96,7 +96,7 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
     """Make the masks of a round, shard by shard, and count them. Returns what was done, for people."""
     record = _record(store, step)
     shards = images_by_shard(store, record.image_ids)
-    simulated = load_config(store.workspace).annotator.kind == SIMULATED
+    simulated = store.files.settings().annotator.kind == SIMULATED
     kinds = WORKERS if simulated else WORKERS | WORKERS_WITH_PEOPLE
     worker = kinds[step.stage](store.workspace, step.round, progress)
     outcomes = map_shards(worker, list(shards))
@@ -117,7 +117,7 @@ def pass_gates(store: Store, step: Step, progress: Progress) -> tuple[bool, str]
     Returns whether all are passed, and what was done, for people.
     """
     messages = []
-    for gate in gates_of(load_config(store.workspace), step.stage):
+    for gate in gates_of(store.files.settings(), step.stage):
         found = move_gate(store, gate, stage=step.stage, round=step.round, progress=progress)
         messages.append(found.message)
         if not found.finished:
@@ -129,7 +129,7 @@ def pass_gates(store: Store, step: Step, progress: Progress) -> tuple[bool, str]
 def retrain_round(store: Store, step: Step, progress: Progress) -> str:
     """Retrain on the masks so far and write the report. Returns what was done, for people."""
     record = _record(store, step)
-    trained = retrain(store, load_config(store.workspace), record, progress)
+    trained = retrain(store, store.files.settings(), record, progress)
     metrics = record.metrics | trained.metrics
     store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
     write_report(store)

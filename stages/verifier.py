@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from engine import rle as rle_codec
-from engine.files import storage_errors, write_atomic
+from engine.files import storage_errors
 from engine.keys import content_key
 from engine.labeling.folder import Scope
 from engine.quality.gate_records import GateRecords
@@ -26,7 +26,7 @@ from model.devices import device_of
 from model.mask_features import mask_features
 from model.mask_verifier import MaskVerifier, fit_verifier, load_verifier, out_of_fold_scores, save_verifier
 from model.predictor import Predictor
-from model.registry import find_model, model_roots
+from model.registry import find_model
 from model.storage import load_model
 from model.weights_folder import CARD_FILE
 from schemas.config import STAGES, EngineConfig
@@ -39,8 +39,6 @@ from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thre
 
 # Part of every verifier's key and of the names of kept features: raise it when equal answers would give another one.
 VERIFIER_VERSION = 1
-VERIFIERS_FOLDER = Path("labeling") / "verifiers"
-FEATURES_FOLDER = Path("labeling") / "features"
 MIN_ANSWERS = 200  # with 50 and 100 the stated precision was missed on four and on one of five sets
 MIN_OF_A_KIND = 10
 AUDIT_FRAC = 0.1  # of the masks that it is sure about, of each answer
@@ -115,12 +113,12 @@ class RoundVerifier:
 
     @cached_property
     def _model_id(self) -> str:
-        return find_model(self._config.model.start, model_roots(self._store.workspace)).model_id
+        return find_model(self._config.model.start, self._store.files.model_roots()).model_id
 
     @cached_property
     def _predictor(self) -> Predictor:
         device = device_of(self._config.model.device)
-        return Predictor(load_model(self._model_id, model_roots(self._store.workspace), device=device)[0])
+        return Predictor(load_model(self._model_id, self._store.files.model_roots(), device=device)[0])
 
     @cached_property
     def _answered(self) -> list[_Answered]:
@@ -138,8 +136,8 @@ class RoundVerifier:
 
     def _trained(self, precision: float) -> TrainedVerifier:
         """Load the gate's verifier, or train it, choose its thresholds and keep it."""
-        folder = self._store.workspace / VERIFIERS_FOLDER / self.key(precision)
-        if not (folder / CARD_FILE).is_file():
+        folder = (self._store.files.verifiers / self.key(precision)).local_path("a verifier")
+        if not (folder / CARD_FILE).exists():
             self._train(folder, precision)
         verifier, card = load_verifier(folder)
         thresholds = {name: SureFrom(**card["thresholds"][name]) for name in ("good", "bad")}
@@ -166,11 +164,11 @@ class RoundVerifier:
     def _features(self, gate: str, sample: GateSample) -> torch.Tensor:
         """Of all masks of a sample, in its order; made once and kept."""
         key = content_key(VERIFIER_VERSION, self._model_id, sample.mask_ids)
-        file = self._store.workspace / FEATURES_FOLDER / f"{gate}-{key}.safetensors"
-        if not file.is_file():
-            write_atomic(file, save({"features": self._made_features(sample)}))
+        file = self._store.files.features / f"{gate}-{key}.safetensors"
+        if not file.exists():
+            file.write(save({"features": self._made_features(sample)}))
         try:
-            return load_file(file)["features"]
+            return load(file.read())["features"]
         except (OSError, SafetensorError, KeyError) as error:
             raise InputError(f"{file}: damaged ({error}); delete it, it is then made anew") from error
 

@@ -138,7 +138,7 @@ class GateRecords:
         if places.null_count:
             lost = mask_ids[places.is_null().to_pylist().index(True)]
             raise InputError(
-                f"{self._store.workspace}: mask {lost}, which the gate {self._scope.purpose} of {stage} round {number} "
+                f"{self._store.files}: mask {lost}, which the gate {self._scope.purpose} of {stage} round {number} "
                 "asks about, is in no table; restore the folder `tables` from a backup"
             )
         return masks.take(places).combine_chunks()

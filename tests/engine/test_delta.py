@@ -108,13 +108,13 @@ def test_the_column_may_be_null_in_delta_so_that_other_readers_agree(
 ) -> None:
     _, new = tables
     put(new, rows(2, 3, **KNOWN), 2, number=2)
-    fields = {field.name: field.nullable for field in DeltaTable(str(new.folder)).schema().fields}
+    fields = {field.name: field.nullable for field in DeltaTable(str(new.uri)).schema().fields}
     assert fields == dict.fromkeys(dict(BEFORE), False) | dict.fromkeys(dict(ADDED), True)
 
 
 def test_two_writers_may_bring_the_column_at_once(tables: tuple[ShardedTable, ShardedTable]) -> None:
     _, new = tables
-    writers = [ShardedTable(new.folder, new.schema) for _ in range(2)]
+    writers = [ShardedTable(new.uri, new.schema) for _ in range(2)]
     for writer in writers:
         writer.version()  # both have looked before either writes
     jobs = []

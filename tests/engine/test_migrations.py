@@ -17,6 +17,7 @@ from engine.migrations import FORMAT, FORMAT_FILE, read_format
 from engine.quality.gate_records import GateRecords
 from engine.quality.returned import masks_shown_again, returned_images, waiting
 from engine.store import Store
+from engine.workspace import Workspace
 from schemas.errors import InputError
 from schemas.tables import TABLES
 
@@ -33,11 +34,11 @@ def kept(name: str, folder: Path) -> Path:
 @pytest.mark.parametrize("name", ["format_1_first_tables", "format_1_people_and_gates"])
 def test_an_old_workspace_opens_as_it_was(name: str, tmp_path: Path) -> None:
     workspace = kept(name, tmp_path)
-    assert read_format(workspace) == 1
+    assert read_format(Workspace(workspace)) == 1
     before = {table for table in TABLES if (workspace / "tables" / table).is_dir()}
     store = Store(workspace)
     assert before < set(TABLES)
-    assert read_format(workspace) == FORMAT
+    assert read_format(Workspace(workspace)) == FORMAT
     assert set(store.counts()) == set(TABLES)
     assert store.counts()["images"] > 0
     assert all(record.state in ("open", "annotated", "retrained") for record in store.rounds())
@@ -106,7 +107,7 @@ def test_the_data_of_a_local_server_get_a_folder_of_their_own(tmp_path: Path) ->
         assert take(lock)
         with pytest.raises(InputError, match="still runs; end it first"):
             Store(workspace)
-    assert read_format(workspace) == 1
+    assert read_format(Workspace(workspace)) == 1
     Store(workspace)
     assert LabelingFolder(workspace).credentials("http://x").token == "abc"
     assert (workspace / "label_studio" / "server" / "label_studio.sqlite3").read_text() == "database"
@@ -123,7 +124,7 @@ def test_killed_while_it_is_brought_up_to_date(step: str, tmp_path: Path, monkey
                 Store(workspace)
                 break
             except Killed:
-                assert read_format(workspace) == 1
+                assert read_format(Workspace(workspace)) == 1
         again = Store(workspace)
         for table in TABLES:
             rows, wanted = (sorted(map(repr, store.read_table(table).to_pylist())) for store in (again, expected))
@@ -133,10 +134,10 @@ def test_killed_while_it_is_brought_up_to_date(step: str, tmp_path: Path, monkey
 
 def test_a_newer_workspace_is_refused(tmp_path: Path) -> None:
     Store.create(tmp_path / "w")
-    (tmp_path / "w" / FORMAT_FILE).write_text(json.dumps({"format": FORMAT + 1}))
+    (tmp_path / "w" / "tables" / FORMAT_FILE).write_text(json.dumps({"format": FORMAT + 1}))
     with pytest.raises(InputError, match=f"format {FORMAT + 1}, and this version .* up to {FORMAT}; update it"):
         Store(tmp_path / "w")
-    (tmp_path / "w" / FORMAT_FILE).write_text("{")
+    (tmp_path / "w" / "tables" / FORMAT_FILE).write_text("{")
     with pytest.raises(InputError, match="damaged"):
         Store(tmp_path / "w")
 

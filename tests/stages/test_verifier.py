@@ -150,7 +150,7 @@ def test_it_saves_questions(server: FakeLabelStudio, tmp_path: Path) -> None:
     }
     assert gone == {before_row["image_id"] for before_row in before if before_row["area"] < 140}
     assert move_gate(store, "verification").message == done.message, "drawn once, and nothing more is asked"
-    folders = list((store.workspace / verifier.VERIFIERS_FOLDER).iterdir())
+    folders = list((store.workspace / "labeling" / "verifiers").iterdir())
     assert [folder.name for folder in folders] == [found["id"].removeprefix("verifier:")]
 
 
