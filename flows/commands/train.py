@@ -29,6 +29,10 @@ def train(
     start: Annotated[
         str | None, typer.Option("--model", "-m", help="Model to start from; the recipe's own where left out.")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="Start from a new model instead: nano, vit_b, or a size that a package adds."),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the new model.")] = "trained",
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder of models to put it in; default: the workspace's, or yours.")
@@ -75,7 +79,7 @@ def train(
     processes = Processes()
     where = _device(device, processes)
     sam, parent, config = _start(
-        start, preset, model_roots(workspace), steps, seed, settings or [], where, images=len(source)
+        start, size, preset, model_roots(workspace), steps, seed, settings or [], where, images=len(source)
     )
     if finished is not None:
         _check_same_run(finished, config, trained_on, parent)
@@ -201,6 +205,7 @@ def _source(workspace: Path | None, coco: list[Path], images: Path | None) -> tu
 
 def _start(
     start: str | None,
+    size: str | None,
     preset: str,
     roots: list[Path],
     steps: int | None,
@@ -211,14 +216,17 @@ def _start(
     images: int,
 ) -> "tuple[Sam, str, TrainingConfig]":
     """The model to train, its parent's id ("" for a new one), and the recipe. `nano` makes its own from ImageNet's."""
-    from model.config import nano
+    from model.config import MODEL_SIZES
     from model.storage import load_model
     from model.training.config import TrainingConfig
     from model.training.initialise import new_model, with_decoder_depth
     from model.training.presets import training_preset
+    from schemas.errors import InputError
 
-    if start is None and preset == "nano":
-        sam, parent = new_model(nano(), seed=seed).to(device), ""
+    if start is not None and size is not None:
+        raise InputError("give either --model or --size, not both")
+    if size is not None or (start is None and preset == "nano"):
+        sam, parent = new_model(MODEL_SIZES[size or "nano"](), seed=seed).to(device), ""
     else:
         sam, info = load_model(start or "nano", roots, device=device)
         parent = info.model_id

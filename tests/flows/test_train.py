@@ -107,3 +107,10 @@ def test_a_run_that_ended_before_its_model_was_saved_goes_on(
     assert train(coco, "--name", "mine", "--resume").status == 0
     assert read_info(models / "mine").card.parent == read_info(models / "tiny").model_id
     assert not (models / ".training" / "mine").exists()
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_model_and_a_size_to_start_from_are_one_too_many(models: Path, coco: Path) -> None:
+    assert "give either --model or --size, not both" in one_error_line(train(coco, "--size", "nano"))
+    unknown = sam_engine("train", "--coco", coco, "--size", "vit_g")
+    assert "unknown model size 'vit_g'; known: vit_h, vit_l, vit_b, vit_t, nano" in one_error_line(unknown)

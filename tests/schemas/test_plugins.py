@@ -22,7 +22,7 @@ def registry() -> Registry[type]:
 def test_a_built_in_thing_and_one_of_another_distribution(
     registry: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, monkeypatch, "more-counters", GROUP, {"foreign": "collections:Counter"})
+    install(tmp_path, monkeypatch, "more-counters", {GROUP: {"foreign": "collections:Counter"}})
     assert list(registry) == ["own", "foreign"]
     assert len(registry) == 2
     assert registry["own"] is registry["foreign"] is __import__("collections").Counter
@@ -33,7 +33,7 @@ def test_a_built_in_thing_and_one_of_another_distribution(
 def test_an_unknown_name_lists_the_known_ones(
     registry: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, monkeypatch, "more-counters", GROUP, {"foreign": "collections:Counter"})
+    install(tmp_path, monkeypatch, "more-counters", {GROUP: {"foreign": "collections:Counter"}})
     with pytest.raises(InputError, match=r"^unknown counter 'fast'; known: own, foreign$"):
         registry["fast"]
 
@@ -54,8 +54,8 @@ def test_a_broken_entry_point_is_named_with_its_distribution_and_breaks_no_other
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    install(tmp_path, monkeypatch, "broken-counters", GROUP, {"broken": place})
-    install(tmp_path, monkeypatch, "more-counters", GROUP, {"whole": "collections:Counter"})
+    install(tmp_path, monkeypatch, "broken-counters", {GROUP: {"broken": place}})
+    install(tmp_path, monkeypatch, "more-counters", {GROUP: {"whole": "collections:Counter"}})
     with pytest.raises(InputError) as error:
         registry["broken"]
     assert str(error.value).startswith(f"counter 'broken' ({place}) of broken-counters 1.0 {said}")
@@ -67,7 +67,7 @@ def test_a_broken_entry_point_is_named_with_its_distribution_and_breaks_no_other
 def test_a_built_in_thing_is_never_replaced_and_the_attempt_is_told(
     registry: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    install(tmp_path, monkeypatch, "bold-counters", GROUP, {"own": "collections:deque"})
+    install(tmp_path, monkeypatch, "bold-counters", {GROUP: {"own": "collections:deque"}})
     with caplog.at_level(logging.WARNING):
         assert list(registry) == ["own"]
     assert "bold-counters 1.0: the counter 'own' is built in" in caplog.text
@@ -78,7 +78,7 @@ def test_a_name_that_two_distributions_claim_is_an_error(
     registry: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for distribution in ("first-counters", "second-counters"):
-        install(tmp_path, monkeypatch, distribution, GROUP, {"new": "collections:Counter"})
+        install(tmp_path, monkeypatch, distribution, {GROUP: {"new": "collections:Counter"}})
     with pytest.raises(InputError, match=r"'new': claimed by (first|second)-counters 1.0 and (first|second)-counters"):
         registry["new"]
 

@@ -48,13 +48,7 @@ class OneBox:
 def test_a_round_prefills_what_a_detector_of_another_distribution_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(
-        tmp_path / "site",
-        monkeypatch,
-        "one-box",
-        PREFILL_DETECTORS_GROUP,
-        {"one_box": f"{__name__}:OneBox"},
-    )
+    install(tmp_path / "site", monkeypatch, "one-box", {PREFILL_DETECTORS_GROUP: {"one_box": f"{__name__}:OneBox"}})
     monkeypatch.setitem(PREFILL_DETECTORS._loaded, "one_box", OneBox)
     semi = {"rounds": 1, "prefill": "one_box", "generator": ALL_MASKS}
     store = make_workspace(tmp_path, images=4, assisted_manual={"rounds": 1}, semi_automatic=semi)
@@ -90,7 +84,7 @@ def test_filters_of_the_generator_sort_out_prefilled_masks_too(tmp_path: Path, m
     def small(masks: Sequence[Mask], /, *, below_px: int = 10**6) -> list[bool]:
         return [mask.area < below_px for mask in masks]
 
-    install(tmp_path, monkeypatch, "small", MASK_FILTERS_GROUP, {"small": "no.such:place"})
+    install(tmp_path, monkeypatch, "small", {MASK_FILTERS_GROUP: {"small": "no.such:place"}})
     monkeypatch.setitem(MASK_FILTERS._loaded, "small", small)
     predictor = Predictor(tiny_sam())
     predictor.set_image(shapes(0)[0])

@@ -30,7 +30,7 @@ def silent(masks: Sequence[Mask], /) -> list[bool]:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"at_least": at_least, "silent": silent}
-    install(tmp_path, monkeypatch, "sizes", MASK_FILTERS_GROUP, {name: f"{__name__}:{name}" for name in found})
+    install(tmp_path, monkeypatch, "sizes", {MASK_FILTERS_GROUP: {name: f"{__name__}:{name}" for name in found}})
     for name, function in found.items():
         monkeypatch.setitem(MASK_FILTERS._loaded, name, function)
 
