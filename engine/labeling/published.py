@@ -32,10 +32,8 @@ class Prefilled:
         return {"region_id": self.region_id, "mask": self.mask.to_json()}
 
     @classmethod
-    def from_json(
-        cls, record: dict[str, Any], full_hw: tuple[int, int], *, made_by: MadeBy | None = None
-    ) -> "Prefilled":
-        """made_by: where known; records from before masks said it of themselves are read with it."""
+    def from_json(cls, record: dict[str, Any], full_hw: Hw, *, made_by: MadeBy | None = None) -> "Prefilled":
+        """made_by: where known, for records of the first form, in which masks did not say it of themselves."""
         region_id = record["region_id"]
         if "mask" in record:
             return cls(region_id, Mask.from_json(record["mask"]))

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from engine import rle as rle_codec
 from engine.labeling.annotations import read_task
 from engine.labeling.published import Prefilled, PublishedImage
-from engine.quality.returned import ReturnedImage
 from engine.release.scaling import Scaling
 from schemas.config import AnnotatorConfig
 from schemas.mask import Mask, Point, Prompt
@@ -209,9 +208,8 @@ def test_a_person_draws_a_box_or_the_mask_itself() -> None:
 def test_a_mask_that_a_gate_sent_back_and_that_people_keep(prompt: Prompt, origin: Origin) -> None:
     before = through_the_table(known(prompt, origin=origin))
     row = before.to_row(**WHERE.columns())
-    sent = ReturnedImage(7, "semi_automatic", 1, FULL, (as_prefilled(row),))
-    (back,) = ReturnedImage.from_json(json.loads(json.dumps(sent.to_json()))).masks
-    kept = collected(back.mask)
+    (taken_out,) = table_of("removed", [row | {"gate": "verification", "shown_again": True}]).to_pylist()
+    kept = collected(as_prefilled(taken_out).mask)
     assert replace(kept, annotator=before.annotator) == before
     check_all_the_way(kept, prompt)
 
@@ -273,9 +271,8 @@ def test_files_of_the_first_form_are_read_without_the_points_that_nobody_set() -
     assert (drawn.prompt, drawn.model_id) == (Prompt(), ""), "the middle of its own box"
     clicked = published_in_the_first_form(generation=[], point_xy=[6.0, 7.0], **back)
     assert clicked.prompt == Prompt(points=((6.0, 7.0, 1),))
-    returned = {"image_id": "7", "stage": "semi_automatic", "round": 1, "full_hw": list(FULL)}
-    record = returned | {"masks": [of_the_first_form(region_id="mask-5", point_xy=[6.0, 7.0])]}
-    assert ReturnedImage.from_json(record).masks[0].mask.prompt == Prompt(), "a box may have made it"
+    kept_before = of_the_first_form(region_id="mask-5", point_xy=[6.0, 7.0])
+    assert Prefilled.from_json(kept_before, FULL).mask.prompt == Prompt(), "a box may have made it"
 
 
 def test_a_table_from_before_masks_were_prompts_is_read(tmp_path: Path) -> None:
