@@ -16,10 +16,16 @@ CONFIG_FILE = "engine.yaml"
 
 
 PREFILL_DETECTORS_GROUP = "sam_data_engine.detectors"
+ANNOTATION_TOOLS_GROUP = "sam_data_engine.annotation_tools"
+SIMULATED = "simulated"
 
 
 def _prefill_detector(name: str) -> str:
     return known_name(name, group=PREFILL_DETECTORS_GROUP, builtin=("detector", "generator"))
+
+
+def _annotation_tool(name: str) -> str:
+    return known_name(name, group=ANNOTATION_TOOLS_GROUP, builtin=(SIMULATED, "label_studio"))
 
 
 class _Section(BaseModel):
@@ -39,10 +45,10 @@ class ModelConfig(_Section):
 
 
 class AnnotatorConfig(_Section):
-    """kind: people in Label Studio, or the simulated annotator, which clicks from ground truth and keeps a simulated
-    clock; all other settings are its own, times in simulated seconds."""
+    """kind: where annotators work. The simulated one clicks from ground truth and keeps a simulated clock; all other
+    settings are its own, times in simulated seconds. In any other tool people work."""
 
-    kind: Literal["simulated", "label_studio"] = "simulated"
+    kind: Annotated[str, AfterValidator(_annotation_tool)] = SIMULATED
     max_clicks: int = Field(6, ge=1)
     accept_iou: float = Field(0.85, ge=0, le=1)
     seconds_to_find: float = Field(3.0, ge=0)
@@ -50,6 +56,11 @@ class AnnotatorConfig(_Section):
     seconds_to_review: float = Field(1.5, ge=0)
     seconds_to_draw: float = Field(15.0, ge=0)
     seconds_per_mask_limit: float = Field(30.0, gt=0)
+
+    @property
+    def by_people(self) -> bool:
+        """Whether people annotate: a round waits for them, and needs no ground truth."""
+        return self.kind != SIMULATED
 
 
 class LabelingConfig(_Section):
@@ -175,7 +186,8 @@ model:
 
 annotator:
   kind: simulated             # clicks from imported ground truth; every row it writes says "simulated"
-                              # label_studio: people; see the section `labeling`. What follows is of the simulated one
+                              # label_studio: people; see the section `labeling`; or another tool that is installed.
+                              # What follows is of the simulated annotator
   max_clicks: 6               # then the mask is finished by hand, with the brush
   accept_iou: 0.85            # a mask at least this close to ground truth is accepted; prefilled ones of people too
   seconds_to_find: 3.0        # simulated seconds to find the next object ...

@@ -1,46 +1,25 @@
-"""Who makes masks in the first two stages, and the simulated annotator that stands in for people.
+"""The simulated annotator, which stands in for people.
 
-The simulated annotator reads ground-truth masks, clicks as the paper samples clicks and keeps a simulated clock. What
+It reads ground-truth masks, clicks as the paper samples clicks and keeps a simulated clock. What
 it makes says so: every row carries the annotator's name, "simulated".
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from engine import rle as rle_codec
-from schemas.config import AnnotatorConfig
+from engine.annotation import Event, EventKind, ImageWork
+from schemas.config import SIMULATED, AnnotatorConfig
 from schemas.mask import Mask, Prompt
 from schemas.rle import Rle
 from schemas.tables import Origin
 from stages.clicks import Clicked, PromptablePredictor, click_until, logits_of_mask
 
-SIMULATED = "simulated"
-EventKind = Literal["prompt", "accept", "draw", "edit", "delete", "skip"]
 # Below this IoU with every object a prefilled mask is quicker made anew than edited.
 EDIT_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something an annotator did. at_s: when it ended, on the annotator's clock. mask: index in `ImageWork.masks`."""
-
-    kind: EventKind
-    at_s: float
-    seconds: float
-    mask: int | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class ImageWork:
-    """What an annotator did on one image."""
-
-    masks: list[Mask] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    clock_s: float = 0.0
 
 
 class PromptableImage(Protocol):

@@ -4,7 +4,7 @@ Nothing follows from it for the dataset but a figure: the share of masks that we
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,8 @@ from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage
 from engine.labeling.records import RoundRecords
 from engine.quality.audit import AuditedImage, AuditReport, CorrectedMask, audit_report, compare
 from engine.quality.sampling import sample_images
-from stages.gates import GateRound, as_prefilled
+from schemas.mask import Mask
+from stages.gates import GateRound
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class AuditRound(GateRound):
     def _masks_by_image(self) -> dict[int, list[Prefilled]]:
         grouped: dict[int, list[Prefilled]] = {}
         for row in self.masks.sort_by("mask_id").to_pylist():
-            shown = replace(as_prefilled(row), region_id=str(row["mask_id"]))
+            shown = Prefilled(str(row["mask_id"]), Mask.from_row(row))
             grouped.setdefault(row["image_id"], []).append(shown)
         return grouped
 

@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
-from engine.labeling.published import Prefilled
-from engine.labeling.setup import known_project
+from engine.labeling.tool import LabelStudioTool
 from engine.places import place
 from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
 from engine.quality.gate_summary import GateSummary, summaries
@@ -39,9 +38,7 @@ from engine.quality.verifier_summary import VerifierSummary
 from engine.quality.views import exhaustivity_view, jpeg_bytes
 from engine.store import Store
 from schemas.config import EngineConfig
-from schemas.errors import WaitError
 from schemas.labeling import Completeness, Gate
-from schemas.mask import Mask
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.records import masks_by_image
@@ -71,23 +68,18 @@ class GateRound:
 
     def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
         self.store, self.config, self.record, self.progress = store, config, record, progress
+        self.label_studio = LabelStudioTool(store, config)
         self.folder = LabelingFolder(store.workspace)
         self.scope = Scope(self.gate, record.stage, record.round)
 
-    @cached_property
+    @property
     def client(self) -> LabelStudioClient:
-        return LabelStudioClient(self.folder.credentials(self.config.labeling.url))
+        return self.label_studio.client
 
-    @cached_property
+    @property
     def project(self) -> int:
         """Raises WaitError where there is none yet."""
-        found = known_project(self.client, self.folder, self.gate, self.store.files.name)
-        if found is None:
-            raise WaitError(
-                f"Label Studio at {self.client.url} has no project for {self.gate}; run: sam-engine labeling setup "
-                f"{self.store.files} --gates"
-            )
-        return found
+        return self.label_studio.project(self.gate)
 
     @cached_property
     def masks(self) -> pa.Table:
@@ -98,7 +90,7 @@ class GateRound:
     @property
     def url(self) -> str:
         """Where people answer."""
-        return f"{self.client.url}/projects/{self.project}/data"
+        return self.label_studio.url(self.gate)
 
 
 class QuestionRound(GateRound, ABC):
@@ -236,8 +228,3 @@ class ExhaustivityRound(QuestionRound):
     @cached_property
     def _masks_by_image(self) -> Mapping[int, Sequence[Any]]:
         return masks_by_image(self.masks)
-
-
-def as_prefilled(row: dict[str, Any]) -> Prefilled:
-    """A mask of a table as one that is shown ready-made and stays what it is where nobody touches it."""
-    return Prefilled(f"mask-{row['mask_id']}", Mask.from_row(row))

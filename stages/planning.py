@@ -10,7 +10,6 @@ from schemas.config import STAGES, EngineConfig, Stage
 from schemas.errors import InputError
 from schemas.labeling import Gate
 from schemas.tables import Round
-from stages.annotators import SIMULATED
 from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
 
 Action = Literal["open", "annotate", "generate", "verify", "retrain", "wait", "none"]
@@ -44,8 +43,8 @@ def next_step(store: Store, stage: Stage) -> Step:
     current = own[-1] if own else None
     if current and current.state == "open":
         action: Action = "generate" if stage == "fully_automatic" else "annotate"
-        people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
-        who = ", by people in Label Studio" if people else ""
+        people = stage in PEOPLE_STAGES and config.annotator.by_people
+        who = f", by people in {config.annotator.kind.replace('_', ' ').title()}" if people else ""
         return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
     if current and current.state == "annotated" and (gates := gates_of(config, stage)):
         return Step(stage, "verify", current.round, f"people answer at the gates: {', '.join(gates)}")
@@ -66,8 +65,7 @@ def next_step(store: Store, stage: Stage) -> Step:
 
 def gates_of(config: EngineConfig, stage: Stage) -> tuple[Gate, ...]:
     """The gates that a round of this stage passes before it is learned from; none where no people work."""
-    people = stage in PEOPLE_STAGES and config.annotator.kind != SIMULATED
-    return config.gates.wanted if people else ()
+    return config.gates.wanted if stage in PEOPLE_STAGES and config.annotator.by_people else ()
 
 
 def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:

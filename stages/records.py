@@ -7,12 +7,12 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 
+from engine.annotation import ImageWork
 from engine.masks.difference import MaskDifference
 from engine.masks.generator import GenerationResult
 from schemas.config import Stage
 from schemas.mask import Mask, mask_id
 from schemas.rle import Rle
-from stages.annotators import ImageWork
 
 
 class _Place(TypedDict):

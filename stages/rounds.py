@@ -49,7 +49,7 @@ def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress
         return TickResult(stage, "none", step.round, step.message, "done")
     # Only now: what does a step brings torch along, seconds and half a gigabyte, and most ticks of a schedule find
     # nothing to do.
-    from stages.steps import annotate, open_round, pass_gates, people_at_work, retrain_round
+    from stages.steps import annotate, open_round, pass_gates, retrain_round, wait_for_annotators
 
     if step.action == "open":
         message = open_round(store, step, progress)
@@ -60,8 +60,8 @@ def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress
         if not passed:
             return TickResult(stage, step.action, step.round, message, "waiting")
     else:
-        people = people_at_work(store, step, progress)
-        if people is not None and not people.finished:
-            return TickResult(stage, step.action, step.round, people.message, "waiting")
+        annotators = wait_for_annotators(store, step, progress)
+        if not annotators.finished:
+            return TickResult(stage, step.action, step.round, annotators.message, "waiting")
         message = annotate(store, step, map_shards, progress)
     return TickResult(stage, step.action, step.round, message, "advanced")

@@ -23,9 +23,9 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
     images = store.images()
     if stage == "fully_automatic":
         return _without(images, _taken(rounds, (stage,)))
-    simulated = config.annotator.kind == "simulated"
-    returned = [] if simulated else [image.image_id for image in waiting(returned_images(store), rounds)]
-    allowed = _can_be_annotated(images, needs_ground_truth=simulated)
+    people = config.annotator.by_people
+    returned = [image.image_id for image in waiting(returned_images(store), rounds)] if people else []
+    allowed = _can_be_annotated(images, needs_ground_truth=not people)
     free = returned + _without(images.filter(allowed), _taken(rounds, PEOPLE_STAGES))
     done = {people: sum(record.stage == people for record in rounds) for people in PEOPLE_STAGES}
     count = share_of_images(

@@ -6,13 +6,13 @@ from typing import Any
 
 from schemas.config import Stage
 from schemas.mask import Mask
-from stages.assisted_manual import AssistedManualWorker
+from stages.annotation import AnnotationWorker
 from stages.prefilling import PREFILL_DETECTORS, PrefillDetector, RoundWork
 from stages.records import ShardRows, Where
 from stages.workers import Picture
 
 
-class SemiAutomaticWorker(AssistedManualWorker):
+class SemiAutomaticWorker(AnnotationWorker):
     """Annotates shards as stage 1 does, after the most confident masks have been prefilled.
 
     They come from the boxes of an object detector that is trained on all masks so far (SAM paper, section 4), from the
@@ -31,9 +31,9 @@ class SemiAutomaticWorker(AssistedManualWorker):
     def generator_config_hash(self) -> str:
         return self.detector.key
 
-    def settings(self, shard: str) -> Sequence[object]:
-        prefill = (self.generator_config_hash, self.config.semi_automatic.max_prefilled_masks)
-        return (*super().settings(shard), *prefill)
+    @property
+    def prefill_settings(self) -> Sequence[object]:
+        return (self.generator_config_hash, self.config.semi_automatic.max_prefilled_masks)
 
     def metrics(self) -> dict[str, Any]:
         return self.detector.metrics()

@@ -9,6 +9,7 @@ import pyarrow as pa
 from engine.analysis.generation import generation_statistics
 from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
+from engine.annotation import Progress as AnnotatorsProgress
 from engine.delta import rows_where
 from engine.store import Store
 from model.devices import device_of
@@ -17,12 +18,11 @@ from model.storage import load_model
 from schemas.config import EngineConfig, Stage
 from schemas.errors import WaitError
 from schemas.tables import Round
-from stages.annotators import SIMULATED
+from stages.annotation import AnnotationWorker
 from stages.assisted_manual import AssistedManualWorker
 from stages.calibrating import calibrated_start
 from stages.fully_automatic import FullyAutomaticWorker
 from stages.generator_threshold import THRESHOLD, threshold_for_precision
-from stages.people import PeopleAtWork, PeopleSemiAutomaticWorker, PeopleWorker
 from stages.planning import Step, gates_of, model_for, use_of_last
 from stages.prefill_threshold import PrefillThreshold
 from stages.progress import Progress
@@ -37,10 +37,6 @@ WORKERS: dict[Stage, type[ShardWorker]] = {
     "assisted_manual": AssistedManualWorker,
     "semi_automatic": SemiAutomaticWorker,
     "fully_automatic": FullyAutomaticWorker,
-}
-WORKERS_WITH_PEOPLE: dict[Stage, type[PeopleWorker]] = {
-    "assisted_manual": PeopleWorker,
-    "semi_automatic": PeopleSemiAutomaticWorker,
 }
 
 
@@ -83,22 +79,18 @@ def _generator_threshold(
     return chosen
 
 
-def people_at_work(store: Store, step: Step, progress: Progress) -> PeopleAtWork | None:
-    """How far people are, after publishing and collecting; None where nobody has to work."""
-    config = store.files.settings()
-    if step.stage not in PEOPLE_STAGES or config.annotator.kind == SIMULATED:
-        return None
-    worker = WORKERS_WITH_PEOPLE[step.stage](store.workspace, step.round, progress)
-    return worker.at_work.move(worker)
+def wait_for_annotators(store: Store, step: Step, progress: Progress) -> AnnotatorsProgress:
+    """How far annotators are, after they were shown what is missing and what they have done was read."""
+    worker = WORKERS[step.stage](store.workspace, step.round, progress)
+    return worker.move() if isinstance(worker, AnnotationWorker) else AnnotatorsProgress(finished=True)
 
 
 def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress) -> str:
     """Make the masks of a round, shard by shard, and count them. Returns what was done, for people."""
     record = _record(store, step)
     shards = images_by_shard(store, record.image_ids)
-    simulated = store.files.settings().annotator.kind == SIMULATED
-    kinds = WORKERS if simulated else WORKERS | WORKERS_WITH_PEOPLE
-    worker = kinds[step.stage](store.workspace, step.round, progress)
+    simulated = not store.files.settings().annotator.by_people
+    worker = WORKERS[step.stage](store.workspace, step.round, progress)
     outcomes = map_shards(worker, list(shards))
     metrics = record.metrics | _statistics(store, record, list(shards)) | worker.metrics()
     store.put_round(replace(record, state="annotated", metrics=metrics))

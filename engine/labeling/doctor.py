@@ -3,13 +3,13 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from engine import rle
+from engine.annotation import Check
 from engine.files import write_atomic
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
@@ -20,18 +20,6 @@ from schemas.labeling import FOREGROUND, IMAGE, MASKS_CONFIG, POINT, Purpose, la
 
 _PICTURE = "doctor/picture.jpg"
 _HW = (48, 64)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at. remedy: what is wrong and the way out, "" where it is right."""
-
-    name: str
-    remedy: str = ""
-
-    @property
-    def right(self) -> bool:
-        return not self.remedy
 
 
 class Doctor:

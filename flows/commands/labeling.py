@@ -9,7 +9,7 @@ import typer
 from flows.console import JsonFlag, emit, note, progress_bars
 
 if TYPE_CHECKING:
-    from engine.labeling.client import LabelStudioClient
+    from engine.annotation import AnnotationTool
     from engine.labeling.server import LabelStudioServer
     from schemas.config import Stage
 
@@ -84,21 +84,15 @@ def setup(
     as_json: JsonFlag = False,
 ) -> None:
     """Make the stages' projects in Label Studio, or put them right; prints the links for annotators."""
-    from engine.labeling.setup import setup_project
+    from engine.labeling.tool import LabelStudioTool
     from schemas.labeling import GATES
 
-    at_work = _AtWork(workspace)
-    links = [
-        setup_project(
-            at_work.client, at_work.folder, purpose, name=at_work.name, backend_url=at_work.config.labeling.backend_url
-        )
-        for purpose in (*_stages(stage), *(GATES if gates else ()))
-    ]
+    of = _AtWork(workspace)
+    links = [of.tool.setup(each) for each in _stages(stage)]
+    links += [LabelStudioTool(of.store, of.config).setup(gate) for gate in (GATES if gates else ())]
     lines = [f"{link.purpose}: {link.url} ({', '.join(link.changed) or 'nothing to change'})" for link in links]
-    result = {
-        str(link.purpose): {"project": link.project, "url": link.url, "changed": list(link.changed)} for link in links
-    }
-    if at_work.config.annotator.kind != "label_studio":
+    result = {link.purpose: {"project": link.project, "url": link.url, "changed": list(link.changed)} for link in links}
+    if not of.config.annotator.by_people:
         note("engine.yaml still says annotator.kind: simulated; set it to label_studio, or nothing is published")
     emit(result, as_json=as_json, text="\n".join(lines))
 
@@ -152,24 +146,22 @@ def gate(
 
     if name not in GATES:
         raise InputError(f"unknown gate {name!r}; choose one of {', '.join(GATES)}")
-    at_work = _AtWork(workspace)
+    store = _AtWork(workspace).store
     of_stage = _stages(stage)[0] if stage else None
     with progress_bars() as progress:
-        found = move_gate(at_work.store, name, stage=of_stage, round=number, progress=progress)
+        found = move_gate(store, name, stage=of_stage, round=number, progress=progress)
     emit(found.to_dict(), as_json=as_json, text=found.message)
 
 
 @app.command()
 def doctor(workspace: Workspace, stage: StageOption = None, as_json: JsonFlag = False) -> None:
     """Check all that annotators need, one round trip included, and name the first thing that is wrong."""
-    from engine.labeling.doctor import Doctor
-
-    at_work = _AtWork(workspace)
-    checks = []
-    for purpose in _stages(stage) if stage else [_open_stage(at_work.store)]:
-        url = at_work.config.labeling.backend_url
-        for check in Doctor(at_work.client, at_work.folder, purpose, name=at_work.name, backend_url=url).checks():
-            checks.append({"stage": purpose, "check": check.name, "right": check.right, "remedy": check.remedy})
+    of = _AtWork(workspace)
+    checks = [
+        {"stage": each, "check": check.name, "right": check.right, "remedy": check.remedy}
+        for each in (_stages(stage) if stage else [_open_stage(of.store)])
+        for check in of.tool.doctor(each)
+    ]
     lines = [
         f"{'ok   ' if check['right'] else 'WRONG'}  {check['check']}  {check['remedy']}".rstrip() for check in checks
     ]
@@ -182,20 +174,19 @@ class _AtWork:
     """What most commands need of a workspace."""
 
     def __init__(self, workspace: Path) -> None:
-        from engine.labeling.folder import LabelingFolder
         from engine.store import Store
         from schemas.config import load_config
 
         self.store = Store(workspace)
         self.config = load_config(workspace)
-        self.folder = LabelingFolder(workspace)
-        self.name = workspace.resolve().name
 
     @property
-    def client(self) -> "LabelStudioClient":
-        from engine.labeling.client import LabelStudioClient
+    def tool(self) -> "AnnotationTool":
+        """The one that people work in; where the annotator is simulated still, the one that is prepared for them."""
+        from stages.annotation_tools import ANNOTATION_TOOLS
 
-        return LabelStudioClient(self.folder.credentials(self.config.labeling.url))
+        kind = self.config.annotator.kind if self.config.annotator.by_people else "label_studio"
+        return ANNOTATION_TOOLS[kind](self.store, self.config)
 
 
 def _stages(name: str | None) -> "list[Stage]":

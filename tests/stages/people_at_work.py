@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from engine.labeling import tool
 from engine.labeling.regions import brush_region
 from engine.store import Store
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
-from stages import people
 from tests.engine.labeling.label_studio import FakeLabelStudio, prompted
 
 
@@ -16,7 +16,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
     """A Label Studio with the projects of both stages, which every stage talks to from now on."""
     made = FakeLabelStudio()
     made.titles = {"workspace: assisted manual": 5, "workspace: semi automatic": 6}
-    monkeypatch.setattr(people, "LabelStudioClient", lambda credentials: made)
+    monkeypatch.setattr(tool, "LabelStudioClient", lambda credentials: made)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
     return made
 

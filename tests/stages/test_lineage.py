@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from engine import rle as rle_codec
 from engine.labeling.annotations import read_task
 from engine.labeling.published import Prefilled, PublishedImage
+from engine.labeling.tool import as_work
 from engine.release.scaling import Scaling
 from schemas.config import AnnotatorConfig
 from schemas.mask import Mask, Point, Prompt
 from schemas.sa1b import Sa1bRecord, image_record, parse_record
 from schemas.tables import Origin, table_of
 from stages.annotators import SimulatedAnnotator
-from stages.gates import as_prefilled
-from stages.people import as_work
 from stages.records import ShardRows, Where, add_annotations
 from tests.engine.labeling.label_studio import FULL, SHOWN, annotation, rectangle, region, task
 from tests.stages.fakes import RegionPredictor
@@ -208,8 +207,9 @@ def test_a_person_draws_a_box_or_the_mask_itself() -> None:
 def test_a_mask_that_a_gate_sent_back_and_that_people_keep(prompt: Prompt, origin: Origin) -> None:
     before = through_the_table(known(prompt, origin=origin))
     row = before.to_row(**WHERE.columns())
-    (taken_out,) = table_of("removed", [row | {"gate": "verification", "shown_again": True}]).to_pylist()
-    kept = collected(as_prefilled(taken_out).mask)
+    (removed,) = table_of("removed", [row | {"gate": "verification", "shown_again": True}]).to_pylist()
+    back = Prefilled.from_json(json.loads(json.dumps(Prefilled("mask-1", Mask.from_row(removed)).to_json())), FULL)
+    kept = collected(back.mask)
     assert replace(kept, annotator=before.annotator) == before
     check_all_the_way(kept, prompt)
 

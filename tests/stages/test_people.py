@@ -8,7 +8,7 @@ import pytest
 
 from engine.store import Store
 from schemas.errors import WaitError
-from stages import people
+from stages.assisted_manual import AssistedManualWorker
 from stages.planning import next_step
 from stages.rounds import tick
 from tests.engine.labeling.label_studio import FakeLabelStudio
@@ -76,7 +76,7 @@ def test_most_useful_images_first(server: FakeLabelStudio, tmp_path: Path, monke
     store = workspace(tmp_path)
     to_the_open_round(store)
     scores = dict(zip(sorted(store.rounds(STAGE)[0].image_ids), (0.2, 0.9, 0.5), strict=True))
-    monkeypatch.setattr(people.PeopleWorker, "_usefulness", lambda self, image_id: scores[image_id])
+    monkeypatch.setattr(AssistedManualWorker, "_usefulness", lambda self, image_id: scores[image_id])
     tick(store, STAGE)
     sent = [int(task["data"]["image_id"]) for task in server.stored.values()]
     assert [scores[image_id] for image_id in sent] == [0.9, 0.5, 0.2]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.labeling import tool
 from engine.store import Store
 from schemas.config import CONFIG_FILE, Stage, load_config
 from schemas.errors import WaitError
-from stages import gates, people
 from stages.planning import gates_of, next_step
 from stages.quality import move_gate
 from stages.rounds import tick
@@ -25,8 +25,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
     made = FakeLabelStudio()
     made.titles = {"workspace: assisted manual": 5, "workspace: semi automatic": 6}
     made.titles |= {f"workspace: {gate}": 7 for gate in ("verification", "exhaustivity", "audit")}
-    for module in (people, gates):
-        monkeypatch.setattr(module, "LabelStudioClient", lambda credentials: made)
+    monkeypatch.setattr(tool, "LabelStudioClient", lambda credentials: made)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
     return made
 

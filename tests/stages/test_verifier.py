@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from engine import rle as rle_codec
+from engine.labeling import tool
 from engine.labeling.folder import Scope
 from engine.quality.gate_records import Answer, GateRecords
 from engine.quality.gate_sample import GateSample
@@ -18,7 +19,7 @@ from engine.store import Store
 from model.registry import list_models, model_roots
 from schemas.errors import WaitError
 from schemas.tables import Round, table_of
-from stages import gates, verifier
+from stages import verifier
 from stages.quality import move_gate
 from tests.engine.labeling.label_studio import FakeLabelStudio
 from tests.rows import mask_row
@@ -31,7 +32,7 @@ STAGE = "assisted_manual"
 def server(monkeypatch: pytest.MonkeyPatch) -> FakeLabelStudio:
     made = FakeLabelStudio()
     made.titles = {f"workspace: {gate}": 7 for gate in ("verification", "exhaustivity")}
-    monkeypatch.setattr(gates, "LabelStudioClient", lambda credentials: made)
+    monkeypatch.setattr(tool, "LabelStudioClient", lambda credentials: made)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
     monkeypatch.setattr(verifier, "MIN_ANSWERS", 50)
     return made

@@ -1,0 +1,190 @@
+"""Label Studio as an annotation tool: a tick publishes what is missing and collects what is done, then stops.
+
+A later tick goes on; nothing has to stay alive while people annotate for days.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from engine.annotation import (
+    AnnotatedImage,
+    Check,
+    Event,
+    EventKind,
+    ImageWork,
+    Link,
+    OpenRound,
+    Progress,
+    ShownImage,
+)
+from engine.keys import content_key
+from engine.labeling.annotations import CollectedImage, CollectedMask
+from engine.labeling.client import LabelStudioClient
+from engine.labeling.collect import CollectedRound, fetch, read_round
+from engine.labeling.doctor import Doctor
+from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.publish import ImageToPublish, Publisher, to_publish
+from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage, prefilled_of
+from engine.labeling.records import RoundRecords
+from engine.labeling.setup import known_project, setup_project
+from engine.store import Store
+from schemas.config import EngineConfig
+from schemas.errors import WaitError
+from schemas.labeling import GATES, Purpose
+
+_RANKED_TOGETHER = 8  # chunks: so many images are looked at before the most useful of them go out
+
+
+class LabelStudioTool:
+    """The workspace's projects in Label Studio, one a stage; see `engine.annotation.AnnotationTool`."""
+
+    def __init__(self, store: Store, config: EngineConfig) -> None:
+        self.store, self.config = store, config
+        self.folder = LabelingFolder(store.workspace)
+        self._projects: dict[Purpose, int] = {}
+
+    @cached_property
+    def client(self) -> LabelStudioClient:
+        """Raises InputError where there is no token for it."""
+        return LabelStudioClient(self.folder.credentials(self.config.labeling.url))
+
+    @property
+    def name(self) -> str:
+        """Of the workspace, in the titles of its projects."""
+        return self.store.files.name
+
+    def project(self, purpose: Purpose) -> int:
+        """The project of a stage or a gate. Raises WaitError where there is none yet."""
+        if purpose not in self._projects:
+            found = known_project(self.client, self.folder, purpose, self.name)
+            if found is None:
+                gates = " --gates" if purpose in GATES else ""
+                raise WaitError(
+                    f"Label Studio at {self.client.url} has no project for {purpose}; run: sam-engine labeling setup "
+                    f"{self.store.files}{gates}"
+                )
+            self._projects[purpose] = found
+        return self._projects[purpose]
+
+    def url(self, purpose: Purpose) -> str:
+        """Where people work."""
+        return f"{self.client.url}/projects/{self.project(purpose)}/data"
+
+    def setup(self, purpose: Purpose) -> Link:
+        url = self.config.labeling.backend_url
+        link = setup_project(self.client, self.folder, purpose, name=self.name, backend_url=url)
+        return Link(link.purpose, link.url, link.changed, link.project)
+
+    def doctor(self, purpose: Purpose) -> Iterator[Check]:
+        url = self.config.labeling.backend_url
+        return Doctor(self.client, self.folder, purpose, name=self.name, backend_url=url).checks()
+
+    def publish(self, work: OpenRound) -> None:
+        record, scope = work.record, _scope(work)
+        records = RoundRecords(self.store, scope)
+        publisher = Publisher(self.client, self.folder, records, scope, project=self.project(record.stage))
+        missing = publisher.missing(record.image_ids)
+        total, chunk = len(record.image_ids), self.config.labeling.images_per_chunk
+        done = total - len(missing)
+        for group in _groups(missing, chunk * _RANKED_TOGETHER):
+            for image_ids in _groups(work.most_useful_first(group), chunk):
+                work.tell("publish", done, total)
+                publisher.publish(map(self._to_publish, work.shown(image_ids)), chunk=chunk)
+                done += len(image_ids)
+        if missing:
+            work.tell("publish", done, total)
+
+    def collect(self, work: OpenRound) -> Progress:
+        scope, project = _scope(work), self.project(work.record.stage)
+        records = RoundRecords(self.store, scope)
+        fetch(self.client, records, scope, project=project)
+        if self._enough(work, _read(records, work)):
+            # Not every change has a time: before it counts, all is looked at once more.
+            fetch(self.client, records, scope, project=project, everything=True)
+        return self._progress(work, _read(records, work))
+
+    def annotated(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Iterator[AnnotatedImage]:
+        records = RoundRecords(self.store, _scope(work))
+        published = records.published(shard)
+        for image in read_round(published, records.collected(shard), image_ids).images:
+            shown = published[image.image_id]
+            done = as_work(image) if image.done else None
+            yield AnnotatedImage(image.image_id, image.annotator, shown.model_id, done, shown.generation)
+
+    def settings(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Sequence[object]:
+        """What was published and collected is all that the work follows from."""
+        records = RoundRecords(self.store, _scope(work))
+        shown = {image_id: image.to_json() for image_id, image in records.published(shard).items()}
+        collected = records.collected(shard)
+        return (content_key([(shown.get(each), collected.get(each)) for each in image_ids]),)
+
+    def _to_publish(self, image: ShownImage) -> ImageToPublish:
+        hw = (image.pixels.shape[0], image.pixels.shape[1])
+        record = PublishedImage(
+            image.image_id,
+            task=0,
+            shown_hw=hw,
+            full_hw=hw,
+            model_id=image.model_id,
+            generator_config=image.generator_config,
+            prefilled=self._prefilled(image),
+            generation=image.generation,
+        )
+        return to_publish(image.pixels, record, longest_side_px=self.config.labeling.longest_side_px)
+
+    def _prefilled(self, image: ShownImage) -> tuple[Prefilled, ...]:
+        if image.mask_ids:
+            known = zip(image.mask_ids, image.masks, strict=True)
+            return tuple(Prefilled(f"mask-{mask_id}", mask) for mask_id, mask in known)[:MAX_PREFILLED]
+        return prefilled_of(list(image.masks), limit=self.config.semi_automatic.max_prefilled_masks)
+
+    def _enough(self, work: OpenRound, found: CollectedRound) -> bool:
+        return found.done >= math.ceil(self.config.labeling.done_frac * len(work.record.image_ids))
+
+    def _progress(self, work: OpenRound, found: CollectedRound) -> Progress:
+        total, masks = len(work.record.image_ids), sum(len(image.masks) for image in found.images)
+        url = self.url(work.record.stage)
+        message = f"{found.done} of {total} images are annotated or skipped, {masks} masks; annotators work at {url}"
+        if found.problems:
+            message += f"; {len(found.problems)} to be looked at, the first: {found.problems[0]}"
+        return Progress(self._enough(work, found), message)
+
+
+def as_work(image: CollectedImage) -> ImageWork:
+    """What a person did on an image in the form in which any annotator's work is stored; times are Unix time."""
+    work = ImageWork(clock_s=image.submitted_s)
+    at = image.submitted_s
+    if image.skipped:
+        work.events.append(Event("skip", at, image.lead_time_s, detail={"reason": "skipped by the annotator"}))
+        return work
+    for number, mask in enumerate(image.masks):
+        work.masks.append(mask.mask)
+        detail: dict[str, Any] = {"clicks": mask.mask.clicks, "over_limit": mask.over_limit}
+        if mask.made_by_prompts:
+            detail |= {"first_prompt_s": mask.first_prompt_s, "last_prompt_s": mask.last_prompt_s}
+        ended = mask.last_prompt_s if mask.made_by_prompts else at
+        work.events.append(Event(_kind(mask), ended, mask.mask.seconds, number, detail))
+    for gone in image.deleted:
+        known = {"predicted_iou": round(float(gone.mask.predicted_iou), 4)} if gone.mask.origin != "manual" else {}
+        work.events.append(Event("delete", at, 0.0, detail={"reason": "deleted by the annotator", **known}))
+    return work
+
+
+def _kind(mask: CollectedMask) -> EventKind:
+    if mask.prefilled is not None:
+        return "accept" if mask.untouched else "edit"
+    return "accept" if mask.made_by_prompts else "draw"
+
+
+def _scope(work: OpenRound) -> Scope:
+    return Scope(work.record.stage, work.record.stage, work.record.round)
+
+
+def _read(records: RoundRecords, work: OpenRound) -> CollectedRound:
+    return read_round(records.published(), records.collected(), work.record.image_ids)
+
+
+def _groups(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (ids[at : at + size] for at in range(0, len(ids), size))
