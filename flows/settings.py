@@ -26,12 +26,13 @@ def setting_error(error: ValueError, model: "type[BaseModel]") -> InputError:
     """What is wrong with a setting, in one line; pydantic's own text is many."""
     from pydantic import ValidationError
 
+    from schemas.problems import first_problem
+
     if not isinstance(error, ValidationError):
         return InputError(str(error))
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return InputError(f"--set {key}: no such setting; there are: {', '.join(model.model_fields)}")
-    if not key:
-        return InputError(f"--set: {problem['msg'].removeprefix('Value error, ')}")
-    return InputError(f"--set {key}: {problem['msg']}, found {problem['input']!r}")
+    problem = first_problem(error)
+    if problem.unknown:
+        return InputError(f"--set {problem.key}: no such setting; there are: {', '.join(model.model_fields)}")
+    if not problem.key:
+        return InputError(f"--set: {problem.message}")
+    return InputError(f"--set {problem.key}: {problem.message}, found {problem.found!r}")

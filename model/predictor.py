@@ -6,7 +6,7 @@ size; (H, W) the picture. Points are (x, y), boxes XYXY, both in pixels of the p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from model.contract import Contract, ContractName
 from model.folded_decoder import SharedImage
 from model.mask_decoder import MaskPrediction
 from model.prompts import check_same_count, is_ragged, to_boxes, to_mask_inputs, to_points
-from model.sam import Sam
 from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 
@@ -60,6 +59,27 @@ class PromptableModel(Protocol):
         ...
 
 
+@runtime_checkable
+class SharingModel(PromptableModel, Protocol):
+    """A model that computes what all prompts of a picture share once; `model.sam.Sam` is one."""
+
+    def share(self, embedding: Any, /, *, dtype: torch.dtype, shown_hw: tuple[int, int]) -> Any:
+        """Returns whatever `prompt` takes. shown_hw: size of the picture in the padded input."""
+        ...
+
+    def prompt(
+        self,
+        image: Any,
+        /,
+        *,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        multimask_output: bool,
+    ) -> "PromptedMasks":
+        """points and boxes as `decode` takes them."""
+        ...
+
+
 class PromptedMasks(Protocol):
     """The masks of N prompts, of which the predicted IoU is known and the logits are made when they are asked for."""
 
@@ -98,19 +118,20 @@ class Predictor:
     `set_image` (or `set_embedding`) comes first; every prediction then reuses the embedding.
     """
 
-    def __init__(self, sam: PromptableModel, *, contract: ContractName = "exact", compiled: bool = False) -> None:
+    def __init__(self, sam: PromptableModel, *, contract: ContractName = "exact") -> None:
         """contract: `exact` gives the published numbers up to rounding, `fast` others in less time.
 
-        compiled: compile the image encoder with torch (minutes, once a process; needs a C++ compiler); `fast` only.
-        Raises InputError for another contract, or where `exact` is to be compiled.
+        Raises InputError for another contract.
         """
         self.sam = sam
         self.contract = Contract(contract, sam.device)
-        if compiled and contract == "exact":
-            raise InputError("compiled: only the contract `fast` may compile; it changes numbers")
-        self._encode = torch.compile(sam.encode) if compiled else sam.encode
         self._encoded: EncodedImage | None = None
         self._shared: SharedImage | None = None  # what prompts share on the picture in use
+
+    @property
+    def device(self) -> torch.device:
+        """Of the model."""
+        return self.sam.device
 
     @property
     def encoded(self) -> EncodedImage:
@@ -152,9 +173,9 @@ class Predictor:
             pixels.append(self.sam.preprocess(resized.permute(2, 0, 1)[None].to(self.sam.device)))
         with self.contract.autocast():
             if len(images) == 1:  # a model that has no batches need not know how to split one
-                embeddings = [self._encode(pixels[0])]
+                embeddings = [self.sam.encode(pixels[0])]
             else:
-                embeddings = self._encode(torch.cat(pixels)).split() if images else []
+                embeddings = self.sam.encode(torch.cat(pixels)).split() if images else []
         return [
             EncodedImage(embedding, image_hw=(image.shape[0], image.shape[1]))
             for embedding, image in zip(embeddings, images, strict=True)
@@ -208,7 +229,7 @@ class Predictor:
         less than by `predict_low_res`. Logits that `upscaling` does not read, those of padding, are left out: they are
         far below zero. Raises InputError as `predict_low_res` does.
         """
-        if not isinstance(self.sam, Sam):
+        if not isinstance(self.sam, SharingModel):
             low_res = self.predict_low_res(points, labels, boxes=boxes)
             return DecodedMasks(low_res.predicted_iou, low_res.logits)
         clicks, xyxy = to_points(points, labels, device=self.sam.device), to_boxes(boxes, device=self.sam.device)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from schemas.errors import InputError
 from schemas.plugins import known_name
 from schemas.presets import GeneratorConfig, generator_preset
+from schemas.problems import first_problem
 
 Stage = Literal["assisted_manual", "semi_automatic", "fully_automatic"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -294,11 +295,10 @@ def parse_config(content: bytes | None, *, file: object, workspace: object) -> E
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; {_closest_key(problem['loc'])}"
-    return f"{key}: {problem['msg'].lower()}, found {problem['input']!r}"
+    problem = first_problem(error)
+    if problem.unknown:
+        return f"unknown key {problem.key!r}; {_closest_key(error.errors()[0]['loc'])}"
+    return f"{problem.key}: {problem.message.lower()}, found {problem.found!r}"
 
 
 def _closest_key(loc: tuple[int | str, ...]) -> str:

@@ -7,8 +7,6 @@ from typing import Literal, get_args
 
 from schemas.config import STAGES, Stage
 
-LABEL_STUDIO = "label_studio"  # the annotator's kind in engine.yaml
-
 # Names of the tags in the configurations (`from_name`, `to_name`).
 IMAGE = "image"
 BRUSH = "brush"

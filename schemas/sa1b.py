@@ -6,12 +6,12 @@ masks drawn by people have no predicted IoU and no stability score. Fields that 
 """
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.errors import InputError
+from schemas.problems import first_problem
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -111,19 +111,9 @@ def parse_record(data: bytes | str, *, name: str) -> Sa1bRecord:
     try:
         return Sa1bRecord.model_validate_json(data)
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        raise InputError(f"{name}: not an SA-1B record: {field + ': ' if field else ''}{message}") from error
-
-
-def read_record(path: Path) -> Sa1bRecord:
-    """Read and check the record of a file. Raises InputError if it cannot be read, or as `parse_record` does."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_record(data, name=str(path))
+        problem = first_problem(error)
+        field = f"{problem.key}: " if problem.key else ""
+        raise InputError(f"{name}: not an SA-1B record: {field}{problem.message}") from error
 
 
 def to_xywh(box_xyxy: tuple[float, float, float, float]) -> BoxXYWH:

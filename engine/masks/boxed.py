@@ -34,9 +34,8 @@ def clean_rle(mask: Rle, box: Box, *, min_area: int) -> CleanedRle:
     beyond = Beyond(x0 * height, y0 * mask.width, right * height, below * mask.width)
     try:
         cleaned = clean_mask(part, min_area=min_area, beyond=beyond)
-    except (
-        HoleReachesBeyondError
-    ):  # what is outside is smaller than a small hole: the picture is hardly larger than the mask
+    except HoleReachesBeyondError:
+        # What is outside is smaller than a small hole: the picture is hardly larger than the mask.
         x0 = y0 = 0
         cleaned = clean_mask(rle.decode(mask), min_area=min_area)
     if not cleaned.changed:

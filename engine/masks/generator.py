@@ -50,6 +50,9 @@ class MaskPredictor(Protocol):
         """Several pictures through the encoder together; `set_embedding` takes what comes back."""
         ...
 
+    @property
+    def device(self) -> torch.device: ...
+
     def set_embedding(self, encoded: Any, /) -> None: ...
 
     def prompt(self, points: Tensor, labels: Tensor, /) -> PromptedMasks:
@@ -140,8 +143,7 @@ class MaskGenerator:
 
     @property
     def _on_cpu(self) -> bool:
-        device = getattr(getattr(self.predictor, "sam", None), "device", torch.device("cpu"))
-        return torch.device(device).type == "cpu"
+        return self.predictor.device.type == "cpu"
 
     @torch.no_grad()
     def _encode(self, group: list[tuple[_Job, Crop]]) -> list[Any]:

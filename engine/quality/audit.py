@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from engine import rle as rle_codec
 from engine.evaluation.bootstrap import bootstrap_mean
-from engine.quality.verdicts import Subject, task_data
-from schemas.config import Stage
 from schemas.errors import InputError
 from schemas.rle import Rle
 
@@ -83,11 +81,6 @@ class AuditReport:
 
     def to_dict(self) -> dict[str, Any]:
         return {key: vars(value) if isinstance(value, Estimate) else value for key, value in vars(self).items()}
-
-
-def audit_task(image_id: int, image_url: str, *, stage: Stage, round: int, masks: int) -> dict[str, Any]:
-    """The task of an image for experts; its masks go along as predictions, each region with the id of its mask."""
-    return {"data": task_data("audit", Subject(stage, round, image_id), image_url) | {"masks": masks}}
 
 
 def compare(image_id: int, before: Mapping[int, Rle], after: Sequence[CorrectedMask]) -> AuditedImage:

@@ -21,6 +21,7 @@ from engine.images import decode_image
 from engine.places import place
 from schemas.errors import InputError
 from schemas.mask import Mask
+from schemas.problems import first_problem
 from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, parse_record
 
@@ -97,9 +98,8 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror}") from error
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"{file}: broken manifest: {key or 'the file'}: {problem['msg'].lower()}") from error
+        problem = first_problem(error)
+        raise InputError(f"{file}: broken manifest: {problem.key or 'the file'}: {problem.message.lower()}") from error
 
 
 def read_index(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:

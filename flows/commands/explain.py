@@ -37,7 +37,7 @@ def lineage_of_mask(store: "Store", mask_id: int) -> dict[str, Any]:
     mask = store.find_mask(mask_id)
     if mask is None:
         raise InputError(f"{store.files}: no mask {mask_id}; ids stand in the tables and in the json of a release")
-    image = rows_where(store.read_image("images", mask["image_id"]), image_id=mask["image_id"]).to_pylist()[0]
+    image = store.read_image("images", mask["image_id"]).to_pylist()[0]
     events = rows_where(store.read_image("events", mask["image_id"]), mask_id=mask_id).sort_by("at_s").to_pylist()
     shown = {key: value for key, value in mask.items() if key not in ("rle", "shard")}
     mended = Mask.from_row(mask).prompt.mask

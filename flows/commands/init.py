@@ -14,15 +14,13 @@ def init(
 ) -> None:
     """Make a new workspace with a commented engine.yaml."""
     from engine.store import Store
-    from schemas.config import CONFIG_FILE, DEFAULT_YAML
+    from schemas.config import CONFIG_FILE
     from schemas.errors import InputError
 
     config = workspace / CONFIG_FILE
     if config.exists():
         raise InputError(f"{workspace}: is a workspace already ({CONFIG_FILE} exists); nothing was changed")
     Store.create(workspace)
-    if not config.exists():
-        config.write_text(DEFAULT_YAML, encoding="utf-8")
     emit(
         {"workspace": workspace.resolve(), "config": config.resolve()},
         as_json=as_json,

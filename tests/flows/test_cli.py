@@ -18,7 +18,7 @@ from engine.keys import content_key
 from engine.store import Store
 from flows.cli import app
 from schemas.mask import Prompt
-from schemas.sa1b import read_record
+from schemas.sa1b import parse_record
 from schemas.tables import table_of
 from stages.rounds import tick
 from tests.flows.cli_runner import sam_engine
@@ -244,7 +244,7 @@ def test_generate_does_the_good_pictures_and_names_the_bad(tmp_path: Path, weigh
     assert [Path(item["json"]).name for item in done.result["pictures"]] == ["0.json", "0-2.json"]
     assert [item["source"] for item in done.result["rejected"]] == [str(tmp_path / "bad.jpg")]
     for item in done.result["pictures"]:
-        record = read_record(Path(item["json"]))
+        record = parse_record(Path(item["json"]).read_bytes(), name=item["json"])
         assert len(record.annotations) == item["masks"] > 0
         assert Image.open(item["overlay"]).size == (record.image.width, record.image.height)
     first = (tmp_path / "out" / "0.json").read_bytes()

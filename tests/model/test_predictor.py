@@ -321,8 +321,6 @@ def test_fast_gives_other_numbers_and_nearly_the_same_masks(real: Predictor, mon
 def test_a_contract_that_is_none_is_an_error(model: NotingModel) -> None:
     with pytest.raises(InputError, match="expected exact or fast, found 'faster'"):
         Predictor(model, contract="faster")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="only the contract `fast` may compile"):
-        Predictor(model, compiled=True)
 
 
 def test_prompting_with_nothing_is_an_error(real: Predictor) -> None:

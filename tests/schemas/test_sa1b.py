@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +6,7 @@ import pytest
 from schemas.errors import InputError
 from schemas.mask import Mask, Prompt
 from schemas.rle import Rle
-from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, image_record, parse_record, read_record
+from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, image_record, parse_record
 
 # A picture of 3 x 2 pixels with a mask of 3 of them, written the way segment-anything's generator writes it.
 PUBLISHED: dict[str, Any] = {
@@ -152,12 +151,5 @@ def test_what_is_no_record_at_all_is_named(data: bytes) -> None:
         parse_record(data, name="sa_7.json")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"sa_7\.json: cannot be read: No such file"):
-        read_record(tmp_path / "sa_7.json")
-
-
-def test_a_file_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "sa_7.json"
-    path.write_text(json.dumps(PUBLISHED), encoding="utf-8")
-    assert read_record(path) == record(annotation())
+def test_a_record_is_read() -> None:
+    assert parse_record(json.dumps(PUBLISHED), name="sa_7.json") == record(annotation())

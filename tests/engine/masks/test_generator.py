@@ -40,6 +40,7 @@ class Scripted:
         self.encoded: list[int] = []  # crops that came together
         self.asked: list[int] = []  # masks whose logits were asked for
         self.gain = 1.0
+        self.device = torch.device("cpu")
 
     def encode_images(self, images: Sequence[Image]) -> list[Image]:
         self.encoded.append(len(images))

@@ -22,6 +22,8 @@ SIDE, LOW = 10_000, 256
 class Blobs:
     '''A prompt gives a disc around its point, a larger one, and half the picture.'''
 
+    device = torch.device('cpu')
+
     def encode_images(self, images):
         return [image.shape[:2] for image in images]
 

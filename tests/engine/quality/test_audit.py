@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from engine import rle
 from engine.evaluation.bootstrap import bootstrap_mean
-from engine.quality.audit import AuditedImage, CorrectedMask, MaskPair, audit_lines, audit_report, audit_task, compare
+from engine.quality.audit import AuditedImage, CorrectedMask, MaskPair, audit_lines, audit_report, compare
 from schemas.errors import InputError
 from schemas.rle import Rle
 
@@ -25,17 +25,6 @@ def bar(first: int, end: int, *, length: int = 100) -> Rle:
 def image(*ious: float, deleted: int = 0, added: int = 0) -> AuditedImage:
     pairs = tuple(MaskPair(number, iou) for number, iou in enumerate(ious))
     return AuditedImage(1, pairs, tuple(range(1000, 1000 + deleted)), added)
-
-
-def test_task_carries_ids_as_text() -> None:
-    assert audit_task(2**62, "/data/x.jpg", stage="fully_automatic", round=1, masks=4)["data"] == {
-        "image": "/data/x.jpg",
-        "gate": "audit",
-        "image_id": str(2**62),
-        "stage": "fully_automatic",
-        "round": 1,
-        "masks": 4,
-    }
 
 
 def test_pairs_by_hand() -> None:
