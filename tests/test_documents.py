@@ -1,7 +1,11 @@
 """Documents keep what they promise: links lead somewhere, the README is short and its commands run in CI."""
 
+import ast
+import importlib
 import importlib.util
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,25 @@ def test_the_api_pages_name_modules_that_exist() -> None:
     }
     assert "model.predictor" in named
     assert [name for name in sorted(named) if importlib.util.find_spec(name) is None] == []
+
+
+def imported_names(code: str) -> Iterator[tuple[str, str]]:
+    """(module, name) of every `from module import name`."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_what_the_readme_and_the_notebooks_import_is_there() -> None:
+    """They run late in CI; a moved function is noticed here."""
+    code = [block.text for block in blocks(README) if block.language == "python"]
+    for path in own_files("examples/*.ipynb"):
+        cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
+        code += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    code = [text for text in code if not text.startswith("%%")]
+    named = {names for text in code for names in imported_names(text)}
+    assert ("model.predictor", "Predictor") in named
+    assert [(name, of) for of, name in sorted(named) if not hasattr(importlib.import_module(of), name)] == []
 
 
 def test_no_document_or_docstring_names_a_folder_that_others_do_not_have() -> None:
