@@ -20,7 +20,7 @@ from engine import rle as rle_codec
 from engine.images import decode_image
 from engine.places import place
 from schemas.errors import InputError
-from schemas.mask import Mask
+from schemas.mask import Mask, Prompt
 from schemas.problems import first_problem
 from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, parse_record
@@ -61,7 +61,11 @@ class PictureOfRelease:
     def _mask(self, annotation: Sa1bAnnotation, row: dict[str, Any]) -> Mask:
         rle = rle_codec.from_coco(annotation.segmentation.model_dump(), self.height, self.width)
         lineage = {name: row[name] for name in ("annotator", "model_id", "generator_config", "label")}
-        return replace(Mask.from_sa1b(annotation, origin=row["origin"]), rle=rle, **lineage)
+        mask = replace(Mask.from_sa1b(annotation, origin=row["origin"]), rle=rle, **lineage)
+        if annotation.prompt is None and (listed := _prompt_of(row)).says_more_than_points_on_object:
+            # Before json had whole prompts, the index alone told of boxes and of points off the object.
+            mask = replace(mask, prompt=listed)
+        return mask
 
 
 class Release:
@@ -100,6 +104,12 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         problem = first_problem(error)
         raise InputError(f"{file}: broken manifest: {problem.key or 'the file'}: {problem.message.lower()}") from error
+
+
+def _prompt_of(row: dict[str, Any]) -> Prompt:
+    """What the index says of the prompt; its coordinates are rounded to float32."""
+    points = tuple((point["x"], point["y"], point["label"]) for point in row["points"])
+    return Prompt(points, tuple(row["prompt_box_xyxy"]) or None)
 
 
 def read_index(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 
 from engine.ingest import ingest
 from engine.release.build import build_release
-from engine.release.reader import read_manifest
+from engine.release.reader import Release, read_manifest
 from engine.release.verify import verify_release
 from engine.store import Store
 from schemas.config import ImagesConfig, ReleaseConfig
@@ -195,6 +195,9 @@ def test_releases_from_before_the_whole_prompt_was_written_are_right(
     info = build_release(store, stages=("assisted_manual", "fully_automatic"))
     assert not any("prompt" in a for record in records(info.path).values() for a in record["annotations"])
     assert verify_release(info.path) == []
+    manual = [mask for picture in Release(info.path) for mask in picture.masks() if mask.origin == "manual"]
+    assert len(manual) == store.counts()["assisted_manual"]
+    assert {tuple(label for _, _, label in mask.prompt.points) for mask in manual} == {(1, 0)}, "the index knows"
 
 
 def test_large_pictures_are_scaled_down_with_their_masks(store: Store) -> None:
