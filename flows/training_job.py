@@ -1,0 +1,253 @@
+"""A training that a user asks for: all is looked at first, then it runs, then the model is registered."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.replay import write_replay
+from engine.samples import CocoSamples
+from engine.snapshots import SnapshotDataset, training_samples
+from engine.store import Store
+from flows.console import note, progress_bars
+from flows.settings import parse_settings, setting_error
+from flows.training_log import TrainingLog
+from model import storage
+from model.config import MODEL_SIZES
+from model.devices import device_of
+from model.registry import CARD_FILE, ModelCard, ModelInfo, check_name, model_roots, read_info, user_models_root
+from model.sam import Sam
+from model.training import trainer
+from model.training.checkpoint import changed_settings
+from model.training.config import TrainingConfig
+from model.training.initialise import new_model, with_decoder_depth
+from model.training.memory import plan_memory
+from model.training.presets import training_preset
+from model.training.processes import Processes
+from model.training.trainer import StepReport
+from schemas.errors import InputError
+
+_RECENT_STEPS = 50  # whose mean loss the card tells
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that a job ends with. already: it was there before, and nothing was trained."""
+
+    info: ModelInfo
+    steps: int
+    already: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.info.model_id,
+            "folder": self.info.folder,
+            "steps": self.steps,
+            "already_trained": self.already,
+            "loss": self.info.card.metrics.get("loss"),
+        }
+
+    def __str__(self) -> str:
+        trained = f"was trained already, all {self.steps} steps; it " if self.already else ""
+        return f"Model {self.info.model_id} {trained}is in {self.info.folder}."
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What to learn from, how often each sample comes (None: alike), and how the card names it."""
+
+    source: CocoSamples | SnapshotDataset
+    weights: Sequence[float] | None
+    lineage: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """A few digits that change with what is trained on."""
+        return _key_of(self.lineage)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The model as it begins, its parent's id ("" for a new one), and the recipe."""
+
+    sam: Sam
+    parent: str
+    config: TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """The options of `sam-engine train`, which says what each is for."""
+
+    workspace: Path | None
+    coco: tuple[Path, ...]
+    images: Path | None
+    preset: str
+    start: str | None
+    size: str | None
+    name: str
+    output: Path | None
+    steps: int | None
+    settings: tuple[str, ...]
+    seed: int
+    half: bool
+    resume: bool
+    keep_replay: int
+    device: str
+
+    def run(self) -> TrainedModel | None:
+        """Train and register the model, or find it; None in all but the first of several processes.
+
+        Raises InputError, before anything is trained, for options that do not go together, for a name that cannot be
+        had, and for data, model or device that are not there.
+        """
+        self._check_options()
+        finished = self._finished()
+        data, processes = self._data(), Processes()
+        where = self._device(processes)
+        plan = self._plan(where, images=len(data.source))
+        if finished is not None:
+            _check_same_run(finished, plan, data)
+        else:
+            reports = self._train(plan, data, processes, where)
+        if not processes.is_main:
+            return None
+        info = finished or self._register(plan, data, reports)
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        return TrainedModel(info, plan.config.steps, already=finished is not None)
+
+    @cached_property
+    def _root(self) -> Path:
+        return self.output or (self.workspace / "models" if self.workspace else user_models_root())
+
+    @property
+    def _folder(self) -> Path:
+        return self._root / ".training"
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._folder / self.name
+
+    def _check_options(self) -> None:
+        if (self.workspace is None) == (not self.coco):
+            raise InputError("give either a workspace or --coco FILE, not both and not neither")
+        if self.keep_replay and not self.coco:
+            raise InputError("--keep-replay takes its pictures from --coco FILE; a workspace has them in its stages")
+
+    def _finished(self) -> ModelInfo | None:
+        """The model of this name where --resume finds one; None where there is something to train.
+
+        Raises InputError where another model has the name, where a run that was not finished has it and this one is not
+        to go on, or where there is nothing to go on from.
+        """
+        checkpoints = self._checkpoints
+        begun = any(checkpoints.glob("step-*.pt"))
+        if begun and not self.resume:
+            raise InputError(
+                f"{checkpoints}: a training of this name was not finished; go on with --resume, or delete it"
+            )
+        if self.resume and (self._root / self.name / CARD_FILE).is_file():
+            return read_info(self._root / self.name)
+        check_name(self._root, self.name)
+        if self.resume and not begun:
+            raise InputError(f"{checkpoints}: no checkpoint to go on from; leave out --resume to begin this training")
+        return None
+
+    def _data(self) -> _Data:
+        if self.workspace is None:
+            samples = CocoSamples(list(self.coco), images_root=self.images)
+            for problem in samples.problems:
+                note(f"{problem.source}: {problem.reason}")
+            files = [f"{file.parent.name}/{file.name}" for file in self.coco]
+            lineage = {"coco": files, "images": len(samples), "fingerprint": samples.fingerprint()}
+            return _Data(samples, None, lineage)
+        store = Store(self.workspace)
+        snapshot = training_samples(store, tables_versions=store.versions(), selection="accumulated")
+        return _Data(snapshot, snapshot.weights, snapshot.lineage())
+
+    def _device(self, processes: Processes) -> str:
+        """Where this process trains: what the user says, or what the launcher gave it where there are several."""
+        if processes.count > 1 and self.device == "auto":
+            return str(processes.device)
+        return device_of(self.device)
+
+    def _plan(self, device: str, *, images: int) -> _Plan:
+        """`nano` without a model makes its own from ImageNet's weights."""
+        if self.start is not None and self.size is not None:
+            raise InputError("give either --model or --size, not both")
+        if self.size is not None or (self.start is None and self.preset == "nano"):
+            sam, parent = new_model(MODEL_SIZES[self.size or "nano"](), seed=self.seed).to(device), ""
+        else:
+            sam, info = storage.load_model(self.start or "nano", model_roots(self.workspace), device=device)
+            parent = info.model_id
+        overrides = {} if self.steps is None else {"steps": self.steps}
+        recipe = training_preset(self.preset, encoder=sam.config.encoder, images=images, seed=self.seed, **overrides)
+        try:
+            config = TrainingConfig.model_validate(recipe.model_dump() | parse_settings(self.settings))
+        except ValueError as error:
+            raise setting_error(error, TrainingConfig) from error
+        return _Plan(with_decoder_depth(sam, config.decoder_depth), parent, config)
+
+    def _train(self, plan: _Plan, data: _Data, processes: Processes, where: str) -> list[StepReport]:
+        data.source.longest_px = plan.config.longest_px(plan.sam.image_size)
+        if processes.is_main:
+            several = f", {processes.count} processes" if processes.count > 1 else ""
+            note(f"{len(data.source)} pictures, {plan.config.steps} steps, on {where}{several}")
+            note(str(plan_memory(plan.sam, plan.config, processes=processes.count)))
+        with self._log(plan.config, processes) as log:
+            return trainer.train(
+                plan.sam,
+                data.source,
+                plan.config,
+                weights=data.weights,
+                checkpoints=self._checkpoints,
+                data=data.key,
+                on_step=log,
+            )
+
+    @contextmanager
+    def _log(self, config: TrainingConfig, processes: Processes) -> Iterator[Callable[[StepReport], None] | None]:
+        """Of several processes one speaks."""
+        if not processes.is_main:
+            yield None
+            return
+        with progress_bars() as progress, TrainingLog(self._folder, self.name, config, progress) as log:
+            yield log
+
+    def _register(self, plan: _Plan, data: _Data, reports: Sequence[StepReport]) -> ModelInfo:
+        last = reports[-_RECENT_STEPS:]
+        card = ModelCard(
+            name=self.name,
+            parent=plan.parent,
+            trained_on=data.lineage,
+            training=plan.config.model_dump(mode="json"),
+            seed=self.seed,
+            metrics={"loss": sum(report.loss for report in last) / len(last)} if last else {},
+        )
+        storage.save_model(plan.sam, self._root, card, dtype=torch.float16 if self.half else torch.float32)
+        folder = self._root / self.name
+        if self.keep_replay and isinstance(data.source, CocoSamples):  # which `_check_options` has seen to
+            longest_px = 2 * plan.sam.image_size
+            write_replay(data.source, folder, count=self.keep_replay, longest_px=longest_px, seed=self.seed)
+        return read_info(folder)
+
+
+def _check_same_run(model: ModelInfo, plan: _Plan, data: _Data) -> None:
+    """Raise InputError, saying what differs, where this model is not what the run that is asked for ends with."""
+    changed = changed_settings(plan.config.model_dump(mode="json"), model.card.training)
+    other = [f"settings ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''})"] if changed else []
+    other += ["data"] if _key_of(dict(model.card.trained_on)) != data.key else []
+    other += ["start model"] if model.card.parent != plan.parent else []
+    if other:
+        raise InputError(f"{model.folder}: trained with other {', '.join(other)}; use those, or choose another --name")
+
+
+def _key_of(lineage: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(lineage, sort_keys=True).encode()).hexdigest()[:16]
