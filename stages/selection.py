@@ -28,17 +28,19 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
     allowed = _can_be_annotated(images, needs_ground_truth=not people)
     free = returned + _without(images.filter(allowed), _taken(rounds, PEOPLE_STAGES))
     done = {people: sum(record.stage == people for record in rounds) for people in PEOPLE_STAGES}
+    left = {people: rounds_of(config, people) - done[people] for people in PEOPLE_STAGES}
+    later = PEOPLE_STAGES[PEOPLE_STAGES.index(stage) + 1 :]
     count = share_of_images(
         len(free),
-        rounds_left=rounds_of(config, stage) - done[stage],
+        rounds_left=left[stage],
         images_per_round=_images_per_round(config, stage),
-        later_rounds_left=rounds_of(config, "semi_automatic") - done["semi_automatic"]
-        if stage == PEOPLE_STAGES[0]
-        else 0,
+        later_rounds_left=sum(left[people] for people in later),
         later_images_per_round=config.semi_automatic.images_per_round,
         first_round=done[stage] == 0,
     )
-    return free[: count or (len(returned) if stage == PEOPLE_STAGES[-1] else 0)]
+    if count == 0 and not later:
+        return returned  # a round of their own, although none is left
+    return free[:count]
 
 
 def share_of_images(
