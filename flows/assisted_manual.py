@@ -1,16 +1,5 @@
-"""The flow of the stage `assisted_manual`."""
+"""Stage 1: annotators make masks with SAM under the cursor; each round ends with a retraining."""
 
-from typing import Any
+from flows.stage_runs import stage_flow
 
-from prefect import flow
-
-from flows.stage_runs import run_until_done
-
-
-@flow(name="assisted-manual")
-def assisted_manual(workspace: str) -> list[dict[str, Any]]:
-    """Stage 1: annotators make masks with SAM under the cursor; each round ends with a retraining.
-
-    Goes on where the workspace stands. Raises WaitError where the stage may not start yet.
-    """
-    return run_until_done(workspace, "assisted_manual")
+assisted_manual = stage_flow("assisted_manual")

@@ -1,21 +1,21 @@
-"""The parent flow: the three stages in order."""
+"""The parent flow: the stages in order."""
 
 from typing import Any
 
 from prefect import flow
 
-from flows.assisted_manual import assisted_manual
-from flows.fully_automatic import fully_automatic
-from flows.semi_automatic import semi_automatic
+from flows.stage_runs import stage_flow
+from schemas.config import STAGES
+
+_FLOWS = {stage: stage_flow(stage) for stage in STAGES}
 
 
 @flow(name="data-engine")
 def data_engine(workspace: str) -> dict[str, list[dict[str, Any]]]:
-    """Run all three stages to their end, or until people have to work; goes on where the workspace stands."""
+    """Run all stages to their end, or until people have to work; goes on where the workspace stands."""
     ticks: dict[str, list[dict[str, Any]]] = {}
-    for stage in (assisted_manual, semi_automatic, fully_automatic):
-        name = stage.fn.__name__
-        ticks[name] = stage(workspace)
-        if ticks[name][-1]["state"] == "waiting":
+    for stage, run in _FLOWS.items():
+        ticks[stage] = run(workspace)
+        if ticks[stage][-1]["state"] == "waiting":
             break
     return ticks

@@ -1,7 +1,6 @@
 """Running flows from the command line: Prefect is set up for the workspace, and only where there is something to do."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Literal
 
 from engine.store import Store
@@ -54,9 +53,15 @@ def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progr
     return found if isinstance(found, dict) else {name: found}
 
 
-def _flow(name: str) -> Callable[[str], Any]:
-    flow: Callable[[str], Any] = getattr(import_module(f"flows.{name}"), name)
-    return flow
+def _flow(name: Stage | Literal["data_engine"]) -> Callable[[str], Any]:
+    """Prefect is imported here: nothing before needs it."""
+    if name == DATA_ENGINE:
+        from flows.data_engine import data_engine
+
+        return data_engine
+    from flows.stage_runs import stage_flow
+
+    return stage_flow(name)
 
 
 def _nothing_to_do(step: Step) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the three stage flows share: tick until there is nothing left to do, shards in groups as Prefect tasks.
+"""The flow of a stage: tick until there is nothing left to do, shards in groups as Prefect tasks.
 
 Prefect schedules, retries and shows. What is done is known by the store alone, so nothing here is cached or persisted.
 """
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from prefect import task
+from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
@@ -60,6 +60,20 @@ def shard_groups(config: FlowConfig, *, retry_delay_s: float = _RETRY_DELAY_S) -
         return [outcome for state in states for outcome in state.result()]
 
     return map_shards
+
+
+def stage_flow(stage: Stage) -> "Flow[[str], list[dict[str, Any]]]":
+    """The flow of a stage, under the stage's name with hyphens; its one parameter is the workspace.
+
+    It goes on where the workspace stands. Raises WaitError where the stage may not start yet.
+    """
+
+    def run(workspace: str) -> list[dict[str, Any]]:
+        return run_until_done(workspace, stage)
+
+    run.__name__ = stage
+    run.__doc__ = f"Run the stage {stage} to its end, or until people have to work; goes on where the workspace stands."
+    return flow(run, name=stage.replace("_", "-"))
 
 
 def run_until_done(workspace: str, stage: Stage) -> list[dict[str, Any]]:

@@ -12,7 +12,9 @@ from schemas.presets import GeneratorConfig, generator_preset
 from schemas.problems import first_problem
 
 Stage = Literal["assisted_manual", "semi_automatic", "fully_automatic"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES: tuple[Stage, ...] = get_args(Stage)  # in the order in which they follow one another
+# In these annotators work, in rounds of some images each; in the others the model works alone, on every image.
+ANNOTATED_STAGES: tuple[Stage, ...] = ("assisted_manual", "semi_automatic")
 CONFIG_FILE = "engine.yaml"
 
 

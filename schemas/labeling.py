@@ -5,7 +5,7 @@ A region is one entry of the `result` list of an annotation or a prediction. Siz
 
 from typing import Literal, get_args
 
-from schemas.config import STAGES, Stage
+from schemas.config import ANNOTATED_STAGES, STAGES, Stage
 
 # Names of the tags in the configurations (`from_name`, `to_name`).
 IMAGE = "image"
@@ -93,7 +93,7 @@ def labeling_config(purpose: Purpose) -> str:
 
 def instructions(purpose: Purpose) -> str:
     """What annotators read when they open a project (HTML)."""
-    return _INSTRUCTIONS[purpose]
+    return _INSTRUCTIONS.get(purpose, _MAKE_MASKS)
 
 
 _HOW_TO = (
@@ -108,13 +108,12 @@ _ORDER = (
     f"takes more than {SECONDS_PER_MASK_LIMIT:g} seconds, finish it and go to the next picture.</b> A picture without "
     "anything to mark is skipped.</p>"
 )
+_MAKE_MASKS = f"<p>Make a mask of each object.</p>{_ORDER}{_HOW_TO}"
 _INSTRUCTIONS: dict[Purpose, str] = {
-    "assisted_manual": f"<p>Make a mask of each object.</p>{_ORDER}{_HOW_TO}",
     "semi_automatic": (
         "<p>Some masks are there already. Keep those that are right, mend those that nearly are, delete the others, "
         f"then add the objects that have none.</p>{_ORDER}{_HOW_TO}"
     ),
-    "fully_automatic": "",
     "verification": (
         "<p>One mask at a time, seen in the whole picture and enlarged. Take at most 30 seconds: is it a valid object, "
         "is its boundary clean? <i>good</i>, <i>bad</i> or <i>reject</i> (keys 1 to 3).</p>"
@@ -135,6 +134,6 @@ def project_title(workspace_name: str, purpose: Purpose) -> str:
 
     Raises ValueError for a stage without people.
     """
-    if purpose == STAGES[-1]:
+    if purpose in STAGES and purpose not in ANNOTATED_STAGES:
         raise ValueError(f"{purpose} has no annotators")
     return f"{workspace_name}: {purpose.replace('_', ' ')}"

@@ -1,20 +1,32 @@
 """Stage 3: the generator makes the masks of all images (SAM paper, section 4 and appendix B)."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 
-from schemas.config import Stage
+from engine.store import Store
+from model.registry import ModelInfo
+from schemas.config import EngineConfig, Stage
 from schemas.presets import GeneratorConfig
 from stages.generation import StageGenerator
-from stages.generator_threshold import THRESHOLD
+from stages.generator_threshold import THRESHOLD, threshold_of_round
+from stages.progress import Progress
 from stages.records import ShardRows, Where
-from stages.workers import ShardWorker
+from stages.workers import Opening, ShardWorker
 
 
 class FullyAutomaticWorker(ShardWorker):
     """Generates the masks of shards."""
 
     stage: Stage = "fully_automatic"
+
+    @classmethod
+    def opening(cls, store: Store, config: EngineConfig, model: ModelInfo, progress: Progress) -> Opening:
+        chosen = threshold_of_round(store, config, model, progress)
+        if chosen is None:
+            return Opening({}, "")
+        message = chosen.summary("no mask passes; lower fully_automatic.precision")
+        return Opening({THRESHOLD: asdict(chosen)}, message)
 
     @cached_property
     def generator_config(self) -> GeneratorConfig:

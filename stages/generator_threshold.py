@@ -3,8 +3,13 @@
 from engine.evaluation.matching import match_masks
 from engine.masks.generator import MaskGenerator
 from engine.store import Store
+from model.devices import device_of
 from model.predictor import Predictor
+from model.registry import ModelInfo
 from model.sam import Sam
+from model.storage import load_model
+from schemas.config import EngineConfig
+from schemas.errors import WaitError
 from schemas.presets import GeneratorConfig
 from schemas.rle import Rle
 from stages.measuring import held_out_truth
@@ -13,6 +18,33 @@ from stages.progress import Progress
 
 THRESHOLD = "generator_threshold"  # in the metrics of a round, a `PrefillThreshold` as a dictionary
 MEASURED_IMAGES = 20  # at most: each takes as long as any image of the stage, or longer, since no mask is dropped early
+
+
+def threshold_of_round(
+    store: Store, config: EngineConfig, model: ModelInfo, progress: Progress
+) -> PrefillThreshold | None:
+    """For the precision that the workspace's settings ask for; None where they ask for none.
+
+    Raises WaitError where no image is held out that it could be chosen on.
+    """
+    settings = config.fully_automatic
+    if settings.precision is None:
+        return None
+    sam, _ = load_model(model.model_id, store.files.model_roots(), device=device_of(config.model.device))
+    chosen = threshold_for_precision(
+        store,
+        sam,
+        settings.generator_config(),
+        precision=settings.precision,
+        seed=config.seed,
+        progress=progress,
+    )
+    if chosen is None:
+        raise WaitError(
+            f"fully_automatic.precision in {store.files.config} needs held-out images with ground truth, "
+            "and there are none; ingest some, or set it to null"
+        )
+    return chosen
 
 
 def threshold_for_precision(

@@ -14,10 +14,10 @@ from engine.store import Store
 from model.predictor import Predictor
 from model.sam import Sam
 from model.training.samples import Sample
+from schemas.config import ANNOTATED_STAGES
 from schemas.rle import CocoRle
 from schemas.tables import GROUND_TRUTH, Round
 from stages.records import masks_by_image
-from stages.selection import PEOPLE_STAGES
 from stages.workers import images_by_shard
 
 MeasuredOn = Literal["holdout", "set_aside"]
@@ -67,7 +67,7 @@ def set_aside(store: Store, rounds: Sequence[Round], *, seed: int) -> frozenset[
     annotated: set[int] = set()
     eligible: set[int] = set()
     for record in rounds:
-        if record.stage in PEOPLE_STAGES and record.state != "open":
+        if record.stage in ANNOTATED_STAGES and record.state != "open":
             new = set(record.image_ids) - annotated
             annotated |= new
             if len(annotated) >= _FEWEST_TO_SET_ASIDE_FROM:
@@ -83,7 +83,7 @@ def measuring_set(store: Store, aside: frozenset[int], *, seed: int) -> Measurin
     candidates = np.sort(held_out if len(held_out) else np.array(sorted(aside), dtype=np.int64))
     rng = np.random.default_rng((seed, 1))
     image_ids = np.sort(rng.permutation(candidates)[:MEASURED_IMAGES]).tolist()
-    tables = (GROUND_TRUTH,) if len(held_out) else PEOPLE_STAGES
+    tables = (GROUND_TRUTH,) if len(held_out) else ANNOTATED_STAGES
     masks = _masks(store, image_ids, tables)
     chosen = np.sort(rng.permutation(len(masks))[:MEASURED_MASKS])
     grouped: dict[int, list[CocoRle]] = {}

@@ -6,11 +6,11 @@ from typing import Literal
 
 from engine.store import Store
 from model.registry import list_models
-from schemas.config import STAGES, EngineConfig, Stage
+from schemas.config import ANNOTATED_STAGES, STAGES, EngineConfig, Stage
 from schemas.errors import InputError
 from schemas.labeling import Gate
 from schemas.tables import Round
-from stages.selection import PEOPLE_STAGES, images_of_next_round, rounds_of
+from stages.selection import images_of_next_round, rounds_of
 
 Action = Literal["open", "annotate", "generate", "verify", "retrain", "wait", "none"]
 
@@ -42,8 +42,8 @@ def next_step(store: Store, stage: Stage) -> Step:
     own = [record for record in rounds if record.stage == stage]
     current = own[-1] if own else None
     if current and current.state == "open":
-        action: Action = "generate" if stage == "fully_automatic" else "annotate"
-        people = stage in PEOPLE_STAGES and config.annotator.by_people
+        action: Action = "annotate" if stage in ANNOTATED_STAGES else "generate"
+        people = stage in ANNOTATED_STAGES and config.annotator.by_people
         who = f", by people in {config.annotator.kind.replace('_', ' ').title()}" if people else ""
         return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
     if current and current.state == "annotated" and (gates := gates_of(config, stage)):
@@ -57,7 +57,7 @@ def next_step(store: Store, stage: Stage) -> Step:
     image_ids = tuple(images_of_next_round(store, config, stage, rounds))
     if image_ids:
         return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
-    if not own and stage == "assisted_manual":
+    if not own and stage == STAGES[0]:
         return Step(stage, "wait", 0, _no_image_to_start_with(store))
     use = use_of_last(store, own[-1]) if own else ""
     return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + use)
@@ -65,7 +65,7 @@ def next_step(store: Store, stage: Stage) -> Step:
 
 def gates_of(config: EngineConfig, stage: Stage) -> tuple[Gate, ...]:
     """The gates that a round of this stage passes before it is learned from; none where no people work."""
-    return config.gates.wanted if stage in PEOPLE_STAGES and config.annotator.by_people else ()
+    return config.gates.wanted if stage in ANNOTATED_STAGES and config.annotator.by_people else ()
 
 
 def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> bool:
@@ -73,7 +73,7 @@ def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequen
     own = [record for record in rounds if record.stage == stage]
     if any(record.state != "retrained" for record in own):
         return False
-    if stage == "assisted_manual" and not own:
+    if stage == STAGES[0] and not own:
         return False
     return not images_of_next_round(store, config, stage, rounds)
 
@@ -81,9 +81,9 @@ def is_finished(store: Store, config: EngineConfig, stage: Stage, rounds: Sequen
 def model_for(config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str:
     """The model a round of this stage starts from: that of the last retraining before it, else the start model.
 
-    The fully automatic stage always generates with the model of the people's stages, so that all its masks are alike.
+    A stage without annotators always works with the model of the annotated stages, so that all its masks are alike.
     """
-    upto = [name for name in STAGES[: STAGES.index(stage) + 1] if name != "fully_automatic"]
+    upto = [name for name in STAGES[: STAGES.index(stage) + 1] if name in ANNOTATED_STAGES]
     trained = [record.model_after for record in rounds if record.stage in upto and record.model_after]
     return trained[-1] if trained else config.model.start
 
@@ -98,7 +98,7 @@ def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Se
                 f"{rounds_of(config, earlier)} rounds; run: sam-engine run {earlier} {store.files} --until-done"
             )
     model = model_for(config, stage, rounds)
-    if stage != "assisted_manual" and model not in {info.model_id for info in list_models(store.files.model_roots())}:
+    if stage != STAGES[0] and model not in {info.model_id for info in list_models(store.files.model_roots())}:
         return (
             f"{stage} needs model {model}, which the last retraining made, but it is not in {store.files.models}; "
             "put its folder back"
@@ -108,7 +108,7 @@ def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Se
 
 def use_of_last(store: Store, record: Round) -> str:
     """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
-    if record.stage != "fully_automatic" or not record.metrics.get("guard", {}).get("accepted", True):
+    if record.stage in ANNOTATED_STAGES or not record.metrics.get("guard", {}).get("accepted", True):
         return ""
     models = store.files.models.local_path("a model")
     folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)
@@ -130,7 +130,7 @@ def _no_image_to_start_with(store: Store) -> str:
 
 
 def _why_done(config: EngineConfig, stage: Stage, rounds: int) -> str:
-    if stage == "fully_automatic":
+    if stage not in ANNOTATED_STAGES:
         return "all images have automatic masks, and the model is retrained on them"
     if rounds >= rounds_of(config, stage):
         return f"all {rounds} rounds are done"

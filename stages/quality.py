@@ -8,14 +8,13 @@ from engine.quality.audit import audit_lines
 from engine.quality.gate_summary import gate_lines
 from engine.quality.verifier_summary import verifier_lines
 from engine.store import Store
-from schemas.config import Stage
+from schemas.config import ANNOTATED_STAGES, Stage
 from schemas.errors import WaitError
 from schemas.labeling import Gate
 from schemas.tables import Round
 from stages.audits import AuditRound
 from stages.gates import ExhaustivityRound
 from stages.progress import Progress, silent
-from stages.selection import PEOPLE_STAGES
 from stages.verification import VerificationRound
 
 
@@ -77,7 +76,7 @@ def _annotated_round(store: Store, stage: Stage | None, number: int | None) -> R
     done = [
         record
         for record in store.rounds()
-        if record.state != "open" and record.stage in ((stage,) if stage else PEOPLE_STAGES)
+        if record.state != "open" and record.stage in ((stage,) if stage else ANNOTATED_STAGES)
     ]
     found = [record for record in done if number in (None, record.round)]
     if not found:

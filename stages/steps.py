@@ -1,7 +1,7 @@
 """The steps of a round: open it, have its images annotated, pass its gates, retrain on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,23 +12,17 @@ from engine.analysis.statistics import round_statistics
 from engine.annotation import Progress as AnnotatorsProgress
 from engine.delta import rows_where
 from engine.store import Store
-from model.devices import device_of
-from model.registry import ModelInfo, find_model
-from model.storage import load_model
-from schemas.config import EngineConfig, Stage
-from schemas.errors import WaitError
+from model.registry import find_model
+from schemas.config import ANNOTATED_STAGES, Stage
 from schemas.tables import Round
 from stages.annotation import AnnotationWorker
 from stages.assisted_manual import AssistedManualWorker
 from stages.calibrating import calibrated_start
 from stages.fully_automatic import FullyAutomaticWorker
-from stages.generator_threshold import THRESHOLD, threshold_for_precision
 from stages.planning import Step, gates_of, model_for, use_of_last
-from stages.prefill_threshold import PrefillThreshold
 from stages.progress import Progress
 from stages.quality import move_gate
 from stages.retraining import retrain
-from stages.selection import PEOPLE_STAGES
 from stages.semi_automatic import SemiAutomaticWorker
 from stages.shards import MapShards
 from stages.workers import ShardWorker, images_by_shard
@@ -46,37 +40,11 @@ def open_round(store: Store, step: Step, progress: Progress) -> str:
     start = find_model(model_for(config, step.stage, rounds), store.files.model_roots())
     if not rounds:
         start = calibrated_start(store, config, start, progress)
-    chosen = _generator_threshold(store, config, start, progress) if step.stage == "fully_automatic" else None
-    metrics = {} if chosen is None else {THRESHOLD: asdict(chosen)}
-    store.put_round(Round(step.stage, step.round, step.image_ids, "open", model_before=start.model_id, metrics=metrics))
+    opening = WORKERS[step.stage].opening(store, config, start, progress)
+    place = (step.stage, step.round, step.image_ids)
+    store.put_round(Round(*place, "open", model_before=start.model_id, metrics=opening.metrics))
     message = f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
-    return (
-        message if chosen is None else f"{message}; {chosen.summary('no mask passes; lower fully_automatic.precision')}"
-    )
-
-
-def _generator_threshold(
-    store: Store, config: EngineConfig, model: ModelInfo, progress: Progress
-) -> PrefillThreshold | None:
-    """The threshold for the precision that the settings ask for; None where they ask for none."""
-    settings = config.fully_automatic
-    if settings.precision is None:
-        return None
-    sam, _ = load_model(model.model_id, store.files.model_roots(), device=device_of(config.model.device))
-    chosen = threshold_for_precision(
-        store,
-        sam,
-        settings.generator_config(),
-        precision=settings.precision,
-        seed=config.seed,
-        progress=progress,
-    )
-    if chosen is None:
-        raise WaitError(
-            f"fully_automatic.precision in {store.files.config} needs held-out images with ground truth, "
-            "and there are none; ingest some, or set it to null"
-        )
-    return chosen
+    return f"{message}; {opening.message}" if opening.message else message
 
 
 def wait_for_annotators(store: Store, step: Step, progress: Progress) -> AnnotatorsProgress:
@@ -99,7 +67,7 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
         f"{metrics['masks']} masks on {metrics['images']} images"
         + (f", generated at {metrics['generation']['images_per_s']:.3g} img/s" if "generation" in metrics else "")
         + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
-        + (" (simulated annotator)" if step.stage in PEOPLE_STAGES and simulated else "")
+        + (" (simulated annotator)" if step.stage in ANNOTATED_STAGES and simulated else "")
     )
 
 

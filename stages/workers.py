@@ -13,6 +13,7 @@ from engine.keys import content_key
 from engine.store import Store
 from engine.workspace import Workspace
 from model.devices import device_of
+from model.registry import ModelInfo
 from model.sam import Sam
 from model.storage import load_model
 from schemas.config import EngineConfig, Stage
@@ -33,6 +34,13 @@ class Picture(NamedTuple):
     decode_s: float
 
 
+class Opening(NamedTuple):
+    """What is settled when a round is opened: metrics to keep with it, and what to tell people, "" for nothing."""
+
+    metrics: dict[str, Any]
+    message: str
+
+
 class ShardWorker(ABC):
     """Does shards of one round: `worker(shard)` makes and commits a shard's rows, or finds them committed.
 
@@ -49,6 +57,11 @@ class ShardWorker(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.workspace, self.round))
+
+    @classmethod
+    def opening(cls, store: Store, config: EngineConfig, model: ModelInfo, progress: Progress) -> Opening:
+        """Settle what a new round needs besides its images and model. Raises WaitError where something is missing."""
+        return Opening({}, "")
 
     @abstractmethod
     def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
+from schemas.config import ANNOTATED_STAGES
 from schemas.errors import InputError
 from schemas.labeling import Purpose, instructions, labeling_config, project_title
 
-PURPOSES_WITH_MODEL: tuple[Purpose, ...] = ("assisted_manual", "semi_automatic", "audit")
+PURPOSES_WITH_MODEL: tuple[Purpose, ...] = (*ANNOTATED_STAGES, "audit")
 
 
 @dataclass(frozen=True)

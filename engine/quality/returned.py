@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from engine.keys import content_key
 from engine.store import Store
-from schemas.config import STAGES, Stage
+from schemas.config import ANNOTATED_STAGES, STAGES, Stage
 from schemas.labeling import Gate
 from schemas.tables import Round, table_of
 
@@ -66,7 +66,7 @@ def waiting(images: Sequence[ReturnedImage], rounds: Sequence[Round]) -> list[Re
     latest = {image.image_id: image for image in images}
     taken_up: dict[int, tuple[int, int]] = {}
     for record in rounds:
-        if record.stage != STAGES[-1]:
+        if record.stage in ANNOTATED_STAGES:
             for image_id in record.image_ids:
                 taken_up[image_id] = max(taken_up.get(image_id, (0, 0)), _order(record.stage, record.round))
     return [

@@ -64,11 +64,11 @@ def serve(
     from engine.labeling.folder import LabelingFolder
     from engine.store import Store
     from model.devices import device_of
-    from schemas.config import load_config
+    from schemas.config import ANNOTATED_STAGES, load_config
     from stages.planning import model_for
 
     store, config = Store(workspace), load_config(workspace)
-    name = model or model_for(config, "semi_automatic", store.rounds())
+    name = model or model_for(config, ANNOTATED_STAGES[-1], store.rounds())
     pictures = sorted(LabelingFolder(workspace).images.rglob("*.jpg"), key=lambda path: path.stat().st_mtime)
     note(f"model {name} answers at http://{host}:{port}; Ctrl-C stops it")
     serve_backend(workspace, host=host, port=port, model=name, device=device_of(config.model.device), queue=pictures)
@@ -190,26 +190,26 @@ class _AtWork:
 
 
 def _stages(name: str | None) -> "list[Stage]":
+    from schemas.config import ANNOTATED_STAGES
     from schemas.errors import InputError
     from stages.planning import parse_stage
-    from stages.selection import PEOPLE_STAGES
 
     if name is None:
-        return list(PEOPLE_STAGES)
+        return list(ANNOTATED_STAGES)
     stage = parse_stage(name)
-    if stage not in PEOPLE_STAGES:
-        raise InputError(f"{stage} has no annotators; choose one of {', '.join(PEOPLE_STAGES)}")
+    if stage not in ANNOTATED_STAGES:
+        raise InputError(f"{stage} has no annotators; choose one of {', '.join(ANNOTATED_STAGES)}")
     return [stage]
 
 
 def _open_stage(store: Any) -> "Stage":
     """The stage whose round is open, else the first that is not through."""
+    from schemas.config import ANNOTATED_STAGES
     from stages.planning import next_step
-    from stages.selection import PEOPLE_STAGES
 
-    steps = [next_step(store, stage) for stage in PEOPLE_STAGES]
+    steps = [next_step(store, stage) for stage in ANNOTATED_STAGES]
     unfinished = [step.stage for step in steps if step.action not in ("none", "wait")]
-    return unfinished[0] if unfinished else PEOPLE_STAGES[0]
+    return unfinished[0] if unfinished else ANNOTATED_STAGES[0]
 
 
 def _changed_at(path: Path) -> float:

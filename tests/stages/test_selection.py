@@ -15,7 +15,7 @@ def play(images: int, rounds: tuple[int, int], per_round: tuple[int, int]) -> tu
                 rounds_left=rounds[stage] - len(taken[stage]),
                 images_per_round=per_round[stage],
                 later_rounds_left=rounds[1] if stage == 0 else 0,
-                later_images_per_round=per_round[1],
+                later_images=rounds[1] * per_round[1] if stage == 0 else 0,
                 first_round=not taken[stage],
             )
             if not count:
