@@ -7,14 +7,15 @@ scales pixels. So the keys of prompt n stay of the form
 
     keys[n, p] = scale[n, p] * shared[p] + sum over r of factors[n, r, p] * rows[n, r] + bias
 
-with `shared` the same for all prompts. A projection of keys is a projection of `shared`, done once an image, and
-products with few rows; the variance that a layer norm divides by is a quadratic form in the factors.
+with `shared` the same for all prompts; `model.folded_keys` has the equations. A projection of keys is a projection of
+`shared`, done once an image, and products with few rows; the variance that a layer norm divides by is a quadratic form
+in the factors.
 
 Shapes: N prompts, T tokens each; A = 8 heads of D = 16 channels in cross attention; C = 256 channels; P = H * W pixels
 of the image embedding; R rows, M of a mask prompt and A * T + 1 for each layer passed; K masks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,107 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.denormals import flushed
+from model.folded_image import Projection, SharedImage, SharedLayer, SharedNorm, SharedUpscaling
+from model.folded_keys import Keys, attend, attend_back, centred, weight_by_head
 from model.lanes import lane_count, side_by_side
 from model.mask_decoder import MaskDecoder
 
-PROMPTS_AT_ONCE = {"cpu": 1}  # prompts whose pixels are in hand together; one prompt's stay in the cache of a core
 PROMPTS_A_LANE = 8  # on a CPU, prompts whose tokens are in hand together
 BESIDE = -32.0  # logit where none is made: no mask, by any threshold in use
-
-
-@dataclass(frozen=True)
-class Projection:
-    """A linear map of the keys to A heads, as far as it does not depend on the prompt.
-
-    of_shared: (A, D, P). placed: the map of positions and bias, (A, D, P), or (A, D, 1) without positions.
-    weight: (A, D, C), for the rows, in the decoder's own type.
-    """
-
-    of_shared: Tensor
-    placed: Tensor
-    weight: Tensor
-
-
-@dataclass(frozen=True)
-class SharedNorm:
-    """What a layer's norm of the keys needs to know of `shared`, centred over the channels.
-
-    power: (P,), its mean square, in the decoder's own type. by_mask: (M, P), its products with the rows of mask
-    prompts. by_head, by_bias: for each layer so far those with what that layer's rows are made of, (A, D, P) and (P,).
-    """
-
-    power: Tensor
-    by_mask: Tensor
-    by_head: list[Tensor]
-    by_bias: list[Tensor]
-
-
-@dataclass(frozen=True)
-class SharedLayer:
-    """One layer's part. new_bias: (C,), the constant that joins the rows in it."""
-
-    keys: Projection
-    values: Projection
-    queries: Projection
-    norm: SharedNorm
-    new_bias: Tensor
-
-
-@dataclass(frozen=True)
-class SharedUpscaling:
-    """The two steps up. U = 4 * C / 4 and V = 4 * C / 8 channels: those of the four pixels that one becomes.
-
-    hw: (h, w), the rows and columns of the embedding that go up, from the top left; p = h * w.
-    first: (U, C), centred over each pixel's channels, as the norm that follows would do; in the decoder's own type.
-    of_shared: (U, p).
-    rest: (U, p) or (U, 1). second: (V, C / 4). fine: (4, V, p) or (V, 1), added before the last activation.
-    """
-
-    hw: tuple[int, int]
-    first: Tensor
-    of_shared: Tensor
-    rest: Tensor
-    second: Tensor
-    fine: Tensor
-
-
-@dataclass(frozen=True)
-class SharedImage:
-    """What all prompts on an image share; hw is (H, W). mask_rows: (M, C), those that a mask prompt mixes."""
-
-    layers: list[SharedLayer]
-    mask_rows: Tensor
-    final_keys: Projection
-    final_values: Projection
-    upscaling: SharedUpscaling
-    hw: tuple[int, int]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of what is computed for each pixel."""
-        return self.final_keys.of_shared.dtype
-
-
-@dataclass
-class Keys:
-    """The keys of N prompts, without their bias. scale: (N, P). factors: (N, R, P). rows: (N, R, C).
-
-    used: how many of the R rows are there yet. of_masks: how many of them are those of mask prompts. values: for each
-    layer passed the tokens' values that its rows are made of, (N, A, T, D).
-    """
-
-    scale: Tensor
-    factors: Tensor
-    rows: Tensor
-    used: int
-    of_masks: int
-    values: list[Tensor]
-
-    def chunks(self, count: int | None = None) -> Iterator[slice]:
-        """Of `count` prompts (None: all), a few at a time, as many as the device likes best."""
-        count = len(self.scale) if count is None else count
-        step = PROMPTS_AT_ONCE.get(self.scale.device.type, max(count, 1))
-        return (slice(start, start + step) for start in range(0, count, step))
 
 
 class FoldedDecoder:
@@ -161,10 +68,12 @@ class FoldedDecoder:
             values = self._project(to_image.v_proj, shared, bias[None], to_image.num_heads)
             queries = self._project(to_tokens.q_proj, shared, place + bias, to_tokens.num_heads)
             new_bias = bias + to_tokens.out_proj.bias
-            shared = _centred(shared)
-            mixed = [_centred(each) for each in (*mixed, _by_head(to_tokens.out_proj.weight.T, to_tokens.num_heads))]
-            biases = [_centred(each) for each in (*biases, new_bias)]
-            of_mask = _centred(of_mask)
+            shared = centred(shared)
+            mixed = [
+                centred(each) for each in (*mixed, weight_by_head(to_tokens.out_proj.weight.T, to_tokens.num_heads))
+            ]
+            biases = [centred(each) for each in (*biases, new_bias)]
+            of_mask = centred(of_mask)
             by_head = [(each @ shared.T).to(self.dtype) for each in mixed]
             by_bias = [(shared @ each).to(self.dtype) for each in biases]
             in_norm = SharedNorm(shared.square().mean(1), (of_mask @ shared.T).to(self.dtype), by_head, by_bias)
@@ -201,13 +110,13 @@ class FoldedDecoder:
         keys, queries = self._first_keys(image, tokens, mask_factors), tokens
         for layer, shared in zip(decoder.transformer.layers, image.layers, strict=True):
             queries = _self_attention(layer, queries, tokens)
-            mixed = _attend(layer.cross_attn_token_to_image, queries + tokens, keys, shared.keys, shared.values)
+            mixed = attend(layer.cross_attn_token_to_image, queries + tokens, keys, shared.keys, shared.values)
             queries = layer.norm2(queries + mixed)
             queries = layer.norm3(queries + layer.mlp(queries))
-            _attend_back(layer, queries, tokens, keys, shared)
+            attend_back(layer, queries, tokens, keys, shared)
         transformer = decoder.transformer
         final = transformer.final_attn_token_to_image
-        mixed = _attend(final, queries + tokens, keys, image.final_keys, image.final_values)
+        mixed = attend(final, queries + tokens, keys, image.final_keys, image.final_values)
         queries = transformer.norm_final_attn(queries + mixed)
         chosen = slice(1, None) if multimask_output else slice(0, 1)
         of_masks = queries[:, 1 : 1 + decoder.num_mask_tokens][:, chosen].unbind(1)
@@ -227,9 +136,9 @@ class FoldedDecoder:
         return Keys(scale, factors, rows, of_masks, of_masks, [])
 
     def _project(self, linear: nn.Linear, shared: Tensor, placed: Tensor, heads: int) -> Projection:
-        of_shared, of_place = (_by_head(linear.weight @ each.T, heads) for each in (shared, placed))
-        of_place = of_place + _by_head(linear.bias[:, None], heads)
-        return Projection(of_shared.to(self.dtype), of_place.to(self.dtype), _by_head(linear.weight, heads))
+        of_shared, of_place = (weight_by_head(linear.weight @ each.T, heads) for each in (shared, placed))
+        of_place = of_place + weight_by_head(linear.bias[:, None], heads)
+        return Projection(of_shared.to(self.dtype), of_place.to(self.dtype), weight_by_head(linear.weight, heads))
 
     def _share_upscaling(
         self, shared: Tensor, bias: Tensor, high_res: tuple[Tensor, ...], used_hw: tuple[int, int]
@@ -240,7 +149,7 @@ class FoldedDecoder:
         to_half, _, _, to_quarter, _ = self.decoder.output_upscaling
         first = to_half.weight.permute(2, 3, 1, 0)  # (2, 2, C / 4, C)
         first = (first - first.mean(dim=2, keepdim=True)).flatten(0, 2)
-        rest = (first @ bias + _centred(to_half.bias).repeat(4))[:, None]
+        rest = (first @ bias + centred(to_half.bias).repeat(4))[:, None]
         second = to_quarter.weight.permute(2, 3, 1, 0).flatten(0, 2)
         fine = to_quarter.bias.repeat(4)[:, None]
         if high_res:
@@ -325,87 +234,9 @@ def _self_attention(layer: Any, queries: Tensor, tokens: Tensor) -> Tensor:
     return layer.norm1(queries + layer.self_attn(placed, placed, queries))
 
 
-def _attend(attention: Any, queries: Tensor, keys: Keys, to_keys: Projection, to_values: Projection) -> Tensor:
-    """Tokens (N, T, C) attend to the image: what they take from it, (N, T, C)."""
-    asked = _heads(attention.q_proj(queries), attention.num_heads)
-    asked = asked / asked.shape[-1] ** 0.5
-    rows = keys.rows[:, : keys.used]
-    values = torch.einsum("nrc,adc->nard", rows, to_values.weight)
-    by_row = (asked @ torch.einsum("nrc,adc->nadr", rows, to_keys.weight)).to(keys.factors.dtype)  # (N, A, T, R)
-    taken, asked = torch.empty_like(asked), asked.to(keys.factors.dtype)
-    for some in keys.chunks():
-        scale, factors = keys.scale[some, None, None], keys.factors[some, : keys.used]
-        scores = _scores(asked[some], by_row[some], to_keys, scale, factors)
-        weights = scores.softmax(dim=-1)
-        of_rows = (weights.flatten(1, 2) @ factors.transpose(1, 2)).unflatten(1, weights.shape[1:3])
-        of_shared = (weights * scale) @ to_values.of_shared.transpose(1, 2)
-        of_rows = of_rows.to(values.dtype) @ values[some]
-        taken[some] = of_shared.to(values.dtype) + of_rows + to_values.placed.transpose(1, 2)
-    return attention.out_proj(taken.transpose(1, 2).flatten(2))
-
-
-def _attend_back(layer: Any, queries: Tensor, tokens: Tensor, keys: Keys, shared: SharedLayer) -> None:
-    """The image attends to the tokens, and the keys are normed: new factors and rows, in place."""
-    attention, norm = layer.cross_attn_image_to_token, layer.norm4
-    asked = _heads(attention.k_proj(queries + tokens), attention.num_heads)
-    asked = asked / asked.shape[-1] ** 0.5
-    by_row = asked @ torch.einsum("nrc,adc->nadr", keys.rows[:, : keys.used], shared.queries.weight)
-    asked, by_row = asked.to(keys.factors.dtype), by_row.to(keys.factors.dtype)
-    values = _heads(attention.v_proj(queries), attention.num_heads)
-    before, last = keys.used, keys.used + values.shape[1] * values.shape[2]
-    mixed = torch.einsum("natd,adc->natc", values, _by_head(attention.out_proj.weight.T, attention.num_heads))
-    keys.rows[:, before:last], keys.rows[:, last] = mixed.flatten(1, 2), shared.new_bias
-    keys.values, keys.used = [*keys.values, values.to(keys.factors.dtype)], last + 1
-    rows = _centred(keys.rows[:, : keys.used])
-    keys.rows[:, : keys.used] = rows * norm.weight
-    products = (rows @ rows.transpose(1, 2) / rows.shape[2]).to(keys.factors.dtype)
-    for some in keys.chunks():
-        scale, factors = keys.scale[some], keys.factors[some, : keys.used]
-        scores = _scores(asked[some], by_row[some], shared.queries, scale[:, None, None], factors[:, :before])
-        torch.softmax(scores, dim=2, out=factors[:, before:last].unflatten(1, scores.shape[1:3]))
-        factors[:, last] = 1
-        variance = _variance(keys, some, products[some], shared.norm)
-        deviation = variance.add_(norm.eps).rsqrt_().to(scale.dtype)
-        scale.mul_(deviation)
-        factors.mul_(deviation[:, None])
-
-
-def _scores(asked: Tensor, by_row: Tensor, to_heads: Projection, scale: Tensor, factors: Tensor) -> Tensor:
-    """(N, A, T, P): tokens' heads (N, A, T, D) times the keys' heads."""
-    scores = (asked @ to_heads.of_shared).mul_(scale).add_(asked @ to_heads.placed)
-    if factors.shape[1]:
-        scores.flatten(1, 2).baddbmm_(by_row.flatten(1, 2), factors)
-    return scores
-
-
-def _variance(keys: Keys, some: slice, products: Tensor, norm: SharedNorm) -> Tensor:
-    """(N, P): mean square over the channels of the centred keys. products: (N, R, R), of the rows among themselves."""
-    scale, factors = keys.scale[some], keys.factors[some, : keys.used]
-    with_shared = [norm.by_mask[: keys.of_masks].expand(len(scale), -1, -1)]
-    for values, by_head, by_bias in zip(keys.values, norm.by_head, norm.by_bias, strict=True):
-        with_shared += [(values[some] @ by_head).flatten(1, 2), by_bias.expand(len(scale), 1, -1)]
-    cross = torch.cat(with_shared, dim=1).mul_(scale[:, None] * (2 / keys.rows.shape[2]))
-    quadratic = cross.baddbmm_(products, factors).mul_(factors).sum(dim=1, dtype=norm.power.dtype)
-    return quadratic.addcmul_(scale.to(norm.power.dtype).square(), norm.power)
-
-
 def _pixels(grid: Tensor) -> Tensor:
     """(1, C, H, W) to (P, C)."""
     return grid[0].flatten(1).T.contiguous()
-
-
-def _heads(x: Tensor, heads: int) -> Tensor:
-    """(N, T, A * D) to (N, A, T, D)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
-
-
-def _by_head(weight: Tensor, heads: int) -> Tensor:
-    """(A * D, C) to (A, D, C)."""
-    return weight.unflatten(0, (heads, -1))
-
-
-def _centred(x: Tensor) -> Tensor:
-    return x - x.mean(dim=-1, keepdim=True)
 
 
 def _four_pixels(grid: Tensor) -> Tensor:

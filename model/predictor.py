@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.contract import Contract, ContractName
-from model.folded_decoder import SharedImage
+from model.folded_image import SharedImage
 from model.mask_decoder import MaskPrediction
 from model.prompts import check_same_count, is_ragged, to_boxes, to_mask_inputs, to_points
 from model.upscaling import Upscaling

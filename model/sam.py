@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from model.config import SamConfig
 from model.encoder_configs import check_registered
 from model.encoders import EMBED_DIM, EMBEDDING_STRIDE, ImageEmbedding
-from model.folded_decoder import FoldedDecoder, FoldedMasks, SharedImage
+from model.folded_decoder import FoldedDecoder, FoldedMasks
+from model.folded_image import SharedImage
 from model.mask_decoder import MaskDecoder, MaskPrediction
 from model.prompt_encoder import PromptEncoder
 from model.transformer import TwoWayTransformer

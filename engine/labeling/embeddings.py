@@ -25,7 +25,7 @@ from torch import Tensor
 from engine.files import remove_unfinished, write_atomic
 from engine.images import decode_image, read_bytes
 from model.encoders import ImageEmbedding
-from model.folded_decoder import SharedImage
+from model.folded_image import SharedImage
 from model.predictor import EncodedImage, Predictor
 from model.sam import Sam
 from schemas.errors import InputError

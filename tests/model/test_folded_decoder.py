@@ -97,7 +97,7 @@ def test_prompts_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     points = (torch.rand(7, 1, 2) * SIDE, torch.ones(7, 1, dtype=torch.int64))
     outputs = []
     for at_once in (1, 3, 100):
-        monkeypatch.setattr("model.folded_decoder.PROMPTS_AT_ONCE", {"cpu": at_once})
+        monkeypatch.setattr("model.folded_keys.PROMPTS_AT_ONCE", {"cpu": at_once})
         outputs.append(folded_and_plain(sam, embedding_of(sam, 0), None, True, points=points)[0])
     for found in outputs[1:]:
         torch.testing.assert_close(found, outputs[0], atol=2e-5, rtol=1e-5)

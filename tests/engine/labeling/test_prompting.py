@@ -18,7 +18,8 @@ from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precompu
 from engine.labeling.prompting import Prompter
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
-from model.folded_decoder import FoldedMasks, SharedImage
+from model.folded_decoder import FoldedMasks
+from model.folded_image import SharedImage
 from model.predictor import DecodedMasks, Predictor
 from model.sam import Sam, build_sam
 from tests.engine.labeling.bodies import (
