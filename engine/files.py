@@ -61,6 +61,15 @@ def append_line(path: Path, line: bytes) -> None:
             os.close(descriptor)
 
 
+def last_lines(path: Path, *, at_most_bytes: int) -> list[bytes]:
+    """The last whole lines of a file, as many as fit. Raises FileNotFoundError where there is none."""
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - at_most_bytes)
+        file.seek(start)
+        lines = file.read().split(b"\n")
+    return lines[1:] if start else lines
+
+
 def open_lock(path: Path) -> IO[str]:
     """A lock file, open and not yet locked; its lock lives until the last process that has it open ends, however it
     ends. Raises InputError if the disk is full or not writable."""

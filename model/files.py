@@ -98,6 +98,11 @@ def remove_unfinished(root: Path, *, older_than_s: float = 0.0) -> None:
                 left.unlink()
 
 
+def give_mode_of(other: Path, path: Path) -> None:
+    """Let those read a file who may read another one: safetensors writes files that only their owner can read."""
+    path.chmod(other.stat().st_mode)
+
+
 def file_sha256(path: Path) -> str:
     """64 hexadecimal digits."""
     with path.open("rb") as file:

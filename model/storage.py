@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from model.checkpoints import load_weights_file, read_weights, with_weights
-from model.files import atomic_folder, file_sha256
+from model.files import atomic_folder, file_sha256, give_mode_of, write_atomic
 from model.registry import (
     CARD_FILE,
     CONFIG_FILE,
@@ -43,8 +43,7 @@ def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = to
         with atomic_folder(root / card.name) as unfinished:
             _save_json(unfinished / CONFIG_FILE, sam.config.to_dict())
             _save_weights(sam, unfinished / WEIGHTS_FILE, dtype)
-            # safetensors writes files that only their owner can read
-            (unfinished / WEIGHTS_FILE).chmod((unfinished / CONFIG_FILE).stat().st_mode)
+            give_mode_of(unfinished / CONFIG_FILE, unfinished / WEIGHTS_FILE)
             model_id = _weights_id(unfinished / WEIGHTS_FILE)
             _save_json(unfinished / CARD_FILE, asdict(replace(card, model_id=model_id)))
     except FileExistsError:
@@ -98,7 +97,7 @@ def _save_weights(sam: Sam, path: Path, dtype: torch.dtype) -> None:
 
 def _is_made_of(folder: Path, file: Path) -> bool:
     """Whether the model in this folder was imported from this very file."""
-    if not (folder / CARD_FILE).is_file() or not file.is_file():
+    if not (folder / CARD_FILE).exists() or not file.exists():
         return False
     return read_info(folder).card.source.get("sha256") == file_sha256(file)
 
@@ -109,4 +108,4 @@ def _weights_id(path: Path) -> str:
 
 def _save_json(path: Path, values: Mapping[str, Any]) -> None:
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    write_atomic(path, text.encode())

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.files import atomic_folder, file_sha256
+from model.files import atomic_folder, file_sha256, give_mode_of, write_atomic
 from schemas.errors import InputError
 
 CARD_FILE = "card.json"
@@ -27,11 +27,10 @@ def save_weights_folder(
             file = unfinished / weights_file
             save_file({name: value.cpu().contiguous() for name, value in weights.items()}, file)
             text = json.dumps({**card, "weights_sha256": file_sha256(file)}, indent=2, allow_nan=False) + "\n"
-            (unfinished / CARD_FILE).write_text(text, encoding="utf-8")
-            # safetensors writes files that only their owner can read
-            file.chmod((unfinished / CARD_FILE).stat().st_mode)
+            write_atomic(unfinished / CARD_FILE, text.encode())
+            give_mode_of(unfinished / CARD_FILE, file)
     except FileExistsError:
-        if not (folder / CARD_FILE).is_file():
+        if not (folder / CARD_FILE).exists():
             raise
 
 

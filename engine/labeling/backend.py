@@ -25,10 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.prompting import Prompter
-from model.registry import model_roots
+from engine.places import place
+from engine.workspace import Workspace
 from model.sam import Sam
 from model.storage import load_model
-from schemas.config import LabelingConfig, load_config
+from schemas.config import LabelingConfig
 from schemas.errors import InputError
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9090
@@ -51,8 +52,8 @@ def serve(
     model: name or id; None takes the workspace's start model. queue: pictures to encode ahead, in this order.
     Raises InputError where there is no such model or the port is taken.
     """
-    config = load_config(workspace)
-    sam, info = load_model(model or config.model.start, model_roots(workspace), device=device)
+    config = Workspace(workspace).settings()
+    sam, info = load_model(model or config.model.start, Workspace(workspace).model_roots(), device=device)
     listening = _listen(host, port)
     # Torch's threads wait for each other at the end of every operation: with several clicks at once one each is best.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ANNOTATORS_AT_ONCE))
@@ -142,10 +143,9 @@ class _Backend:
 
     def _wake(self) -> None:
         try:
-            self._folder.root.mkdir(parents=True, exist_ok=True)
-            self._folder.wake_file.touch()
-        except OSError as error:
-            _log.error("%s: %s; the next poll will see it all the same", self._folder.wake_file, error.strerror)
+            place(self._folder.wake_file).write(b"")
+        except (InputError, OSError) as error:
+            _log.error("%s: %s; the next poll will see it all the same", self._folder.wake_file, error)
 
 
 class _ServerTime:

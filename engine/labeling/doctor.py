@@ -10,11 +10,11 @@ from PIL import Image
 
 from engine import rle
 from engine.annotation import Check
-from engine.files import write_atomic
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.regions import brush_region, region_mask
 from engine.labeling.setup import known_project
+from engine.places import place
 from schemas.errors import InputError, WaitError
 from schemas.labeling import FOREGROUND, IMAGE, MASKS_CONFIG, POINT, Purpose, labeling_config
 
@@ -79,7 +79,7 @@ class Doctor:
             return f"project {self._project} may not show pictures of {pictures}; run: sam-engine labeling setup"
         with self._probe_project():
             shown = self.client.content(f"/data/local-files/?d={_PICTURE}")
-        if shown == (self.folder.images / _PICTURE).read_bytes():
+        if shown == place(self.folder.images / _PICTURE).read():
             return ""
         return (
             f"Label Studio shows another picture than the one in {self.folder.images}; start it with "
@@ -139,7 +139,7 @@ class Doctor:
         """A project of our own with one picture, which is gone afterwards."""
         buffer = io.BytesIO()
         Image.fromarray((_square()[..., None] * np.array([200, 120, 40])).astype(np.uint8)).save(buffer, "JPEG")
-        write_atomic(self.folder.images / _PICTURE, buffer.getvalue())
+        place(self.folder.images / _PICTURE).write(buffer.getvalue())
         project = self.client.create_project(title=f"{self.name}: doctor", config=MASKS_CONFIG, instructions="")
         try:
             self.client.add_local_storage(project, folder=str((self.folder.images / _PICTURE).resolve().parent))

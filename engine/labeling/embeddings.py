@@ -243,7 +243,7 @@ class Precomputer:
         self._busy = self._closed = False
         self._thread: threading.Thread | None = None
 
-    def open(self, path: Path) -> None:
+    def was_opened(self, path: Path) -> None:
         """An annotator has opened this picture and will click soon."""
         with self._changed:
             if path not in self._opened:

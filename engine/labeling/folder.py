@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.files import write_atomic
+from engine.places import place
+from engine.workspace import Workspace
 from schemas.config import Stage
 from schemas.errors import InputError
 from schemas.labeling import GATES, Purpose
@@ -65,12 +66,19 @@ class Scope:
 class LabelingFolder:
     """Paths of the two folders and their small JSON files, which are written whole or not at all."""
 
-    def __init__(self, workspace: Path) -> None:
-        self.root = workspace / "labeling"
+    def __init__(self, workspace: Path | Workspace) -> None:
+        """Raises InputError for a workspace at a URL: Label Studio serves pictures from a disk of this machine."""
+        files = Workspace(workspace)
+        self.root = files.labeling.local_path("the pictures that Label Studio serves")
         self.images = self.root / "images"
-        self.server = workspace / "label_studio"
+        self.server = files.label_studio.local_path("a local Label Studio")
         self.credentials_file = self.server / "credentials.json"
         self.wake_file = self.root / "wake"  # touched by the backend when a webhook says that something was done
+
+    def pictures(self) -> list[Path]:
+        """The pictures that annotators see, the oldest first."""
+        paths = [found.local_path("a picture") for found in place(self.images).find("**/*.jpg")]
+        return sorted(paths, key=lambda path: path.stat().st_mtime)
 
     def credentials(self, url: str) -> Credentials:
         """The token for the server at `url`: from the environment, else what `labeling server` left here.
@@ -100,7 +108,7 @@ class LabelingFolder:
 def read_json(path: Path, default: Any) -> Any:
     """What a JSON file holds, `default` where there is none. Raises InputError naming a file that is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(place(path).text())
     except FileNotFoundError:
         return default
     except ValueError as error:
@@ -109,4 +117,4 @@ def read_json(path: Path, default: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Raises InputError if the disk is full or not writable."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+    place(path).write(json.dumps(value, indent=1, ensure_ascii=False).encode())

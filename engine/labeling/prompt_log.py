@@ -6,7 +6,6 @@ the backend knows again, after a restart, when an object was first clicked.
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,8 +14,9 @@ from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
-from engine.files import append_line
+from engine.files import append_line, last_lines
 from engine.labeling.folder import LabelingFolder
+from engine.places import place
 
 _REMEMBERED_PROMPTS = 100_000
 _RECENT_BYTES = 4 * 2**20  # about ten thousand calls: an object that is being clicked began among them
@@ -69,7 +69,7 @@ def read(workspace: Path, project: int) -> list[PromptCall]:
     A line that was cut off, because the process was killed or the disk was full, is skipped, and a warning says so.
     """
     try:
-        content = log_file(workspace, project).read_bytes()
+        content = place(log_file(workspace, project)).read()
     except FileNotFoundError:
         return []
     return _parse_lines(content.split(b"\n"), log_file(workspace, project))
@@ -109,16 +109,13 @@ def _read_recent(workspace: Path, project: int) -> list[PromptCall]:
     """The last calls of a project, as many as fit. A log that cannot be read is told and counts as empty."""
     path = log_file(workspace, project)
     try:
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - _RECENT_BYTES)
-            file.seek(start)
-            lines = file.read().split(b"\n")
+        lines = last_lines(path, at_most_bytes=_RECENT_BYTES)
     except FileNotFoundError:
         return []
     except OSError as error:
         _log.error("%s: cannot read the file: %s; objects clicked before count as new", path, error.strerror)
         return []
-    return _parse_lines(lines[1:] if start else lines, path)
+    return _parse_lines(lines, path)
 
 
 def _parse_lines(lines: Sequence[bytes], path: Path) -> list[PromptCall]:

@@ -107,7 +107,7 @@ class Prompter:
         """A single task was opened; several are the queue."""
         if opened:
             for picture in pictures:
-                self._ahead.open(picture)
+                self._ahead.was_opened(picture)
         else:
             self._ahead.queue(pictures)
 

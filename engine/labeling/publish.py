@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.files import write_atomic
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.labeling.records import RoundRecords
 from engine.labeling.regions import brush_region, scale_down, shown_hw
+from engine.places import place
 from schemas.errors import InputError, WaitError
 
 JPEG_QUALITY = 92
@@ -183,7 +183,7 @@ class Publisher:
         return f"{self.scope.path}/{image_id}.jpg"
 
     def _has_picture(self, image_id: int) -> bool:
-        return (self.folder.images / self._picture(image_id)).is_file()
+        return place(self.folder.images / self._picture(image_id)).exists()
 
     def _write_picture(self, image: ImageToPublish) -> None:
         height, width = image.record.shown_hw
@@ -192,7 +192,7 @@ class Publisher:
             shown = shown.resize((width, height), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         shown.save(buffer, "JPEG", quality=JPEG_QUALITY)
-        write_atomic(self.folder.images / self._picture(image.record.image_id), buffer.getvalue())
+        place(self.folder.images / self._picture(image.record.image_id)).write(buffer.getvalue())
 
 
 def _score(prefilled: Prefilled) -> float | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
+from engine.places import place
 from schemas.config import ANNOTATED_STAGES
 from schemas.errors import InputError
 from schemas.labeling import Purpose, instructions, labeling_config, project_title
@@ -54,7 +55,7 @@ def known_project(client: LabelStudioClient, folder: LabelingFolder, purpose: Pu
 
 def _connect_pictures(client: LabelStudioClient, folder: LabelingFolder, project: int, purpose: Purpose) -> list[str]:
     pictures = folder.images / purpose  # the server refuses its document root itself
-    pictures.mkdir(parents=True, exist_ok=True)
+    place(pictures).make_folder()
     if str(pictures.resolve()) in client.local_storages(project):
         return []
     client.add_local_storage(project, folder=str(pictures.resolve()))

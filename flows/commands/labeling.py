@@ -47,7 +47,14 @@ def server(
         password = f", password {account.password}" if show_password else " (--show-password prints the password)"
         note(f"Label Studio is up: {running.url}, log in as {account.email}{password}; Ctrl-C stops it")
 
-    serve_forever(Store(workspace).workspace, ready=ready, host=host, port=port, database=database, note=note)
+    serve_forever(
+        Store(workspace).files.local_path("a local Label Studio"),
+        ready=ready,
+        host=host,
+        port=port,
+        database=database,
+        note=note,
+    )
 
 
 @app.command()
@@ -64,12 +71,13 @@ def serve(
     from engine.labeling.folder import LabelingFolder
     from engine.store import Store
     from model.devices import device_of
-    from schemas.config import ANNOTATED_STAGES, load_config
+    from schemas.config import ANNOTATED_STAGES
     from stages.planning import model_for
 
-    store, config = Store(workspace), load_config(workspace)
+    store = Store(workspace)
+    config = store.files.settings()
     name = model or model_for(config, ANNOTATED_STAGES[-1], store.rounds())
-    pictures = sorted(LabelingFolder(workspace).images.rglob("*.jpg"), key=lambda path: path.stat().st_mtime)
+    pictures = LabelingFolder(workspace).pictures()
     note(f"model {name} answers at http://{host}:{port}; Ctrl-C stops it")
     serve_backend(workspace, host=host, port=port, model=name, device=device_of(config.model.device), queue=pictures)
 
@@ -175,10 +183,9 @@ class _AtWork:
 
     def __init__(self, workspace: Path) -> None:
         from engine.store import Store
-        from schemas.config import load_config
 
         self.store = Store(workspace)
-        self.config = load_config(workspace)
+        self.config = self.store.files.settings()
 
     @property
     def tool(self) -> "AnnotationTool":

@@ -57,7 +57,7 @@ def _root(workspace: Path | None) -> Path:
     from engine.store import Store
     from model.registry import user_models_root
 
-    return user_models_root() if workspace is None else Store(workspace).workspace / "models"
+    return user_models_root() if workspace is None else Store(workspace).files.models.local_path("models")
 
 
 def _tell_new(model: "ModelInfo", verb: str, as_json: bool) -> None:

@@ -18,9 +18,9 @@ def status(
 ) -> None:
     """Rounds, shards, models, and what each stage does or waits for next."""
     from engine.store import Store
-    from schemas.config import load_config
+    from engine.workspace import Workspace
 
-    load_config(workspace)
+    Workspace(workspace).settings()
     found = workspace_status(Store(workspace))
     emit(found, as_json=as_json, text=None if as_json else _as_text(found, all_rejected=rejected))
 

@@ -307,7 +307,7 @@ def test_ahead_of_the_queue_goes_what_was_opened(
     sam.encoding_allowed.clear()
     ahead.queue(pictures[:4])
     assert eventually(lambda: len(sam.noted) == 1)
-    ahead.open(pictures[4])
+    ahead.was_opened(pictures[4])
     sam.encoding_allowed.set()
     assert ahead.wait(30)
     assert made == [keys[number] for number in (0, 4, 1, 2, 3)]
@@ -325,7 +325,7 @@ def test_the_queue_waits_while_somebody_clicks(
     ahead = ahead_of(cache_of())
     with ahead.clicking():
         ahead.queue(pictures[:2])
-        ahead.open(pictures[2])  # that does not wait
+        ahead.was_opened(pictures[2])  # that does not wait
         assert eventually(lambda: len(sam.noted) == 1)
         assert not ahead.wait(0.1)
         assert len(sam.noted) == 1
