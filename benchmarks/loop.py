@@ -40,7 +40,7 @@ from flows.settings import parse_settings
 from model.predictor import Predictor
 from model.registry import find_model, model_roots
 from model.storage import load_model
-from schemas.config import CONFIG_FILE, STAGES, load_config
+from schemas.config import CONFIG_FILE, STAGES
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.rounds import tick
@@ -83,7 +83,7 @@ class Bench:
             found = self.known[model_id] = Measured(dict(self._scores(predictor)))
         pictures = self.subjects[0].pictures
         if automatic and found.automatic is None and pictures is not None:
-            config = load_config(self.store.workspace).fully_automatic.generator_config()
+            config = self.store.files.settings().fully_automatic.generator_config()
             generator = MaskGenerator(predictor, config)
             some = (pictures[index] for index in range(len(pictures)))
             found.automatic = evaluate_automatic(generated_by(generator), some)
@@ -142,7 +142,7 @@ def run(bench: Bench, progress: Progress, *, automatic: str) -> Iterator[tuple[R
     automatic: look for automatic masks with "each" model, with those at the "ends", or "never".
     """
     store = bench.store
-    start = find_model(load_config(store.workspace).model.start, model_roots(store.workspace)).model_id
+    start = find_model(store.files.settings().model.start, model_roots(store.workspace)).model_id
     yield None, bench.measure(start, automatic=automatic != "never")
     done: set[tuple[str, int]] = set()
     for stage in STAGES:

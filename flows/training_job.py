@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from engine.places import place
 from engine.replay import write_replay
 from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
@@ -120,7 +120,7 @@ class TrainingJob:
         if not processes.is_main:
             return None
         info = finished or self._register(plan, data, reports)
-        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        place(self._checkpoints).remove()
         return TrainedModel(info, plan.config.steps, already=finished is not None)
 
     @cached_property
@@ -148,12 +148,12 @@ class TrainingJob:
         to go on, or where there is nothing to go on from.
         """
         checkpoints = self._checkpoints
-        begun = any(checkpoints.glob("step-*.pt"))
+        begun = bool(place(checkpoints).find("step-*.pt"))
         if begun and not self.resume:
             raise InputError(
                 f"{checkpoints}: a training of this name was not finished; go on with --resume, or delete it"
             )
-        if self.resume and (self._root / self.name / CARD_FILE).is_file():
+        if self.resume and (self._root / self.name / CARD_FILE).exists():
             return read_info(self._root / self.name)
         check_name(self._root, self.name)
         if self.resume and not begun:

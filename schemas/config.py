@@ -1,6 +1,5 @@
 """The configuration of a workspace: one commented YAML file, validated key by key."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -261,15 +260,6 @@ release:
   shortest_side_px: 1500      # larger pictures are scaled down to this, as SA-1B was
   jpeg_quality: 95
 """
-
-
-def load_config(workspace: Path) -> EngineConfig:
-    """Read and validate `engine.yaml` of a workspace that is a folder.
-
-    Raises InputError naming the file, the key, its value and what is allowed.
-    """
-    path = workspace / CONFIG_FILE
-    return parse_config(path.read_bytes() if path.is_file() else None, file=path, workspace=workspace)
 
 
 def parse_config(content: bytes | None, *, file: object, workspace: object) -> EngineConfig:

@@ -69,7 +69,7 @@ class GateRound:
     def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
         self.store, self.config, self.record, self.progress = store, config, record, progress
         self.label_studio = LabelStudioTool(store, config)
-        self.folder = LabelingFolder(store.workspace)
+        self.folder = LabelingFolder(store.files)
         self.scope = Scope(self.gate, record.stage, record.round)
 
     @property

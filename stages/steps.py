@@ -49,7 +49,7 @@ def open_round(store: Store, step: Step, progress: Progress) -> str:
 
 def wait_for_annotators(store: Store, step: Step, progress: Progress) -> AnnotatorsProgress:
     """How far annotators are, after they were shown what is missing and what they have done was read."""
-    worker = WORKERS[step.stage](store.workspace, step.round, progress)
+    worker = WORKERS[step.stage](store.files, step.round, progress)
     return worker.move() if isinstance(worker, AnnotationWorker) else AnnotatorsProgress(finished=True)
 
 
@@ -58,7 +58,7 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
     record = _record(store, step)
     shards = images_by_shard(store, record.image_ids)
     simulated = not store.files.settings().annotator.by_people
-    worker = WORKERS[step.stage](store.workspace, step.round, progress)
+    worker = WORKERS[step.stage](store.files, step.round, progress)
     outcomes = map_shards(worker, list(shards))
     metrics = record.metrics | _statistics(store, record, list(shards)) | worker.metrics()
     store.put_round(replace(record, state="annotated", metrics=metrics))

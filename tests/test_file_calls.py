@@ -36,8 +36,6 @@ USERS = {
     "model/download.py",
     "model/efficientnet.py",
     "model/fetch.py",
-    "schemas/config.py",
-    "schemas/sa1b.py",
 }
 
 

@@ -42,7 +42,7 @@ class LabelStudioTool:
 
     def __init__(self, store: Store, config: EngineConfig) -> None:
         self.store, self.config = store, config
-        self.folder = LabelingFolder(store.workspace)
+        self.folder = LabelingFolder(store.files)
         self._projects: dict[Purpose, int] = {}
 
     @cached_property

@@ -11,7 +11,6 @@ import pytest
 from engine.annotation import Check
 from engine.rle import encode
 from engine.store import Store
-from schemas.config import load_config
 from schemas.errors import InputError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH
@@ -114,7 +113,7 @@ def test_prefilled_masks_are_kept_mended_and_deleted(store: Store) -> None:
 
 
 def test_setup_and_doctor(store: Store) -> None:
-    tool = annotation_tool(store, load_config(store.workspace))
+    tool = annotation_tool(store, store.files.settings())
     (missing,) = tool.doctor("assisted_manual")
     assert "sam-engine labeling setup" in missing.remedy
     assert tool.setup("assisted_manual").changed == ("wrote labels.json",)

@@ -8,7 +8,6 @@ from engine.labeling.folder import LabelingFolder
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
-from schemas.config import load_config
 from schemas.labeling import GATES
 from stages.quality import move_gate
 from stages.rounds import tick
@@ -27,7 +26,7 @@ def store(label_studio: LabelStudioServer) -> Iterator[Store]:
         tick(made, STAGE)
         annotate_first_round(label_studio, made)
         assert tick(made, STAGE).state == "advanced"
-        url = load_config(made.workspace).labeling.backend_url
+        url = made.files.settings().labeling.backend_url
         for gate in GATES:
             setup_project(
                 client_of(label_studio), LabelingFolder(made.workspace), gate, name="workspace", backend_url=url

@@ -12,7 +12,7 @@ from engine.labeling.records import RoundRecords
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
-from schemas.config import Stage, load_config
+from schemas.config import Stage
 from schemas.errors import InputError, WaitError
 from stages.rounds import TickResult, tick
 from tests.labelstudio.engine_workspace import click, clicked, client_of, drawn, engine_workspace
@@ -82,7 +82,7 @@ def assert_as_annotated(store: Store) -> None:
 
 
 def test_setting_up_twice_changes_nothing(label_studio: LabelStudioServer, store: Store) -> None:
-    url = load_config(store.workspace).labeling.backend_url
+    url = store.files.settings().labeling.backend_url
     for purpose in ("assisted_manual", "semi_automatic"):
         link = setup_project(
             client_of(label_studio), LabelingFolder(store.workspace), purpose, name="workspace", backend_url=url
@@ -91,7 +91,7 @@ def test_setting_up_twice_changes_nothing(label_studio: LabelStudioServer, store
 
 
 def test_the_doctor_finds_nothing_wrong(label_studio: LabelStudioServer, store: Store) -> None:
-    url = load_config(store.workspace).labeling.backend_url
+    url = store.files.settings().labeling.backend_url
     checks = list(
         Doctor(
             client_of(label_studio),
@@ -123,7 +123,7 @@ def test_every_prefilled_mask_arrived(label_studio: LabelStudioServer, store: St
 
 def test_a_project_that_somebody_deleted(label_studio: LabelStudioServer, store: Store) -> None:
     client, folder = client_of(label_studio), LabelingFolder(store.workspace)
-    url = load_config(store.workspace).labeling.backend_url
+    url = store.files.settings().labeling.backend_url
     gone = setup_project(client, folder, "audit", name="workspace", backend_url=url)
     client.delete_project(gone.project)
     scope = Scope("audit", "assisted_manual", 1)

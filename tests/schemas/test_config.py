@@ -6,13 +6,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES, EngineConfig, load_config
+from engine.workspace import Workspace
+from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES, EngineConfig
 from schemas.errors import InputError
 
 
 def load(folder: Path, text: str) -> EngineConfig:
     (folder / CONFIG_FILE).write_text(text)
-    return load_config(folder)
+    return Workspace(folder).settings()
 
 
 def test_the_commented_file_says_the_defaults(tmp_path: Path) -> None:
@@ -63,13 +64,13 @@ def test_a_wrong_file_gives_one_line_that_names_file_key_and_way_out(
 
 def test_no_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sam-engine init"):
-        load_config(tmp_path)
+        Workspace(tmp_path).settings()
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_bytes(b"\xff\xfe\x00seed")
     with pytest.raises(InputError, match=CONFIG_FILE):
-        load_config(tmp_path)
+        Workspace(tmp_path).settings()
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=8), lambda x: st.dictionaries(st.text(max_size=8), x)))

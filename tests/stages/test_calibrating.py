@@ -4,7 +4,6 @@ from pathlib import Path
 
 from model.registry import find_model, list_models, model_roots
 from model.storage import load_model
-from schemas.config import load_config
 from stages.calibrating import calibrated_start
 from stages.measuring import measuring_set
 from stages.progress import silent
@@ -39,7 +38,7 @@ def test_the_first_round_starts_from_a_calibrated_copy(tmp_path: Path) -> None:
 
 def test_the_same_again_is_found(tmp_path: Path) -> None:
     store = make_workspace(tmp_path, images=10, holdout=8)
-    start, config = find_model("tiny", model_roots(store.workspace)), load_config(store.workspace)
+    start, config = find_model("tiny", model_roots(store.workspace)), store.files.settings()
     first = calibrated_start(store, config, start, silent)
     assert calibrated_start(store, config, start, silent) == first
     assert len(list_models([store.workspace / "models"])) == 2
@@ -49,4 +48,4 @@ def test_few_masks_or_none_leave_the_start_model_alone(tmp_path: Path) -> None:
     for holdout in (0, 2):
         store = make_workspace(tmp_path / str(holdout), images=6, holdout=holdout)
         start = find_model("tiny", model_roots(store.workspace))
-        assert calibrated_start(store, load_config(store.workspace), start, silent) == start
+        assert calibrated_start(store, store.files.settings(), start, silent) == start

@@ -21,7 +21,7 @@ from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, Ob
 from model.predictor import Predictor
 from model.registry import ModelCard, find_model, model_roots
 from model.storage import load_model, save_model
-from schemas.config import Stage, load_config
+from schemas.config import Stage
 from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round, table_of
@@ -204,7 +204,7 @@ def of_round(
 ) -> LearnedDetector:
     roots = model_roots(store.workspace)
     record = Round(stage, round, (), model_before=find_model(model, roots).model_id)
-    found = LearnedDetector(RoundWork(store, load_config(store.workspace), record, load_model(model, roots)[0]))
+    found = LearnedDetector(RoundWork(store, store.files.settings(), record, load_model(model, roots)[0]))
     found.training = replace(found.training, min_steps=steps, passes=1)
     return found
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from engine.masks.named_filters import MASK_FILTERS
+from engine.workspace import Workspace
 from model.object_detector import Detections
 from model.predictor import Predictor
-from schemas.config import CONFIG_FILE, PREFILL_DETECTORS_GROUP, SemiAutomaticConfig, load_config
+from schemas.config import CONFIG_FILE, PREFILL_DETECTORS_GROUP, SemiAutomaticConfig
 from schemas.errors import InputError
 from schemas.mask import Mask
 from schemas.presets import MASK_FILTERS_GROUP
@@ -77,7 +78,7 @@ def test_what_is_built_in_fits_the_protocol(name: str) -> None:
 def test_an_unknown_detector_is_an_error_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "engine.yaml").write_text("semi_automatic: {prefill: yolo}\n")
     with pytest.raises(InputError, match=r"semi_automatic.prefill: choose one of detector, generator, found 'yolo'"):
-        load_config(tmp_path)
+        Workspace(tmp_path).settings()
 
 
 def test_filters_of_the_generator_sort_out_prefilled_masks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from engine.labeling import tool
 from engine.store import Store
-from schemas.config import CONFIG_FILE, Stage, load_config
+from schemas.config import CONFIG_FILE, Stage
 from schemas.errors import WaitError
 from stages.planning import gates_of, next_step
 from stages.quality import move_gate
@@ -175,7 +175,7 @@ def test_a_round_is_learned_from_once_its_gates_are_passed(server: FakeLabelStud
 
 def test_a_simulated_round_has_no_gates(tmp_path: Path) -> None:
     made = workspace(tmp_path, annotator={"kind": "simulated", "max_clicks": 1}, gates={"verification": "all"})
-    assert gates_of(load_config(made.workspace), STAGE) == ()
+    assert gates_of(made.files.settings(), STAGE) == ()
 
 
 def test_the_audit_measures_and_changes_nothing(server: FakeLabelStudio, store: Store) -> None:

@@ -12,7 +12,6 @@ from engine.store import Store
 from model.registry import ModelCard, list_models, model_roots, read_info
 from model.storage import load_model, save_model
 from model.training.initialise import point_cross_attention
-from schemas.config import load_config
 from schemas.errors import InputError
 from stages import retraining
 from stages.measuring import set_aside
@@ -129,7 +128,7 @@ def test_the_same_retraining_again_is_found(tmp_path: Path) -> None:
     store = make_workspace(tmp_path, images=6, holdout=2)
     _until_retrained(store)
     (record,) = store.rounds()
-    again = retraining.retrain(store, load_config(store.workspace), replace(record, state="annotated"), silent)
+    again = retraining.retrain(store, store.files.settings(), replace(record, state="annotated"), silent)
     assert (again.model_id, again.used) == (record.model_after, record.model_after)
     assert again.metrics["miou_after"] == record.metrics["miou_after"]
     assert len(list((store.workspace / "models").glob("assisted_manual-1-*"))) == 1
