@@ -9,13 +9,13 @@ from torch import Tensor
 
 from engine import rle as rle_codec
 from engine.masks.boxed import clean_rle
+from engine.masks.crop_masks import MASK_THRESHOLD, CropMasks
 from engine.masks.crops import make_crops
 from engine.masks.filters import by_area_frac, by_emptiness, by_stability, stability_of_counts
 from engine.masks.measuring import survey
 from engine.masks.named_filters import pass_filters
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import mask_areas, mask_nms
-from engine.masks.pending import MASK_THRESHOLD, Pending
 from model.object_detector import Detections, ObjectDetector
 from model.predictor import Predictor
 from schemas.config import SemiAutomaticConfig
@@ -26,7 +26,7 @@ from schemas.rle import Rle
 _BOXES_BEFORE_NMS = 1000
 _LEAST_BOX_SCORE = 0.05
 _PROMPTS_AT_ONCE = 32
-_PENDING_BYTES = 2**30
+_WAITING_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,16 @@ def _stable_masks(
     offset, upscaling, image_hw = settings.stability_score_offset, predictor.upscaling, predictor.image_hw
     found = survey(logits, upscaling, threshold=MASK_THRESHOLD, offset=offset)
     (whole,) = make_crops(image_hw, n_layers=0, overlap_ratio=0.0)
-    pending = Pending(whole, upscaling, image_hw=image_hw, offset=offset, max_bytes=_PENDING_BYTES)
+    waiting = CropMasks(whole, upscaling, image_hw=image_hw, offset=offset, max_bytes=_WAITING_BYTES)
     index = by_emptiness(found.empty).keep.nonzero().squeeze(1)
-    places = pending.add(found, index)
-    intersection, union, _ = pending.counts(places).unbind(1)
+    places = waiting.add(found, index)
+    intersection, union, _ = waiting.counts(places).unbind(1)
     stability = stability_of_counts(intersection, union)
     masks = []
     for which in by_stability(stability, threshold=settings.stability_score_thresh).keep.nonzero().squeeze(1).tolist():
         at = int(index[which])
         row = int(rows[at])
-        cleaned = _cleaned(pending.encoded(places[which]), tuple(found.boxes[at].tolist()), settings)
+        cleaned = _cleaned(waiting.encoded(places[which]), tuple(found.boxes[at].tolist()), settings)
         if cleaned is not None:
             mask = replace(
                 rle_codec.measured(cleaned),

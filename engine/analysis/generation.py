@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.masks.counters import PHASES
 from engine.masks.filters import REASONS
-from engine.masks.tally import PHASES
 
 _PHASE_NAMES = {
     "decode_image": "decode image",

@@ -20,6 +20,8 @@ from torch import Tensor
 from engine.masks import filters
 from engine.masks.candidates import Candidates
 from engine.masks.cleaning import clean_candidates
+from engine.masks.counters import Counters
+from engine.masks.crop_masks import MASK_THRESHOLD, CropMasks
 from engine.masks.crops import Crop, make_crops
 from engine.masks.grid import layer_grids, points_in_crop
 from engine.masks.measuring import survey
@@ -28,8 +30,6 @@ from engine.masks.named_filters import pass_filters
 from engine.masks.nesting import parents
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import coverage_frac, mask_nms
-from engine.masks.pending import MASK_THRESHOLD, Pending
-from engine.masks.tally import Tally
 from engine.rle import measured
 from model.geometry import box_area
 from model.predictor import PromptedMasks, check_image
@@ -68,8 +68,8 @@ class GenerationResult:
     """What was found on an image.
 
     masks: each with the point that prompted it. dropped: masks for each reason of `filters.REASONS`, and for
-    each of `GeneratorConfig.filters`. seconds: of each phase of `tally.PHASES`. coverage_frac: share of the image in at
-    least one mask. parents: for each mask the index of the smallest mask that contains it, None where none does
+    each of `GeneratorConfig.filters`. seconds: of each phase of `counters.PHASES`. coverage_frac: share of the image in
+    at least one mask. parents: for each mask the index of the smallest mask that contains it, None where none does
     (`nesting.parents`); None as a whole unless `store_nesting` is set.
     """
 
@@ -88,7 +88,7 @@ class _Job:
     crops: list[Crop]
     total_points: int
     progress: Progress | None
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     parts: list[Candidates[Rle]] = field(default_factory=list)
     done_points: int = 0
 
@@ -149,11 +149,11 @@ class MaskGenerator:
     def _encode(self, group: list[tuple[_Job, Crop]]) -> list[Any]:
         """Time is shared among the images of the group, crop by crop."""
         pixels = [np.ascontiguousarray(job.image[crop.y0 : crop.y1, crop.x0 : crop.x1]) for job, crop in group]
-        clock = Tally()
+        clock = Counters()
         with clock.timed("encode"):
             encoded = self.predictor.encode_images(pixels)
         for job, _ in group:
-            job.tally.seconds["encode"] += clock.seconds["encode"] / len(group)
+            job.counters.seconds["encode"] += clock.seconds["encode"] / len(group)
         return encoded
 
     @torch.no_grad()
@@ -163,45 +163,47 @@ class MaskGenerator:
         upscaling = self.predictor.upscaling
         limit = limits(self.config, upscaling, on_cpu=self._on_cpu)
         offset = self.config.stability_score_offset
-        pending = Pending(crop, upscaling, image_hw=job.hw, offset=offset, max_bytes=limit.waiting_bytes)
+        waiting = CropMasks(crop, upscaling, image_hw=job.hw, offset=offset, max_bytes=limit.waiting_bytes)
         batches = []
         for points in torch.as_tensor(points_in_crop(self._grids[crop.layer], crop)).split(limit.prompts):
-            with job.tally.timed("prompt_decode"):
+            with job.counters.timed("prompt_decode"):
                 prompted = self.predictor.prompt(points[:, None, :], torch.ones((len(points), 1)))
-            batches.append(self._filter_batch(prompted, points, crop, job, pending))
+            batches.append(self._filter_batch(prompted, points, crop, job, waiting))
             job.advance(len(points))
-        found = self._distinct_in_crop(Candidates.concatenate(batches), pending, job)
-        with job.tally.timed("rle"):
-            encoded_masks = found.with_masks([pending.encoded(place) for place in found.masks])
+        found = self._distinct_in_crop(Candidates.concatenate(batches), waiting, job)
+        with job.counters.timed("rle"):
+            encoded_masks = found.with_masks([waiting.encoded(place) for place in found.masks])
         if self.config.min_mask_region_area > 0 and self.config.clean_before_crop_nms:
-            return clean_candidates(encoded_masks, self.config, job.tally)
+            return clean_candidates(encoded_masks, self.config, job.counters)
         return encoded_masks
 
     def _filter_batch(
-        self, prompted: PromptedMasks, points: Tensor, crop: Crop, job: _Job, pending: Pending
+        self, prompted: PromptedMasks, points: Tensor, crop: Crop, job: _Job, waiting: CropMasks
     ) -> Candidates[int]:
-        """The masks of N prompts (N, 2) that pass; their masks are places in `pending`."""
-        with job.tally.timed("filter"):
+        """The masks of N prompts (N, 2) that pass; their masks are places in `waiting`."""
+        with job.counters.timed("filter"):
             predicted_iou = prompted.predicted_iou.flatten(0, 1)
             if not torch.isfinite(predicted_iou).all():
                 raise InputError(
                     "the model gave predicted IoUs that are not finite; its weights are broken, or too large for its "
                     "type"
                 )
-            confident = job.tally.kept(filters.by_predicted_iou(predicted_iou, threshold=self.config.pred_iou_thresh))
+            confident = job.counters.kept(
+                filters.by_predicted_iou(predicted_iou, threshold=self.config.pred_iou_thresh)
+            )
         if len(confident) == 0:
             return Candidates.empty()
-        with job.tally.timed("prompt_decode"):
+        with job.counters.timed("prompt_decode"):
             logits = prompted.logits(confident)
-        with job.tally.timed("filter"):
+        with job.counters.timed("filter"):
             offset = self.config.stability_score_offset
             found = survey(logits.float(), self.predictor.upscaling, threshold=MASK_THRESHOLD, offset=offset)
-            rows = job.tally.kept(filters.by_emptiness(found.empty))
+            rows = job.counters.kept(filters.by_emptiness(found.empty))
             corner = torch.tensor([crop.x0, crop.y0])
             boxes = found.boxes[rows] + corner.repeat(2)
-            uncut = job.tally.kept(filters.by_crop_edge(boxes, crop, image_hw=job.hw))
+            uncut = job.counters.kept(filters.by_crop_edge(boxes, crop, image_hw=job.hw))
             rows, boxes = rows[uncut], boxes[uncut]
-            places = pending.add(found, rows)
+            places = waiting.add(found, rows)
         index = confident.cpu()[rows]
         return Candidates(
             places,
@@ -212,66 +214,66 @@ class MaskGenerator:
             torch.tensor(crop.box).expand(len(places), 4),
         )
 
-    def _distinct_in_crop(self, found: Candidates[int], pending: Pending, job: _Job) -> Candidates[int]:
+    def _distinct_in_crop(self, found: Candidates[int], waiting: CropMasks, job: _Job) -> Candidates[int]:
         """The best of masks whose boxes overlap, of those that are stable and not too large; knows their stability.
 
         Only masks that no better one covers are measured for that.
         """
-        config, tally, image_area = self.config, job.tally, job.hw[0] * job.hw[1]
+        config, counters, image_area = self.config, job.counters, job.hw[0] * job.hw[1]
         n_unfit = 0
 
         def fit(rows: Tensor) -> Tensor:
             nonlocal n_unfit
-            with tally.timed("filter"):
-                intersection, union, area = pending.counts([found.masks[row] for row in rows.tolist()]).unbind(1)
+            with counters.timed("filter"):
+                intersection, union, area = waiting.counts([found.masks[row] for row in rows.tolist()]).unbind(1)
                 score = filters.stability_of_counts(intersection, union)
                 found.stability_score[rows] = score
-                kept = tally.kept(filters.by_stability(score, threshold=config.stability_score_thresh))
+                kept = counters.kept(filters.by_stability(score, threshold=config.stability_score_thresh))
                 max_area_frac = config.max_mask_area_frac
                 verdict = filters.by_area_frac(area[kept], image_area=image_area, max_area_frac=max_area_frac)
-                kept = kept[tally.kept(verdict)]
+                kept = kept[counters.kept(verdict)]
             n_unfit += len(rows) - len(kept)
             return torch.zeros(len(rows), dtype=torch.bool).index_fill(0, kept, True)
 
-        with tally.timed("nms"):
+        with counters.timed("nms"):
             keep = box_nms(found.boxes, found.predicted_iou, iou_threshold=config.box_nms_thresh, admit=fit)
-            tally.dropped["duplicate_within_crop"] += len(found) - len(keep) - n_unfit
+            counters.dropped["duplicate_within_crop"] += len(found) - len(keep) - n_unfit
             return found.select(keep)
 
     def _finish(self, job: _Job) -> GenerationResult:
         found: Candidates[Rle] = Candidates.concatenate(job.parts)
         if len(job.crops) > 1:
-            found = self._distinct_across_crops(found, job.tally)
+            found = self._distinct_across_crops(found, job.counters)
         if self.config.min_mask_region_area > 0 and not self.config.clean_before_crop_nms:
-            found = clean_candidates(found, self.config, job.tally)
+            found = clean_candidates(found, self.config, job.counters)
         if self.config.mask_nms_thresh < 1:
-            found = self._distinct_by_mask(found, job.tally)
+            found = self._distinct_by_mask(found, job.counters)
         if self.config.filters:
-            found = self._pass_named_filters(found, job.tally)
-        with job.tally.timed("rle"):
+            found = self._pass_named_filters(found, job.counters)
+        with job.counters.timed("rle"):
             covered = coverage_frac(found.masks)
             nested = parents(found.masks, found.boxes) if self.config.store_nesting else None
-        return GenerationResult(_as_masks(found), job.tally.dropped, job.tally.seconds, covered, nested)
+        return GenerationResult(_as_masks(found), job.counters.dropped, job.counters.seconds, covered, nested)
 
-    def _distinct_across_crops(self, found: Candidates[Rle], tally: Tally) -> Candidates[Rle]:
+    def _distinct_across_crops(self, found: Candidates[Rle], counters: Counters) -> Candidates[Rle]:
         """Of masks that overlap keep those of the smallest crop: they were seen most zoomed in."""
-        with tally.timed("nms"):
+        with counters.timed("nms"):
             keep = box_nms(found.boxes, 1 / box_area(found.crop_boxes), iou_threshold=self.config.crop_nms_thresh)
-            tally.dropped["duplicate_across_crops"] += len(found) - len(keep)
+            counters.dropped["duplicate_across_crops"] += len(found) - len(keep)
             return found.select(keep)
 
-    def _distinct_by_mask(self, found: Candidates[Rle], tally: Tally) -> Candidates[Rle]:
+    def _distinct_by_mask(self, found: Candidates[Rle], counters: Counters) -> Candidates[Rle]:
         """Of masks that overlap keep the first: they lie best first, and so they stay."""
-        with tally.timed("nms"):
+        with counters.timed("nms"):
             same = torch.zeros(len(found))
             keep = mask_nms(found.masks, found.boxes, same, iou_threshold=self.config.mask_nms_thresh)
-            tally.dropped["duplicate_mask"] += len(found) - len(keep)
+            counters.dropped["duplicate_mask"] += len(found) - len(keep)
             return found.select(keep)
 
-    def _pass_named_filters(self, found: Candidates[Rle], tally: Tally) -> Candidates[Rle]:
-        with tally.timed("filter"):
+    def _pass_named_filters(self, found: Candidates[Rle], counters: Counters) -> Candidates[Rle]:
+        with counters.timed("filter"):
             kept, dropped = pass_filters(_as_masks(found), self.config.filters)
-            tally.dropped |= dropped
+            counters.dropped |= dropped
             return found.select(torch.tensor(kept, dtype=torch.int64))
 
 

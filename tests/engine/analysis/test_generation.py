@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 from engine.analysis.generation import GenerationSummary, generation_statistics, summarise
+from engine.masks.counters import PHASES
 from engine.masks.filters import REASONS
-from engine.masks.tally import PHASES
 
 PARTS = [
     (3, {"encode": 1.0, "nms": 0.5}, {"stability": 2, "predicted_iou": 1000}),

@@ -15,7 +15,7 @@ from schemas.rle import Rle
 MASK_THRESHOLD = 0.0
 
 
-class Pending:
+class CropMasks:
     """The masks of one crop, in the order in which they come.
 
     offset: of the stability score. When the masks that wait take more than `max_bytes`, they are counted and become

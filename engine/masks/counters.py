@@ -12,7 +12,7 @@ from engine.masks.filters import REASONS, Verdict
 PHASES = ("decode_image", "encode", "prompt_decode", "filter", "nms", "rle")
 
 
-class Tally:
+class Counters:
     """dropped: masks for each of REASONS. seconds: wall-clock seconds for each of PHASES."""
 
     def __init__(self) -> None:
