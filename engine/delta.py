@@ -87,8 +87,14 @@ class ShardedTable:
         value = self._latest().transaction_version(app_id)
         return None if value is None else int(value)
 
-    def replace(self, predicate: str, rows: pa.Table, *, app_id: str = "", number: int = 0) -> bool:
+    def append(self, rows: pa.Table, *, app_id: str, number: int) -> bool:
+        """Add rows and record `number` under `app_id`, in one commit; otherwise as `replace`."""
+        return self.replace(None, rows, app_id=app_id, number=number)
+
+    def replace(self, predicate: str | None, rows: pa.Table, *, app_id: str = "", number: int = 0) -> bool:
         """Replace the rows that fulfil `predicate` and record `number` under `app_id`, in one commit.
+
+        None: no row does.
 
         Returns False and writes nothing where that number is the one recorded; without an app_id nothing is recorded
         and the rows are written. Two writers of the same rows are serialised: the loser looks again and then either
@@ -109,7 +115,7 @@ class ShardedTable:
                         latest,
                         # Delta has nothing but null for the rows from before.
                         rows.cast(_with_nullable(rows.schema, added)),
-                        mode="overwrite",
+                        mode="append" if predicate is None else "overwrite",
                         predicate=predicate,
                         schema_mode="merge" if added else None,
                         writer_properties=self._writer,

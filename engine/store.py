@@ -158,6 +158,20 @@ class Store:
         """Replace all rows whose columns have these values, in one commit; otherwise as `put_rows`."""
         return self._replace_rows(table, rows, self.read_rows(table, **values), values, {})
 
+    def append_rows(self, table: str, rows: pa.Table, *, source: str, until: int) -> bool:
+        """Add rows in one commit that records how far they have been read from a source that only grows.
+
+        Returns False and writes nothing where it was read so far before. One process at a time may read a source.
+        Raises ValueError for rows that do not fit, InputError if the disk is full.
+        """
+        rows = rows.select(TABLES[table].names).cast(TABLES[table])
+        _check_rows(rows, {})
+        return self._tables[table].append(rows, app_id=f"source={source}", number=until)
+
+    def read_until(self, table: str, source: str) -> int:
+        """How far rows of a table have been read from a source, 0 before the first."""
+        return self._tables[table].transaction(f"source={source}") or 0
+
     def _replace_rows(
         self,
         table: str,

@@ -137,6 +137,23 @@ COLLECTED = _schema(
     task=pa.string(),
 )
 
+# One row per answer of the model backend to an annotator's prompts on one object, also where nobody accepted the mask:
+# `at` is Unix time; `points` and `boxes` (one after the other) are in percent of the picture; `predicted_iou` is NaN
+# where there was no mask. The rows come from `engine.labeling.prompt_log`.
+PROMPTS = _schema(
+    project=pa.int64(),
+    task=pa.int64(),
+    image_id=pa.string(),
+    at=pa.float64(),
+    prompt_ids=pa.list_(pa.string()),
+    points=POINTS,
+    boxes=BOX,
+    region_id=pa.string(),
+    predicted_iou=pa.float32(),
+    server_ms=pa.float32(),
+    model_id=pa.string(),
+)
+
 # One row per question of a gate, `place` in the order of the draw; `mask_id` is 0 where an image is asked about.
 # `pre_answer` is what the verifier said; `audited`: people are asked all the same. `answer` is people's, "" before it
 # is there and "skipped" where they left it; `seconds` is NaN where that is not known.
@@ -187,6 +204,7 @@ TABLES: dict[str, pa.Schema] = {
     "rounds": ROUNDS,
     "published": PUBLISHED,
     "collected": COLLECTED,
+    "prompts": PROMPTS,
     "questions": QUESTIONS,
     "gates": GATE_ROUNDS,
     "returned": RETURNED,

@@ -24,8 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.prompting import Prompter
 from engine.places import place
+from engine.store import Store
 from engine.workspace import Workspace
 from model.sam import Sam
 from model.storage import load_model
@@ -35,6 +37,7 @@ from schemas.errors import InputError
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9090
 SERVER_MS_HEADER = "X-Server-Ms"
 ANNOTATORS_AT_ONCE = 4  # who should not wait for each other; the cores are shared out among so many
+_KEEP_PROMPTS_EVERY_S = 15.0
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +86,10 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         backend.ahead.queue(queue)
+        keeping = asyncio.create_task(_keep_prompts(workspace))
         yield
+        keeping.cancel()
+        await asyncio.to_thread(_keep_prompts_once, workspace)
         await asyncio.to_thread(backend.ahead.close)
 
     app = FastAPI(title="sam-engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -96,6 +102,21 @@ def make_app(
     app.add_api_route("/webhook", backend.webhook, methods=["POST"])
     app.add_api_route("/versions", backend.versions, methods=["GET", "POST"])
     return app
+
+
+async def _keep_prompts(workspace: Path) -> None:
+    """Copy the prompt log into the tables now and then; it is done once more when the backend ends."""
+    while True:
+        await asyncio.sleep(_KEEP_PROMPTS_EVERY_S)
+        await asyncio.to_thread(_keep_prompts_once, workspace)
+
+
+def _keep_prompts_once(workspace: Path) -> None:
+    """Clicks are answered all the same where this fails, and the next time it is tried again."""
+    try:
+        keep_prompts(Store(workspace))
+    except (InputError, OSError) as error:
+        _log.warning("%s; the prompts stay in the log until the next time", error)
 
 
 async def _read_body(request: Request) -> bytes:

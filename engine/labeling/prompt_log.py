@@ -1,22 +1,29 @@
 """The prompt log: a line of JSON for each time that an annotator's prompts were answered.
 
 A mask carries its own times (`meta` of its region). The log also has prompts whose mask nobody accepted, and from it
-the backend knows again, after a restart, when an object was first clicked.
+the backend knows again, after a restart, when an object was first clicked. Every few seconds, and whenever a round is
+looked at, `keep_prompts` copies what is new into the table `prompts`, each line once.
 """
 
+import hashlib
 import json
 import logging
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from cachetools import LRUCache
 
-from engine.files import append_line, last_lines
+from engine.files import append_line, last_lines, open_lock, take
 from engine.labeling.folder import LabelingFolder
 from engine.places import place
+from engine.store import Store
+from schemas.errors import InputError
+from schemas.tables import table_of
 
 _REMEMBERED_PROMPTS = 100_000
 _RECENT_BYTES = 4 * 2**20  # about ten thousand calls: an object that is being clicked began among them
@@ -75,6 +82,45 @@ def read(workspace: Path, project: int) -> list[PromptCall]:
     return _parse_lines(content.split(b"\n"), log_file(workspace, project))
 
 
+def keep_prompts(store: Store) -> int:
+    """Copy the lines of all logs that are not in the table `prompts` yet; gives back how many.
+
+    A log is known by its first line, and the commit that adds its lines says how far it was read. Raises InputError if
+    the disk is full.
+    """
+    kept = 0
+    with open_lock(store.files.tables.local_path("a lock") / ".prompts.lock") as lock:
+        take(lock, wait=True)
+        for log in (store.files.labeling / "prompts").find("*.jsonl"):
+            content = log.read()
+            whole = content[: content.rfind(b"\n") + 1]
+            first = whole.partition(b"\n")[0]
+            source = f"prompts/{hashlib.sha256(log.name.encode() + first).hexdigest()[:16]}"
+            seen = store.read_until("prompts", source)
+            if seen < len(whole):
+                calls = _parse_lines(whole[seen:].split(b"\n"), str(log))
+                store.append_rows("prompts", _rows(calls), source=source, until=len(whole))
+                kept += len(calls)
+    return kept
+
+
+def _rows(calls: Sequence[PromptCall]) -> pa.Table:
+    return table_of(
+        "prompts",
+        [
+            {
+                **vars(call),
+                "image_id": call.image_id.encode(errors="replace").decode(),
+                "prompt_ids": [each.encode(errors="replace").decode() for each in call.prompt_ids],
+                "points": [{"x": x, "y": y, "label": label} for x, y, label in call.points],
+                "boxes": [side for box in call.boxes for side in box],
+                "predicted_iou": math.nan if call.predicted_iou is None else call.predicted_iou,
+            }
+            for call in calls
+        ],
+    )
+
+
 class PromptHistory:
     """When each prompt was first seen and how often its object was asked about, also before a restart.
 
@@ -106,19 +152,41 @@ class PromptHistory:
 
 
 def _read_recent(workspace: Path, project: int) -> list[PromptCall]:
-    """The last calls of a project, as many as fit. A log that cannot be read is told and counts as empty."""
+    """The last calls of a project, as many as fit; from the table where there is no log.
+
+    A log that cannot be read is told and counts as empty.
+    """
     path = log_file(workspace, project)
     try:
         lines = last_lines(path, at_most_bytes=_RECENT_BYTES)
     except FileNotFoundError:
-        return []
+        return _read_kept(workspace, project)
     except OSError as error:
         _log.error("%s: cannot read the file: %s; objects clicked before count as new", path, error.strerror)
         return []
     return _parse_lines(lines, path)
 
 
-def _parse_lines(lines: Sequence[bytes], path: Path) -> list[PromptCall]:
+def _read_kept(workspace: Path, project: int) -> list[PromptCall]:
+    """The last calls of a project in the table `prompts`; none where the folder is no workspace."""
+    try:
+        rows = Store(workspace).read_rows("prompts", project=project).sort_by("at").to_pylist()
+    except InputError:
+        return []
+    return [_from_row(row) for row in rows[-_REMEMBERED_PROMPTS:]]
+
+
+def _from_row(row: dict[str, Any]) -> PromptCall:
+    sides = [float(side) for side in row["boxes"]]
+    boxes = tuple((sides[at], sides[at + 1], sides[at + 2], sides[at + 3]) for at in range(0, len(sides), 4))
+    points = tuple((float(point["x"]), float(point["y"]), int(point["label"])) for point in row["points"])
+    same = {name: row[name] for name in ("at", "project", "task", "image_id", "region_id", "server_ms", "model_id")}
+    prompt_ids = tuple(row["prompt_ids"])
+    iou = None if math.isnan(row["predicted_iou"]) else float(row["predicted_iou"])
+    return PromptCall(**same, prompt_ids=prompt_ids, points=points, boxes=boxes, predicted_iou=iou)
+
+
+def _parse_lines(lines: Sequence[bytes], path: Path | str) -> list[PromptCall]:
     calls, damaged = [], 0
     for line in filter(None, lines):
         try:

@@ -25,6 +25,7 @@ from engine.labeling.client import LabelStudioClient
 from engine.labeling.collect import CollectedRound, fetch, read_round
 from engine.labeling.doctor import Doctor
 from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage, prefilled_of
 from engine.labeling.records import RoundRecords
@@ -97,6 +98,7 @@ class LabelStudioTool:
             work.tell("publish", done, total)
 
     def collect(self, work: OpenRound) -> Progress:
+        keep_prompts(self.store)
         scope, project = _scope(work), self.project(work.record.stage)
         records = RoundRecords(self.store, scope)
         fetch(self.client, records, scope, project=project)

@@ -1,13 +1,15 @@
 import logging
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen, append, log_file, read
+from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen, append, keep_prompts, log_file, read
+from engine.store import Store
 
 PERCENT = st.floats(0, 100)
 CALLS = st.builds(
@@ -118,3 +120,47 @@ def test_of_a_long_log_the_end_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     history = PromptHistory(tmp_path)
     assert history.note(project=3, task=1, prompt_ids=("new 19",), at=200) == (119, 2)
     assert history.note(project=3, task=1, prompt_ids=("old",), at=200) == (200, 1)
+
+
+@given(calls=st.lists(CALLS, min_size=1, max_size=6), parts=st.integers(1, 3))
+@settings(max_examples=15, deadline=None)
+def test_the_table_has_each_call_once(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[PromptCall], parts: int
+) -> None:
+    store = Store.create(tmp_path_factory.mktemp("prompts") / "workspace")
+    for number, each in enumerate(calls):
+        append(store.workspace, each)
+        if number % parts == 0:
+            keep_prompts(store)
+    keep_prompts(store)
+    assert keep_prompts(store) == 0
+    rows = store.read_rows("prompts", project=3).to_pylist()
+    assert sorted((row["at"], row["task"], row["region_id"]) for row in rows) == sorted(
+        (each.at, each.task, each.region_id) for each in calls
+    )
+    assert sorted(len(row["points"]) for row in rows) == sorted(len(each.points) for each in calls)
+    assert sorted(len(row["boxes"]) for row in rows) == sorted(4 * len(each.boxes) for each in calls)
+
+
+def test_a_line_that_is_being_written_is_kept_once_it_is_whole(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "workspace")
+    append(store.workspace, call("a"))
+    with log_file(store.workspace, 3).open("ab") as file:
+        file.write(b'{"at": 1800000')
+    assert keep_prompts(store) == 1
+    append(store.workspace, call("b"))  # what was cut off is a line of its own, which cannot be read
+    assert keep_prompts(store) == 1
+    assert store.counts()["prompts"] == 2
+
+
+def test_a_log_that_was_deleted_begins_anew(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "workspace")
+    append(store.workspace, call("a", at=10))
+    append(store.workspace, call("a", "b", at=12))
+    keep_prompts(store)
+    shutil.rmtree(store.workspace / "labeling")
+    seen = PromptHistory(store.workspace).note(project=3, task=1, prompt_ids=("a",), at=15)
+    assert seen == (10, 3), "the table knows it still"
+    append(store.workspace, call("c", at=20))
+    assert keep_prompts(store) == 1
+    assert store.counts()["prompts"] == 3
