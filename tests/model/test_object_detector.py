@@ -29,6 +29,7 @@ from model.object_detector import (
     DetectorConfig,
     ObjectDetector,
     boxes_around,
+    inside,
     load_detector,
     save_detector,
     to_picture,
@@ -89,6 +90,19 @@ def test_boxes_by_hand() -> None:
     assert found.scores.tolist() == pytest.approx([0.25, 0.25])
     assert len(detector.detect(encoded, max_boxes=1).boxes) == 1
     assert len(detector.detect(encoded, max_boxes=10, min_score=0.26).boxes) == 0
+
+
+def test_nothing_is_found_in_the_padding_of_a_portrait_picture() -> None:
+    detector = constant_detector(DetectorConfig(in_chans=3), distances=[0.5, 0.25, 0.75, 0.25], probability=0.25)
+    # The picture fills the left half of the input: cells of 16 px have centres (8, 8) and (8, 24) in it.
+    encoded = EncodedImage(ImageEmbedding(torch.zeros(1, 3, 2, 2)), image_hw=(64, 32))
+    found = detector.detect(encoded, max_boxes=10)
+    assert found.boxes.tolist() == [[0.0, 8.0, 32.0, 24.0], [0.0, 40.0, 32.0, 56.0]]
+
+
+def test_a_centre_on_the_edge_of_the_picture_lies_in_the_padding() -> None:
+    centres = torch.tensor([[7.9, 3.9], [8.0, 3.9], [7.9, 4.0], [8.0, 4.0]])
+    assert inside(centres, (4, 8)).tolist() == [True, False, False, False]
 
 
 def test_grids_and_centres_by_hand() -> None:

@@ -1,12 +1,13 @@
 """Learning rates over the steps and over the layers, and what weight decay touches."""
 
 import pytest
+import torch
 
 from model.config import SamConfig
 from model.encoder_configs import ViTConfig
 from model.sam import Sam, build_sam
 from model.training.config import Phase, TrainingConfig
-from model.training.optimizer import learning_rate, parameter_groups
+from model.training.optimizer import ema_update, learning_rate, parameter_groups
 from schemas.errors import InputError
 from tests.stages.workspaces import TINY
 
@@ -61,3 +62,18 @@ def test_vectors_and_positions_are_not_decayed() -> None:
 def test_layers_of_another_kind_of_encoder_cannot_decay() -> None:
     with pytest.raises(InputError, match=r"0.8 needs an image encoder with layers in order, .* is EfficientNet"):
         parameter_groups(build_sam(TINY), _config(layer_decay=0.8))
+
+
+def test_averages_forget_the_start_soon_and_keep_counters() -> None:
+    model = torch.nn.BatchNorm1d(1)  # weight 1, bias 0, batches seen: a counter
+
+    def average(step: int, decay: float) -> tuple[float, int]:
+        before = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+        model.num_batches_tracked.fill_(7)
+        ema_update(before, model, decay=decay, step=step)  # type: ignore[arg-type]
+        return before["weight"].item(), int(before["num_batches_tracked"])
+
+    # The share of the model's own weight: 1 - min(decay, (1 + step) / (10 + step)).
+    for step, share in ((0, 9 / 10), (1, 9 / 11), (8, 1 / 2), (80, 1 / 10), (100_000, 1 / 10)):
+        assert average(step, 0.9) == (pytest.approx(share), 7)
+    assert average(0, 0.05) == (pytest.approx(0.95), 7), "a quick average needs no warm-up"

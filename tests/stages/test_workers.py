@@ -1,0 +1,131 @@
+"""Workers of shards: in which order a shard's rows are committed, and what a second run of one does."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from engine import rle
+from engine.annotation import Event, ImageWork
+from engine.rle import measured
+from engine.store import Store
+from engine.workspace import Workspace
+from schemas.config import CONFIG_FILE, Stage
+from schemas.tables import Round
+from stages.records import ShardRows, Where, add_annotations
+from stages.shards import ShardOutcome
+from stages.workers import ShardWorker, images_by_shard
+from tests.engine.stores import store_of_images
+
+STAGE, SHARD, IMAGES = "assisted_manual", "000000", (3, 5)
+
+
+class Stopped(BaseException):
+    """The process is killed."""
+
+
+class Worker(ShardWorker):
+    """One mask and one event an image. made: how often it made them."""
+
+    stage: Stage = STAGE
+    made: ClassVar[list[str]] = []
+    setting = "a"
+
+    def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
+        rows = ShardRows()
+        for image_id in image_ids:
+            pixels = np.zeros((40, 60), dtype=bool)
+            pixels[:image_id, :image_id] = True
+            work = ImageWork([measured(rle.encode(pixels))], [Event("draw", at_s=1.0, seconds=1.0, mask=0)])
+            add_annotations(rows, work, Where(image_id, shard, self.stage, self.round, "m"), annotator="hand")
+            rows.generation.append(_generation(image_id, shard))
+        self.made.append(shard)
+        return rows
+
+    def settings(self, shard: str) -> Sequence[object]:
+        return (self.setting,)
+
+
+def _generation(image_id: int, shard: str) -> dict[str, Any]:
+    texts = {"model_id": "m", "generator_config": "g", "dropped": "{}", "seconds": "{}", "difference_to_exact": ""}
+    place = {"image_id": image_id, "shard": shard, "stage": STAGE, "round": 1}
+    return place | texts | {"masks": 1, "coverage_frac": 0.5, "parents": []}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = store_of_images(tmp_path, [*IMAGES, 9])
+    (store.workspace / CONFIG_FILE).touch()
+    store.put_round(Round(STAGE, 1, IMAGES, model_before="m"))
+    Worker.made.clear()
+    return store
+
+
+def _counts(store: Store) -> list[int]:
+    return [store.counts()[table] for table in (STAGE, "events", "generation")]
+
+
+@pytest.mark.parametrize("commits", [0, 1, 2])
+def test_a_shard_counts_as_done_only_when_all_its_rows_are_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    worker = Worker(store.workspace, 1)
+    left, replace_shard = [commits], Store.replace_shard
+
+    def killed_later(self: Store, *args: Any, **options: Any) -> bool:
+        if left[0] == 0:
+            raise Stopped
+        left[0] -= 1
+        return replace_shard(self, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "replace_shard", killed_later)
+        with pytest.raises(Stopped):
+            worker(SHARD)
+    assert store.committed(STAGE, SHARD, round=1) is None
+    assert sum(_counts(store)) == 2 * commits
+    again = Worker(store.workspace, 1)(SHARD)
+    assert not again.skipped
+    assert _counts(store) == [2, 2, 2]
+    assert store.committed(STAGE, SHARD, round=1) == worker.key(SHARD)
+
+
+def test_a_shard_that_is_there_is_not_made_again(store: Store) -> None:
+    progress: list[tuple[str, int, int]] = []
+    worker = Worker(store.workspace, 1, lambda *done: progress.append(done))
+    assert worker(SHARD) == ShardOutcome(SHARD, images=2, skipped=False)
+    assert progress == [], "its images were not loaded one by one"
+    assert worker(SHARD) == ShardOutcome(SHARD, images=2, skipped=True)
+    assert Worker.made == [SHARD]
+    assert progress == [("assisted_manual round 1", 2, 2)]
+
+
+def test_what_rows_follow_from_is_in_the_key(store: Store) -> None:
+    key = Worker(store.workspace, 1).key(SHARD)
+    assert Worker(store.workspace, 1).key(SHARD) == key
+    (store.workspace / CONFIG_FILE).write_text("seed: 77\n")
+    other_seed = Worker(store.workspace, 1).key(SHARD)
+    other_setting = Worker(store.workspace, 1)
+    other_setting.setting = "b"
+    store.put_round(Round(STAGE, 1, IMAGES, model_before="n"))
+    other_model = Worker(store.workspace, 1).key(SHARD)
+    store.put_round(Round(STAGE, 1, IMAGES[:1], model_before="n"))
+    other_images = Worker(store.workspace, 1).key(SHARD)
+    store.put_round(Round(STAGE, 2, IMAGES[:1], model_before="n"))
+    other_round = Worker(store.workspace, 2).key(SHARD)
+    keys = {key, other_seed, other_setting.key(SHARD), other_model, other_images, other_round}
+    assert len(keys) == 6
+
+
+def test_a_worker_that_was_sent_elsewhere_does_the_same_round(store: Store) -> None:
+    sent = pickle.loads(pickle.dumps(Worker(store.workspace, 1)))
+    assert (sent.workspace, sent.round) == (Workspace(store.workspace), 1)
+    assert not sent(SHARD).skipped
+
+
+def test_images_by_shard_are_in_order(store: Store) -> None:
+    assert images_by_shard(store, [5, 9, 3]) == {SHARD: [3, 5, 9]}
+    assert Worker(store.workspace, 1).images_by_shard == {SHARD: [3, 5]}
