@@ -171,7 +171,7 @@ def _pick_masks(
             if mask.sum() > largest:
                 continue
             placed = _place(mask * np.uint8(255), window, scale, side_px, mirrored=mirrored) > 127
-            if placed.sum() > max(min_mask_frac * side_px**2, 0):
+            if placed.sum() > min_mask_frac * side_px**2:
                 found.append(placed)
             if len(found) == max_masks:
                 return np.stack(found)

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -127,3 +128,32 @@ def test_two_writers_may_bring_the_column_at_once(tables: tuple[ShardedTable, Sh
     read = by_id(new.read())
     assert sorted(read) == [3, 10, 11]
     assert read[10]["name"] == read[11]["name"] == "a"
+
+
+def test_all_history_is_kept_and_statistics_of_what_is_asked_for(tmp_path: Path) -> None:
+    """Statistics of long columns would make the log many times as large; a table must have those of one at least."""
+
+    def made(name: str, *columns: tuple[str, pa.DataType]) -> dict[str, str]:
+        ShardedTable(tmp_path / name, schema_of(list(columns))).create()
+        return DeltaTable(tmp_path / name).metadata().configuration
+
+    keep = dict.fromkeys(("delta.logRetentionDuration", "delta.deletedFileRetentionDuration"), "interval 36500 days")
+    statistics = "delta.dataSkippingStatsColumns"
+    assert made("masks", *BEFORE, ("rle", pa.binary())) == keep | {statistics: "image_id,round"}
+    assert made("names", ("name", pa.string()), ("text", pa.string())) == keep | {statistics: "name"}
+
+
+def test_files_that_hold_none_of_the_rows_are_not_read(tmp_path: Path) -> None:
+    table = ShardedTable(tmp_path / "masks", schema_of(BEFORE))
+    table.create()
+    for number in (1, 2):
+        put(table, rows(number, 3, 5), round=number, number=number)
+    for where, found in (({"round": 2}, [3, 5]), ({"image_id": 4}, []), ({"image_id": 5, "round": 1}, [5])):
+        assert sorted(table.read(where=where, columns=["image_id"])["image_id"].to_pylist()) == found
+    path = next(
+        Path(uri) for uri in DeltaTable(tmp_path / "masks").file_uris() if pq.read_table(uri)["round"][0].as_py() == 1
+    )
+    path.write_bytes(path.read_bytes()[:4] + b"\0" * 16 + path.read_bytes()[20:])  # its first values are broken
+    assert sorted(table.read(where={"round": 2})["image_id"].to_pylist()) == [3, 5]
+    with pytest.raises(OSError, match=r"(?i)deserializ|header"):
+        table.read(where={"round": 1})

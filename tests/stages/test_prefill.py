@@ -175,6 +175,8 @@ def test_unstable_and_small_and_huge_masks_are_left_out(predictor: Predictor, de
     share = float(np.median([mask.area for mask in masks])) / image_area
     assert all(mask.area < share * image_area for mask in kept(max_mask_area_frac=share))
     assert all(mask.area >= 60 for mask in kept(min_mask_region_area=60, drop_small_masks=True))
+    assert kept(min_mask_region_area=10**6), "the largest region of each stays"
+    assert kept(min_mask_region_area=10**6, drop_small_masks=True) == []
 
 
 def annotate(store: Store, *, stage: Stage = "assisted_manual", round: int = 1, images: int | None = None) -> list[int]:

@@ -130,3 +130,12 @@ def test_a_picture_without_small_masks_is_not_zoomed() -> None:
 def test_no_usable_mask_gives_none() -> None:
     mask = _box(64, 64, 0, 0, 64, 64)
     assert augment(_sample(_painted(mask, 9, 9), mask), rng=np.random.default_rng(0), **PLAIN) is None  # type: ignore[arg-type]
+
+
+def test_a_thin_picture_keeps_one_pixel() -> None:
+    mask = _box(2, 200, 0, 0, 2, 150)
+    picture, masks = _augment(_sample(_painted(mask, 200, 100), mask), side_px=20)
+    assert (picture[0] > 0).all()
+    assert not picture[1:].any(), "padding"
+    assert masks[0, 0, :14].all()
+    assert not masks[:, 1:].any()

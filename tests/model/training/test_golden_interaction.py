@@ -31,8 +31,7 @@ def truths() -> torch.Tensor:
     )
 
 
-@pytest.fixture(scope="module")
-def rounds() -> list[Round]:
+def interaction(*, box_prob: float) -> list[Round]:
     torch.manual_seed(2)
     sam = build_sam(TINY)
     point_cross_attention(sam, seed=0)
@@ -42,11 +41,21 @@ def rounds() -> list[Round]:
         image = sam.encode(sam.preprocess(torch.randint(0, 255, (2, 3, SIDE, SIDE), dtype=torch.uint8)))
         plan = plan_rounds(correction_points=8, mask_only_rounds=True, generator=torch.Generator().manual_seed(0))
         draws = Draws.of_picture(len(masks), 8, seed=12)
-        return list(interact(sam, image, masks, index, rounds=plan, draws=draws, box_prob=0.5))
+        return list(interact(sam, image, masks, index, rounds=plan, draws=draws, box_prob=box_prob))
+
+
+@pytest.fixture(scope="module")
+def rounds() -> list[Round]:
+    return interaction(box_prob=0.5)
 
 
 def test_eleven_rounds_of_these_kinds(rounds: list[Round]) -> None:
     assert [one.kind for one in rounds] == KINDS
+
+
+@pytest.mark.parametrize(("box_prob", "labels"), [(0.0, [1, NOT_A_POINT]), (1.0, [2, 3])])
+def test_the_first_prompts_are_as_often_boxes_as_told(box_prob: float, labels: list[int]) -> None:
+    assert interaction(box_prob=box_prob)[0].prompts.labels.tolist() == [labels] * 5
 
 
 def test_the_first_prompt_is_a_point_in_the_mask_or_a_box_around_it(rounds: list[Round]) -> None:

@@ -173,3 +173,10 @@ def test_it_learns_where_a_point_is() -> None:
     first, last = reports[:20], reports[-20:]
     assert np.mean([r.loss for r in last]) < 0.75 * np.mean([r.loss for r in first])
     assert np.mean([r.ious[-1] for r in last]) > np.mean([r.ious[-1] for r in first]) + 0.15
+
+
+def test_seeds_of_steps_stay_what_they_were_and_are_all_different() -> None:
+    """A training that an older version began goes on with the same random numbers."""
+    assert [trainer._mix(0, 0), trainer._mix(3, 5), trainer._mix(3, 5, 2)] == [12_345, 3_051_949, 3_261_407]
+    steps = {trainer._mix(seed, step, extra) for seed in range(3) for step in range(120) for extra in range(8)}
+    assert len(steps) == 3 * 120 * 8
