@@ -144,7 +144,7 @@ class Copy:
 
     def tried(self, task: Task) -> Result:
         """Raises RuntimeError where the tests fail without the mutant."""
-        tests = tests_of(task.file)
+        tests = covering_tests(task.file)
         limit_s = max(LONGEST_S, TIMES_AS_LONG * self._usual(tests))
         original = (self.folder / task.file).read_bytes()
         (self.folder / task.file).write_text(task.source, encoding="utf-8")
@@ -201,7 +201,7 @@ def _run_tests(folder: Path, tests: Sequence[str], result: Connection) -> None:
     result.send((int(code), first.name))
 
 
-def tests_of(file: str) -> tuple[str, ...]:
+def covering_tests(file: str) -> tuple[str, ...]:
     """Test files that have to notice the mutants of a file. Raises ValueError where there are none."""
     path = Path(file)
     mirrored = Path("tests") / path.parent / f"test_{path.name}"

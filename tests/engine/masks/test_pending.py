@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from engine.masks.pending import MASK_THRESHOLD, Pending
 
 from engine.masks.crops import Crop
 from engine.masks.measuring import Survey, survey
-from engine.masks.pending import MASK_THRESHOLD, Pending
 from model.upscaling import Upscaling
 from schemas.rle import Rle
 

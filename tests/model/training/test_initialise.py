@@ -2,8 +2,11 @@
 
 import torch
 
+from model.config import SamConfig
+from model.encoder_configs import ViTConfig
 from model.sam import build_sam
-from model.training.initialise import with_decoder_depth
+from model.training.initialise import new_model, point_cross_attention, with_decoder_depth
+from model.transformer import Attention
 from tests.stages.workspaces import TINY
 
 
@@ -24,3 +27,34 @@ def test_a_decoder_of_the_right_depth_is_left_alone() -> None:
     sam = build_sam(TINY)
     assert with_decoder_depth(sam, None) is sam
     assert with_decoder_depth(sam, 2) is sam
+
+
+def test_cross_attention_starts_where_positions_are_alike_and_nothing_else_changes() -> None:
+    torch.manual_seed(0)
+    sam = build_sam(TINY)
+    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    point_cross_attention(sam, seed=3)
+    transformer = sam.mask_decoder.transformer
+    cross = [
+        name for name, module in transformer.named_modules() if isinstance(module, Attention) and "self" not in name
+    ]
+    assert len(cross) == 2 * len(transformer.layers) + 1
+    changed = {f"mask_decoder.transformer.{name}.{part}" for name in cross for part in ("q_proj", "k_proj")}
+    for name, value in sam.state_dict().items():
+        assert torch.equal(value, before[name]) == (name.rpartition(".")[0] not in changed), name
+    for name in cross:
+        attention = transformer.get_submodule(name)
+        assert torch.equal(attention.q_proj.weight, attention.k_proj.weight)
+        assert not attention.q_proj.bias.any()
+        assert not attention.k_proj.bias.any()
+        product = attention.q_proj.weight @ attention.q_proj.weight.T
+        torch.testing.assert_close(product / product[0, 0], torch.eye(len(product)), atol=1e-4, rtol=0)
+
+
+def test_the_seed_says_where_a_new_model_starts() -> None:
+    encoder = ViTConfig(embed_dim=32, depth=1, num_heads=2, global_attn_indexes=(0,), img_size=64, window_size=2)
+    config = SamConfig(encoder, decoder_mlp_dim=64)
+    first, again, other = (new_model(config, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    name = "mask_decoder.transformer.layers.0.cross_attn_token_to_image.q_proj.weight"
+    assert not torch.equal(first[name], other[name])
