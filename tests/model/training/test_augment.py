@@ -139,3 +139,11 @@ def test_a_thin_picture_keeps_one_pixel() -> None:
     assert not picture[1:].any(), "padding"
     assert masks[0, 0, :14].all()
     assert not masks[:, 1:].any()
+
+
+@pytest.mark.parametrize("hw", [(32, 64), (64, 32)])
+def test_masks_larger_than_a_share_of_the_picture_are_left_out(hw: tuple[int, int]) -> None:
+    most, more = _box(*hw, 0, 0, hw[0], hw[1] - 4), _box(*hw, 0, 0, hw[0], hw[1] - 3)
+    sample = _sample(_painted(most, 200, 50), most, more)
+    found = _augment(sample, max_mask_frac=most.mean())[1]
+    assert [int(mask.sum()) for mask in found] == [int(most.sum())]
