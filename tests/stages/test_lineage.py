@@ -43,7 +43,8 @@ prompts = st.builds(
     mask=st.none() | st.sampled_from([SHAPE, LARGER]),
 )
 grid_prompts = points.map(lambda point: Prompt(points=((*point[:2], 1),)))
-box_prompts = st.builds(lambda box: Prompt(box=box), boxes)
+# A detector's box has a pixel in it; a file's need not.
+box_prompts = boxes.filter(lambda box: box[2] - box[0] >= 1 and box[3] - box[1] >= 1).map(lambda box: Prompt(box=box))
 prefilled_prompts = grid_prompts | box_prompts
 
 
