@@ -41,6 +41,7 @@ from model.predictor import Predictor
 from model.registry import find_model, model_roots
 from model.storage import load_model
 from schemas.config import CONFIG_FILE, STAGES
+from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.rounds import tick
@@ -156,16 +157,15 @@ def run(bench: Bench, progress: Progress, *, automatic: str) -> Iterator[tuple[R
 
 def row(record: Round | None, found: Measured, start: Measured) -> list[str]:
     """Cells of the table: what the round cost, then each subject's scores with the interval of the change."""
-    metrics = record.metrics if record else {}
+    metrics = record.metrics if record else RoundMetrics()
     name = "start" if record is None else f"{record.stage.replace('_', ' ')} {record.round}"
-    kept = [metrics.get(f"prefilled_{fate}_frac") for fate in ("kept", "edited", "deleted")]
-    masks, drawn = metrics.get("masks", 0), metrics.get("drawn", 0)
+    kept = [metrics.prefilled_kept_frac, metrics.prefilled_edited_frac, metrics.prefilled_deleted_frac]
     people = record is not None and record.stage != STAGES[-1]
     cells = [
         name,
-        f"{metrics['clicks_per_mask']:.1f}" if people and "clicks_per_mask" in metrics else "-",
-        f"{metrics['seconds_per_mask']:.1f}" if people and "seconds_per_mask" in metrics else "-",
-        f"{drawn} of {masks}" if people else "-",
+        f"{metrics.clicks_per_mask:.1f}" if people and metrics.clicks_per_mask is not None else "-",
+        f"{metrics.seconds_per_mask:.1f}" if people and metrics.seconds_per_mask is not None else "-",
+        f"{metrics.drawn or 0} of {metrics.masks or 0}" if people else "-",
         "-" if None in kept else " / ".join(f"{share:.0%}" for share in kept),
     ]
     for subject, scores in found.scores.items():
@@ -175,8 +175,7 @@ def row(record: Round | None, found: Measured, start: Measured) -> list[str]:
     cells.append(f"{new.predicted_iou_error:.3f} / {calibration_error(new.predicted, new.confident):.3f}")
     auto = found.automatic
     cells.append("-" if auto is None else f"{auto.recall:.2f} / {auto.precision:.2f} / {auto.masks_per_image:.0f}")
-    guard = metrics.get("guard", {})
-    cells.append("-" if record is None else "yes" if guard.get("accepted", True) else "no")
+    cells.append("-" if record is None else "yes" if metrics.accepted else "no")
     return cells
 
 

@@ -76,7 +76,7 @@ def _create(store: "Store", missing: Sequence[str]) -> None:
     """Tables that came with a later version; one that must have had rows is not replaced by an empty one."""
     rounds = [] if "rounds" in missing else store.rounds()
     for name in missing:
-        if name == "rounds" or any(record.stage == name and record.metrics.get("masks") for record in rounds):
+        if name == "rounds" or any(record.stage == name and record.metrics.masks for record in rounds):
             raise InputError(f"{store.files}: the table {name!r} is gone; restore tables/{name} from a backup")
         store.create_table(name)
 

@@ -4,7 +4,6 @@ One shard is the unit of work and of commit: `replace_shard` replaces its rows i
 key of the work, so a killed process leaves nothing that a reader can see and a rerun knows what is done.
 """
 
-import json
 import re
 import threading
 from collections.abc import Mapping, Sequence, Set
@@ -24,6 +23,7 @@ from engine.places import Place
 from engine.workspace import Workspace
 from schemas.config import DEFAULT_YAML, STAGES
 from schemas.errors import InputError
+from schemas.round_metrics import RoundMetrics
 from schemas.tables import IMAGES, MASK_TABLES, TABLES, Round, table_of
 
 # Tables in which several stages keep their rows of one shard.
@@ -245,7 +245,7 @@ class Store:
             "state": record.state,
             "model_before": record.model_before,
             "model_after": record.model_after,
-            "metrics": json.dumps(record.metrics, sort_keys=True),
+            "metrics": record.metrics.to_json(),
         }
         scope: dict[str, str | int] = {"stage": record.stage, "round": record.round}
         predicate = " AND ".join(f"{name} = {_sql(value)}" for name, value in scope.items())
@@ -258,7 +258,7 @@ class Store:
         """Rounds of a stage, or of all, in the order of stages and rounds."""
         rows = self.read_table("rounds").to_pylist()
         records = [
-            Round(**row | {"image_ids": tuple(row["image_ids"]), "metrics": json.loads(row["metrics"])})
+            Round(**row | {"image_ids": tuple(row["image_ids"]), "metrics": RoundMetrics.from_json(row["metrics"])})
             for row in rows
             if stage in (None, row["stage"])
         ]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from schemas.config import STAGES, Stage
+from schemas.round_metrics import RoundMetrics
 
 Split = Literal["train", "holdout"]
 Origin = Literal["manual", "automatic", "automatic_corrected"]
@@ -103,7 +104,7 @@ GENERATION = _schema(
     difference_to_exact=pa.string(),
 )
 
-# One row per (stage, round); `metrics` is JSON.
+# One row per (stage, round); `metrics` is JSON of `schemas.round_metrics.RoundMetrics`.
 ROUNDS = _schema(
     stage=pa.string(),
     round=pa.int32(),
@@ -227,7 +228,7 @@ class Round:
     state: RoundState = "open"
     model_before: str = ""
     model_after: str = ""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: RoundMetrics = field(default_factory=RoundMetrics)
 
 
 def table_of(name: str, rows: list[dict[str, Any]]) -> pa.Table:

@@ -12,11 +12,11 @@ from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.presets import GeneratorConfig
 from schemas.rle import Rle
+from schemas.round_metrics import PrefillThreshold
 from stages.measuring import held_out_truth
-from stages.prefill_threshold import PrefillThreshold, choose_threshold
+from stages.prefill_threshold import choose_threshold
 from stages.progress import Progress
 
-THRESHOLD = "generator_threshold"  # in the metrics of a round, a `PrefillThreshold` as a dictionary
 MEASURED_IMAGES = 20  # at most: each takes as long as any image of the stage, or longer, since no mask is dropped early
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from engine.evaluation.bootstrap import bootstrap_difference
 from engine.evaluation.model_scores import ModelScores
 from model.sam import Sam
 from model.training.averaging import interpolated
+from schemas.round_metrics import Guard
 
 # Shares of the way from the start model to the trained one, the longest first. benchmarks/results/loop.md has the
 # tries: on plants .35 of it brings .05 and costs old pictures nothing, .5 brings .07 and costs .01, all .10 and .04.
@@ -61,22 +61,21 @@ def choose_share(
     return chosen
 
 
-def guard(before: ModelScores | None, after: ModelScores | None) -> dict[str, Any]:
+def guard(before: ModelScores | None, after: ModelScores | None) -> Guard:
     """Whether the next round may use the model: not where it is surely worse on pictures that it never learned from.
 
     Surely: the paired 95 % interval of the change, at 1 or at 3 clicks, of FEWEST_MASKS or more, lies below 0.
-    Returns accepted and reason.
     """
     masks = 0 if after is None else len(after.one_click.confident)
     if before is None or after is None or masks < FEWEST_MASKS:
-        return {"accepted": True, "reason": f"not compared: {masks} masks are held out or set aside"}
+        return Guard(accepted=True, reason=f"not compared: {masks} masks are held out or set aside")
     for name in _GUARDED:
         low, high = bootstrap_difference(before.by_name()[name], after.by_name()[name])
         if high < 0:
             clicks = "3 clicks" if name == "miou_3" else "1 click"
             reason = f"worse at {clicks} on masks that it never learned from: {low:+.3f} to {high:+.3f}"
-            return {"accepted": False, "reason": reason}
-    return {"accepted": True, "reason": ""}
+            return Guard(accepted=False, reason=reason)
+    return Guard(accepted=True, reason="")
 
 
 def _forgets(before: ModelScores | None, after: ModelScores | None) -> bool:

@@ -108,7 +108,7 @@ def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Se
 
 def use_of_last(store: Store, record: Round) -> str:
     """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
-    if record.stage in ANNOTATED_STAGES or not record.metrics.get("guard", {}).get("accepted", True):
+    if record.stage in ANNOTATED_STAGES or not record.metrics.accepted:
         return ""
     models = store.files.models.local_path("a model")
     folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)

@@ -25,9 +25,10 @@ from schemas.config import STAGES, Stage
 from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
 from schemas.rle import Rle
+from schemas.round_metrics import PrefillThreshold
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
-from stages.prefill_threshold import MeasuredOn, PrefillThreshold, choose_or_half
+from stages.prefill_threshold import MeasuredOn, choose_or_half
 from stages.prefilling import RoundWork
 from stages.records import ShardRows, Where, masks_by_image
 from stages.workers import Picture, images_by_shard
@@ -108,8 +109,8 @@ class LearnedDetector:
         return [replace(mask, model_id=self._record.model_before, generator_config=self.key) for mask in found]
 
     def metrics(self) -> dict[str, Any]:
-        """prefill: how the threshold was chosen (`prefill_threshold.PrefillThreshold`)."""
-        return {"prefill": asdict(self.trained.threshold)}
+        """prefill: how the threshold was chosen (`schemas.round_metrics.PrefillThreshold`)."""
+        return {"prefill": self.trained.threshold.to_dict()}
 
     def _train(self) -> None:
         plan = self._plan
@@ -133,7 +134,7 @@ class LearnedDetector:
             "masks": sum(map(len, boxes.values())),
             "settings": self.settings.to_dict(),
             "training": asdict(self.training),
-            "threshold": asdict(self._measured_threshold(detector)),
+            "threshold": self._measured_threshold(detector).to_dict(),
         }
         with storage_errors(self.folder):
             save_detector(detector, self.folder, card)

@@ -48,7 +48,7 @@ class PrefillDetector(Protocol):
         ...
 
     def metrics(self) -> dict[str, Any]:
-        """What is worth keeping in the metrics of the round."""
+        """To keep in the metrics of the round: keys of `schemas.round_metrics.RoundMetrics`, or others."""
         ...
 
 

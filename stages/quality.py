@@ -87,7 +87,7 @@ def _annotated_round(store: Store, stage: Stage | None, number: int | None) -> R
 def _keep(store: Store, record: Round, gate: Gate, found: dict[str, Any], lines: Sequence[str]) -> None:
     """In the metrics of the round, and as text in reports/quality-*.md."""
     current = next(one for one in store.rounds(record.stage) if one.round == record.round)
-    quality = {**current.metrics.get("quality", {}), gate: found}
-    store.put_round(replace(current, metrics={**current.metrics, "quality": quality}))
+    metrics = current.metrics.updated({"quality": current.metrics.quality | {gate: found}})
+    store.put_round(replace(current, metrics=metrics))
     file = store.files.reports / f"quality-{gate}-{record.stage}-{record.round}.md"
     file.write(("\n".join(lines) + "\n").encode())

@@ -32,6 +32,7 @@ from model.training.samples import SampleSource
 from model.training.trainer import train
 from schemas.config import EngineConfig
 from schemas.errors import WaitError
+from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round
 from stages.calibrating import calibrate
 from stages.measuring import MeasuringSet, measuring_set, set_aside
@@ -52,7 +53,7 @@ class Retrained:
 
     model_id: str
     used: str
-    metrics: dict[str, Any]
+    metrics: RoundMetrics
 
 
 def retrain(store: Store, config: EngineConfig, record: Round, progress: Progress) -> Retrained:
@@ -171,7 +172,7 @@ class _Retraining:
         for known in list_models([self.models]):
             if known.card.trained_on == self.lineage and known.card.parent == self.record.model_before:
                 self.checkpoints.remove()
-                return self._retrained(known.model_id, dict(known.card.metrics))
+                return self._retrained(known.model_id, known.card.metrics)
         return None
 
     def run(self) -> Retrained:
@@ -274,7 +275,7 @@ class _Retraining:
             "trained_masks": self.lineage["masks"],
             "left_out": self.samples.left_out(self.training, side_px=self.parent.config.encoder.img_size),
             "share": choice.share,
-            "guard": guard(before, after),
+            "guard": guard(before, after).to_dict(),
             "measured_on": self.measured.measured_on if self.measured else "",
             "measured_images": len(self.measured.masks) if self.measured else 0,
             "measured_masks": self.measured.count if self.measured else 0,
@@ -285,9 +286,9 @@ class _Retraining:
             found |= {f"old_{name}": value for name, value in compare(old_before, choice.old).items()}
         return found
 
-    def _retrained(self, model_id: str, metrics: dict[str, Any]) -> Retrained:
-        accepted = metrics["guard"]["accepted"]
-        return Retrained(model_id, model_id if accepted else self.record.model_before, metrics)
+    def _retrained(self, model_id: str, of_card: Mapping[str, Any]) -> Retrained:
+        metrics = RoundMetrics.from_dict(of_card)
+        return Retrained(model_id, model_id if metrics.accepted else self.record.model_before, metrics)
 
 
 def _title(record: Round) -> str:

@@ -1,8 +1,7 @@
 """The steps of a round: open it, have its images annotated, pass its gates, retrain on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,6 +13,7 @@ from engine.delta import rows_where
 from engine.store import Store
 from model.registry import find_model
 from schemas.config import ANNOTATED_STAGES, Stage
+from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round
 from stages.annotation import AnnotationWorker
 from stages.assisted_manual import AssistedManualWorker
@@ -60,12 +60,12 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
     simulated = not store.files.settings().annotator.by_people
     worker = WORKERS[step.stage](store.files, step.round, progress)
     outcomes = map_shards(worker, list(shards))
-    metrics = record.metrics | _statistics(store, record, list(shards)) | worker.metrics()
+    metrics = record.metrics.updated(_statistics(store, record, list(shards)).to_dict() | worker.metrics())
     store.put_round(replace(record, state="annotated", metrics=metrics))
     skipped = sum(outcome.skipped for outcome in outcomes)
     return (
-        f"{metrics['masks']} masks on {metrics['images']} images"
-        + (f", generated at {metrics['generation']['images_per_s']:.3g} img/s" if "generation" in metrics else "")
+        f"{metrics.masks} masks on {metrics.images} images"
+        + (f", generated at {metrics.generation.images_per_s:.3g} img/s" if metrics.generation else "")
         + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
         + (" (simulated annotator)" if step.stage in ANNOTATED_STAGES and simulated else "")
     )
@@ -90,38 +90,41 @@ def retrain_round(store: Store, step: Step, progress: Progress) -> str:
     """Retrain on the masks so far and write the report. Returns what was done, for people."""
     record = _record(store, step)
     trained = retrain(store, store.files.settings(), record, progress)
-    metrics = record.metrics | trained.metrics
+    metrics = record.metrics.updated(trained.metrics.to_dict())
     store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
     write_report(store)
     use = use_of_last(store, replace(record, model_after=trained.model_id, metrics=metrics))
     return f"model {trained.model_id}; {_measured(metrics)}" + _not_used(metrics) + use
 
 
-def _measured(metrics: Mapping[str, Any]) -> str:
-    if "miou_after" not in metrics:
+def _measured(metrics: RoundMetrics) -> str:
+    miou = metrics.score("miou")
+    if miou.after is None or miou.change is None:
         return "no image is held out, so it was not measured"
-    where = "held-out images" if metrics["measured_on"] == "holdout" else "images that were set aside"
-    low, high = metrics["miou_change"]
+    where = "held-out images" if metrics.measured_on == "holdout" else "images that were set aside"
+    low, high = miou.change
     return (
-        f"mIoU at 1 click on {metrics['measured_images']} {where} {metrics['miou_before']:.3f} -> "
-        f"{metrics['miou_after']:.3f} ({low:+.3f} to {high:+.3f})"
+        f"mIoU at 1 click on {metrics.measured_images} {where} {miou.before:.3f} -> "
+        f"{miou.after:.3f} ({low:+.3f} to {high:+.3f})"
     )
 
 
-def _not_used(metrics: Mapping[str, Any]) -> str:
-    guard = metrics["guard"]
-    return "" if guard["accepted"] else f"; the next round does not use it: {guard['reason']}"
+def _not_used(metrics: RoundMetrics) -> str:
+    guard = metrics.guard
+    return "" if guard is None or guard.accepted else f"; the next round does not use it: {guard.reason}"
 
 
 def _record(store: Store, step: Step) -> Round:
     return next(record for record in store.rounds(step.stage) if record.round == step.round)
 
 
-def _statistics(store: Store, record: Round, shards: Sequence[str]) -> dict[str, Any]:
+def _statistics(store: Store, record: Round, shards: Sequence[str]) -> RoundMetrics:
     def read(table: str) -> pa.Table:
         parts = [store.read_shard(table, shard, round=record.round) for shard in shards]
         return rows_where(pa.concat_tables(parts), stage=record.stage)
 
     statistics = round_statistics(read(record.stage), read("events"), images=len(record.image_ids))
     generation = read("generation")
-    return statistics | ({"generation": generation_statistics(generation)} if len(generation) else {})
+    if not len(generation):
+        return statistics
+    return statistics.updated({"generation": generation_statistics(generation).to_dict()})

@@ -17,6 +17,7 @@ from model.registry import ModelInfo
 from model.sam import Sam
 from model.storage import load_model
 from schemas.config import EngineConfig, Stage
+from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round, table_of
 from stages.progress import Progress, silent
 from stages.records import ShardRows
@@ -37,7 +38,7 @@ class Picture(NamedTuple):
 class Opening(NamedTuple):
     """What is settled when a round is opened: metrics to keep with it, and what to tell people, "" for nothing."""
 
-    metrics: dict[str, Any]
+    metrics: RoundMetrics
     message: str
 
 
@@ -61,7 +62,7 @@ class ShardWorker(ABC):
     @classmethod
     def opening(cls, store: Store, config: EngineConfig, model: ModelInfo, progress: Progress) -> Opening:
         """Settle what a new round needs besides its images and model. Raises WaitError where something is missing."""
-        return Opening({}, "")
+        return Opening(RoundMetrics(), "")
 
     @abstractmethod
     def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
@@ -72,7 +73,7 @@ class ShardWorker(ABC):
         """Everything besides round, images and model that the rows of a shard follow from."""
 
     def metrics(self) -> dict[str, Any]:
-        """What is worth keeping of how the round was done, beside its rows."""
+        """What is worth keeping of how the round was done, beside its rows: keys of `RoundMetrics`, or others."""
         return {}
 
     @cached_property

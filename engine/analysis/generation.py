@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from engine.masks.counters import PHASES
 from engine.masks.filters import REASONS
+from schemas.round_metrics import GenerationMetrics
 
 _PHASE_NAMES = {
     "decode_image": "decode image",
@@ -65,9 +66,10 @@ def summarise(parts: Iterable[tuple[int, Mapping[str, float], Mapping[str, int]]
     return GenerationSummary(images, masks, seconds, dropped)
 
 
-def generation_statistics(generation: pa.Table) -> dict[str, Any]:
+def generation_statistics(generation: pa.Table) -> GenerationMetrics:
     """The same of rows of the table `generation`, and what the contract `fast` changed where that was looked at."""
     rows = generation.select(["masks", "seconds", "dropped", "difference_to_exact"]).to_pylist()
     summary = summarise((row["masks"], json.loads(row["seconds"]), json.loads(row["dropped"])) for row in rows)
     differences = [json.loads(row["difference_to_exact"]) for row in rows if row["difference_to_exact"]]
-    return summary.to_dict() | ({"difference_to_exact": differences} if differences else {})
+    seen = {"difference_to_exact": differences} if differences else {}
+    return GenerationMetrics.model_validate(summary.to_dict() | seen)

@@ -1,7 +1,9 @@
 """What each retraining taught the model, as a table: on new pictures, and on what it knew before."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
+
+from schemas.round_metrics import RoundMetrics, Score
 
 _SCORES = (("miou", "1 click"), ("miou_3", "3 clicks"), ("miou_box", "Box"))
 _OLD_SCORES = (("old_miou", "Old: 1 click"), ("old_miou_3", "Old: 3 clicks"))
@@ -16,14 +18,14 @@ LEARNING_NOTE = (
 
 
 class Retraining(Protocol):
-    """A round, as far as this table needs it. learned: metrics of its retraining, None where there was none."""
+    """A round, as far as this table needs it. learned: its metrics, None where it was not retrained."""
 
     @property
     def stage(self) -> str: ...
     @property
     def round(self) -> int: ...
     @property
-    def learned(self) -> Mapping[str, Any] | None: ...
+    def learned(self) -> RoundMetrics | None: ...
 
 
 def learning_lines(reports: Sequence[Retraining]) -> list[str]:
@@ -48,26 +50,23 @@ def learning_lines(reports: Sequence[Retraining]) -> list[str]:
     ]
 
 
-def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    left_out = metrics.get("left_out", {})
-    too_small, too_large = left_out.get("too_small", 0), left_out.get("too_large", 0)
-    guard = metrics.get("guard", {"accepted": True, "reason": ""})
+def _cells(metrics: RoundMetrics) -> list[str]:
+    too_small, too_large = metrics.left_out.too_small, metrics.left_out.too_large
     return [
-        *(_change(metrics, name) for name, _ in (*_SCORES, *_OLD_SCORES)),
-        _pair(metrics, "iou_error"),
-        f"{metrics['share']:.0%}" if "share" in metrics else "-",
+        *(_change(metrics.score(name)) for name, _ in (*_SCORES, *_OLD_SCORES)),
+        _pair(metrics.score("iou_error")),
+        "-" if metrics.share is None else f"{metrics.share:.0%}",
         f"{too_small} small, {too_large} large" if too_small or too_large else "-",
-        "yes" if guard["accepted"] else f"no: {guard['reason']}",
+        "yes" if metrics.guard is None or metrics.guard.accepted else f"no: {metrics.guard.reason}",
     ]
 
 
-def _change(metrics: Mapping[str, Any], name: str) -> str:
-    if f"{name}_change" not in metrics:
-        return _pair(metrics, name)
-    low, high = metrics[f"{name}_change"]
-    return f"{_pair(metrics, name)} ({low:+.3f} to {high:+.3f})"
+def _change(score: Score) -> str:
+    if score.change is None:
+        return _pair(score)
+    low, high = score.change
+    return f"{_pair(score)} ({low:+.3f} to {high:+.3f})"
 
 
-def _pair(metrics: Mapping[str, Any], name: str) -> str:
-    before, after = metrics.get(f"{name}_before"), metrics.get(f"{name}_after")
-    return "-" if before is None or after is None else f"{before:.3f} > {after:.3f}"
+def _pair(score: Score) -> str:
+    return "-" if score.before is None or score.after is None else f"{score.before:.3f} > {score.after:.3f}"

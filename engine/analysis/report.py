@@ -136,8 +136,8 @@ def _simulated_suffix(reports: Sequence[RoundReport]) -> str:
 def _annotator_lines(reports: Sequence[RoundReport]) -> list[str]:
     """What each annotator's masks took, as a table of its own."""
     rows = [
-        f"| {_cell('stage', report.stage)} | {report.round} | {name} | {own['masks']} | {own['seconds_per_mask']:.1f} "
-        f"| {own['clicks_per_mask']:.1f} | {own['over_limit']} ({own['over_limit'] / own['masks']:.0%}) |"
+        f"| {_cell('stage', report.stage)} | {report.round} | {name} | {own.masks} | {own.seconds_per_mask:.1f} "
+        f"| {own.clicks_per_mask:.1f} | {own.over_limit} ({own.over_limit / own.masks:.0%}) |"
         for report in reports
         for name, own in (report.by_annotator or {}).items()
     ]
@@ -154,9 +154,9 @@ def _annotator_lines(reports: Sequence[RoundReport]) -> list[str]:
 def _prefill_lines(reports: Sequence[RoundReport]) -> list[str]:
     """How the object detector's masks were chosen in each round that used one."""
     rows = [
-        f"| {_cell('stage', report.stage)} | {report.round} | {found['threshold']:.3f} "
-        f"| {found['stated_precision']:.0%} | {_share(found['precision'])} | {_share(found['recall'])} "
-        f"| {found['masks']} on {found['images']} |"
+        f"| {_cell('stage', report.stage)} | {report.round} | {found.threshold:.3f} "
+        f"| {found.stated_precision:.0%} | {_share(found.precision)} | {_share(found.recall)} "
+        f"| {found.masks} on {found.images} |"
         for report in reports
         if (found := report.prefill) is not None
     ]
@@ -187,13 +187,13 @@ def _generation_lines(reports: Sequence[RoundReport]) -> list[str]:
         f"|{' --- |' * 5}",
     ]
     for report, generation in used:
-        seconds = ", ".join(f"{phase.replace('_', ' ')} {spent:.1f}" for phase, spent in generation["seconds"].items())
-        reasons = generation["dropped"].items()
+        seconds = ", ".join(f"{phase.replace('_', ' ')} {spent:.1f}" for phase, spent in generation.seconds.items())
+        reasons = generation.dropped.items()
         dropped = ", ".join(f"{reason.replace('_', ' ')} {count}" for reason, count in reasons if count)
         stage = report.stage.replace("_", " ")
-        lines.append(f"| {stage} | {report.round} | {generation['images_per_s']:.3g} | {seconds} | {dropped or '-'} |")
+        lines.append(f"| {stage} | {report.round} | {generation.images_per_s:.3g} | {seconds} | {dropped or '-'} |")
     for report, generation in used:
-        for difference in generation.get("difference_to_exact", ()):
+        for difference in generation.difference_to_exact:
             stage = f"{report.stage.replace('_', ' ')} {report.round}"
             lines += ["", f"{stage}, `fast` beside `exact` on a sample of points: {MaskDifference(**difference)}."]
     return lines

@@ -3,11 +3,11 @@
 Without matplotlib: `sam-engine status` reads it too, and answers at once.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.store import Store
+from schemas.round_metrics import AnnotatorMetrics, GenerationMetrics, PrefillThreshold, RoundMetrics
 from schemas.tables import Round
 
 _LEARNED = ("guard", "share", "left_out", "measured_on", "measured_images", "measured_masks")
@@ -19,10 +19,9 @@ class RoundReport:
     """One round; None where there is nothing to say (nobody clicks in the fully automatic stage).
 
     drawn: share of the masks that annotators made which they had to finish with the brush. kept, edited, deleted:
-    shares of the masks that they were shown ready-made. by_annotator: what each one's masks took
-    (`engine.analysis.statistics`). prefill: how well the object detector's masks show objects. generation: what the
-    mask generator took and dropped (`engine.analysis.generation.GenerationSummary`). learned: what was measured of the
-    retraining (`engine.analysis.learning`).
+    shares of the masks that they were shown ready-made. by_annotator: what each one's masks took.
+    prefill: how well the object detector's masks show objects. generation: what the mask generator took and dropped.
+    learned: what was measured, the retraining among it (`engine.analysis.learning`); None before that.
     """
 
     stage: str
@@ -42,13 +41,20 @@ class RoundReport:
     model_before: str
     model_after: str
     simulated: bool
-    by_annotator: dict[str, dict[str, Any]] | None = None
-    prefill: dict[str, Any] | None = None
-    generation: dict[str, Any] | None = None
-    learned: dict[str, Any] | None = None
+    by_annotator: dict[str, AnnotatorMetrics] | None = None
+    prefill: PrefillThreshold | None = None
+    generation: GenerationMetrics | None = None
+    learned: RoundMetrics | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        """Plain values; of `learned` those of the retraining."""
+        people = self.by_annotator
+        return dict(vars(self)) | {
+            "by_annotator": people and {name: dict(own.to_dict()) for name, own in people.items()},
+            "prefill": self.prefill and self.prefill.to_dict(),
+            "generation": self.generation and self.generation.to_dict(),
+            "learned": self.learned and _of_retraining(self.learned),
+        }
 
 
 def round_reports(store: Store) -> list[RoundReport]:
@@ -58,37 +64,33 @@ def round_reports(store: Store) -> list[RoundReport]:
 
 def _round_report(record: Round) -> RoundReport:
     metrics = record.metrics
-    same_name = (
-        "images",
-        "masks",
-        "masks_per_image",
-        "seconds_per_mask",
-        "clicks_per_mask",
-        "miou_before",
-        "miou_after",
-    )
     return RoundReport(
         stage=record.stage,
         round=record.round,
         state=record.state,
-        drawn=metrics["drawn"] / metrics["masks"]
-        if metrics.get("drawn") is not None and metrics.get("masks")
-        else None,
-        kept=metrics.get("prefilled_kept_frac"),
-        edited=metrics.get("prefilled_edited_frac"),
-        deleted=metrics.get("prefilled_deleted_frac"),
+        images=metrics.images,
+        masks=metrics.masks,
+        masks_per_image=metrics.masks_per_image,
+        seconds_per_mask=metrics.seconds_per_mask,
+        clicks_per_mask=metrics.clicks_per_mask,
+        drawn=metrics.drawn / metrics.masks if metrics.drawn is not None and metrics.masks else None,
+        kept=metrics.prefilled_kept_frac,
+        edited=metrics.prefilled_edited_frac,
+        deleted=metrics.prefilled_deleted_frac,
+        miou_before=metrics.score("miou").before,
+        miou_after=metrics.score("miou").after,
         model_before=record.model_before,
         model_after=record.model_after,
-        simulated="simulated" in metrics.get("annotators", ()),
-        by_annotator=metrics.get("by_annotator"),
-        prefill=metrics.get("prefill"),
-        generation=metrics.get("generation"),
-        learned=_learned(metrics),
-        **{name: metrics.get(name) for name in same_name},
+        simulated="simulated" in metrics.annotators,
+        by_annotator=metrics.by_annotator,
+        prefill=metrics.prefill,
+        generation=metrics.generation,
+        learned=metrics if metrics.guard is not None else None,
     )
 
 
-def _learned(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Of a round's metrics those of its retraining; None where it was not retrained yet."""
-    names = [name for name in metrics if name in _LEARNED or name.startswith(_LEARNED_SCORES)]
-    return {name: metrics[name] for name in names} if "guard" in metrics else None
+def _of_retraining(metrics: RoundMetrics) -> dict[str, Any]:
+    """Of a round's metrics those of its retraining."""
+    return {
+        name: value for name, value in metrics.to_dict().items() if name in _LEARNED or name.startswith(_LEARNED_SCORES)
+    }

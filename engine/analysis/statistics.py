@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from schemas.labeling import SECONDS_PER_MASK_LIMIT
 from schemas.mask import GENERATOR
+from schemas.round_metrics import RoundMetrics
 
 AUTOMATIC, CORRECTED = "automatic", "automatic_corrected"
 
 
-def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> dict[str, Any]:
+def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> RoundMetrics:
     """Count a round from its rows of a masks table and of `events`; images: how many the round had.
 
     seconds_per_mask and clicks_per_mask are means over the masks that annotators made or corrected; masks that were
@@ -39,7 +40,9 @@ def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> dict[
     statistics["annotator_s"] = float(events["seconds"].to_numpy().sum()) if len(events) else 0.0
     statistics["drawn"] = kinds["draw"]
     statistics["annotators"] = sorted(set(events["annotator"].to_pylist()))
-    return statistics | _prefilled_shares(Counter(origins[by_people].tolist()), deleted=kinds["delete"])
+    return RoundMetrics.from_dict(
+        statistics | _prefilled_shares(Counter(origins[by_people].tolist()), deleted=kinds["delete"])
+    )
 
 
 def _cost(masks: pa.Table) -> dict[str, float | int]:

@@ -34,14 +34,15 @@ def workspace_status(store: "Store") -> dict[str, Any]:
 
     steps = [next_step(store, stage) for stage in STAGES]
     names = {model.model_id: model.name for model in list_models(store.files.model_roots())}
-    guards = [record.metrics.get("guard") for record in store.rounds()]
+    guards = [record.metrics.guard for record in store.rounds()]
     return {
         "workspace": store.workspace.resolve(),
         "rows": store.counts(),
         "shards": len(store.shards()),
         "stages": {step.stage: {"next": step.action, "round": step.round, "message": step.message} for step in steps},
         "rounds": [
-            report.to_dict() | {"model": names.get(report.model_before, report.model_before), "guard": guard}
+            report.to_dict()
+            | {"model": names.get(report.model_before, report.model_before), "guard": guard and guard.to_dict()}
             for report, guard in zip(round_reports(store), guards, strict=True)
         ],
         "models": [{"name": model.name, "id": model.model_id} for model in list_models(store.files.model_roots()[:1])],

@@ -209,11 +209,10 @@ def _figures(
     }
 
 
-def _old(store: Store, model: str) -> list[float] | None:
+def _old(store: Store, model: str) -> list[float | None] | None:
     """What the retraining that made this model measured on the photographs that it replays; none if it replays none."""
-    made = [record.metrics for record in store.rounds() if record.model_after == model]
-    names = ("old_miou_before", "old_miou_after")
-    return [made[-1][name] for name in names] if made and names[0] in made[-1] else None
+    made = [record.metrics.score("old_miou") for record in store.rounds() if record.model_after == model]
+    return [made[-1].before, made[-1].after] if made and made[-1].before is not None else None
 
 
 def _change(what: str, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Change:

@@ -42,6 +42,8 @@ def test_an_old_workspace_opens_as_it_was(name: str, tmp_path: Path) -> None:
     assert set(store.counts()) == set(TABLES)
     assert store.counts()["images"] > 0
     assert all(record.state in ("open", "annotated", "retrained") for record in store.rounds())
+    written = sorted(row["metrics"] for row in store.read_table("rounds").to_pylist())
+    assert sorted(record.metrics.to_json() for record in store.rounds()) == written
     assert len(store.read_table(STAGE)) == sum(len(store.read_shard(STAGE, shard)) for shard in store.shards(STAGE)) > 0
     versions = store.versions()
     assert Store(workspace).versions() == versions, "once is enough"

@@ -21,6 +21,7 @@ from schemas.config import CONFIG_FILE, DEFAULT_YAML
 from schemas.errors import InputError
 from schemas.mask import Prompt, mask_id
 from schemas.rle import Rle
+from schemas.round_metrics import RoundMetrics
 from schemas.tables import GROUND_TRUTH, TABLES, Round, table_of
 from tests.rows import mask_row
 
@@ -210,7 +211,7 @@ def test_a_mask_is_found_in_any_table(store: Store) -> None:
 
 def test_a_round_is_kept_and_moved_on(empty_store: Store) -> None:
     first = Round("semi_automatic", 1, (3, 2**62), model_before="ab")
-    manual = Round("assisted_manual", 2, (1,), state="retrained", metrics={"miou": 0.5, "masks": 3})
+    manual = Round("assisted_manual", 2, (1,), state="retrained", metrics=RoundMetrics(masks=3, share=0.5))
     assert empty_store.put_round(first)
     assert not empty_store.put_round(first)
     assert empty_store.put_round(manual)

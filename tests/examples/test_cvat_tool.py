@@ -108,8 +108,8 @@ def test_prefilled_masks_are_kept_mended_and_deleted(store: Store) -> None:
         assert mended["mask_prompt"]
         assert not mended["points"]
     metrics = store.rounds("semi_automatic")[0].metrics
-    assert metrics["prefilled_kept_frac"] == metrics["prefilled_edited_frac"]
-    assert metrics["prefilled_deleted_frac"] == pytest.approx(1 - 2 * metrics["prefilled_kept_frac"])
+    assert metrics.prefilled_kept_frac == metrics.prefilled_edited_frac
+    assert metrics.prefilled_deleted_frac == pytest.approx(1 - 2 * metrics.prefilled_kept_frac)
 
 
 def test_setup_and_doctor(store: Store) -> None:

@@ -332,7 +332,7 @@ def test_status_says_which_model_each_round_had_and_what_came_of_its_retraining(
     )
     for accepted in (True, False):
         guard = {"accepted": accepted, "reason": "mIoU fell by .1"}
-        store.put_round(replace(record, metrics=record.metrics | {"guard": guard}))
+        store.put_round(replace(record, metrics=record.metrics.updated({"guard": guard})))
         found = sam_engine("status", store.workspace, "--json").result["rounds"][0]
         assert (found["model"], found["guard"]) == ("tiny", guard)
         text = sam_engine("status", store.workspace).out

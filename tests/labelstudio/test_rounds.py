@@ -75,8 +75,8 @@ def assert_as_annotated(store: Store) -> None:
     kinds = [event["kind"] for event in store.read_table("events").to_pylist() if event["stage"] == "assisted_manual"]
     assert sorted(kinds) == ["accept", "draw", "skip"]
     metrics = store.rounds("semi_automatic")[0].metrics
-    assert metrics["prefilled_deleted_frac"] > 0
-    assert metrics["prefilled_edited_frac"] > 0
+    assert metrics.prefilled_deleted_frac > 0
+    assert metrics.prefilled_edited_frac > 0
     assert len(store.read_table("semi_automatic")) > 0
     assert store.rounds("semi_automatic")[0].model_after
 

@@ -11,10 +11,10 @@ from engine.masks.generator import GenerationResult
 from engine.store import Store
 from schemas.errors import WaitError
 from schemas.rle import Rle
+from schemas.round_metrics import NOTHING_PASSES
 from schemas.tables import GROUND_TRUTH
 from stages import generator_threshold
 from stages.fully_automatic import FullyAutomaticWorker
-from stages.prefill_threshold import NOTHING_PASSES
 from stages.rounds import tick
 from tests.stages.workspaces import ALL_MASKS, make_workspace
 
@@ -58,15 +58,15 @@ def test_it_is_the_lowest_that_has_the_precision(
     assert opened.action == "open"
     assert f"threshold {threshold:.3f}: precision" in opened.message
     (record,) = store.rounds("fully_automatic")
-    chosen = record.metrics["generator_threshold"]
-    assert chosen["threshold"] == threshold
-    assert (chosen["images"], chosen["objects"]) == (2, 6)
+    chosen = record.metrics.generator_threshold
+    assert chosen is not None
+    assert (chosen.threshold, chosen.images, chosen.objects) == (threshold, 2, 6)
     worker = FullyAutomaticWorker(store.workspace, 1)
     assert worker.generator_config.pred_iou_thresh == threshold
     while tick(store, "fully_automatic").state == "advanced":
         pass
     (record,) = store.rounds("fully_automatic")
-    assert record.metrics["generator_threshold"] == chosen, "it stays with the round"
+    assert record.metrics.generator_threshold == chosen, "it stays with the round"
     names = {row["generator_config"] for row in store.read_table("generation").to_pylist()}
     assert worker.generator_config.config_hash() in names
 
@@ -82,7 +82,9 @@ def test_a_precision_out_of_reach_lets_no_mask_through(tmp_path: Path, monkeypat
     monkeypatch.setattr(generator_threshold, "MaskGenerator", lambda _predictor, _config: _Wrong(store))
     tick(store, "fully_automatic")
     (record,) = store.rounds("fully_automatic")
-    assert record.metrics["generator_threshold"]["threshold"] == NOTHING_PASSES
+    chosen = record.metrics.generator_threshold
+    assert chosen is not None
+    assert chosen.threshold == NOTHING_PASSES
     assert FullyAutomaticWorker(store.workspace, 1).generator_config.pred_iou_thresh == 1.0
 
 

@@ -9,6 +9,7 @@ from engine.evaluation.scores import PromptScores
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
 from model.sam import Sam, build_sam
+from schemas.round_metrics import Guard
 from stages.model_choice import FEWEST_MASKS, SHARES, choose_share, guard
 
 
@@ -81,17 +82,17 @@ def test_a_model_that_is_surely_worse_is_not_accepted() -> None:
     rng = np.random.default_rng(0)
     before = rng.uniform(0.3, 0.9, 40)
     noise = rng.normal(0, 0.02, 40)
-    assert guard(_scores(before), _scores(before - 0.05 + noise))["accepted"] is False
-    assert "worse at 1 click" in guard(_scores(before), _scores(before - 0.05 + noise))["reason"]
-    assert "worse at 3 clicks" in guard(_scores(0.5, before), _scores(0.5, before - 0.05 + noise))["reason"]
-    assert guard(_scores(before), _scores(before + 0.05 + noise)) == {"accepted": True, "reason": ""}
+    assert guard(_scores(before), _scores(before - 0.05 + noise)).accepted is False
+    assert "worse at 1 click" in guard(_scores(before), _scores(before - 0.05 + noise)).reason
+    assert "worse at 3 clicks" in guard(_scores(0.5, before), _scores(0.5, before - 0.05 + noise)).reason
+    assert guard(_scores(before), _scores(before + 0.05 + noise)) == Guard(accepted=True, reason="")
 
 
 def test_what_may_be_chance_is_accepted() -> None:
     before = np.linspace(0.3, 0.9, 40)
     swing = np.where(np.arange(40) % 2, 0.2, -0.21)
-    assert guard(_scores(before), _scores(before + swing))["accepted"]
+    assert guard(_scores(before), _scores(before + swing)).accepted
     few = FEWEST_MASKS - 1
     found = guard(_scores(0.9, masks=few), _scores(0.1, masks=few))
-    assert found == {"accepted": True, "reason": f"not compared: {few} masks are held out or set aside"}
-    assert guard(None, None)["accepted"]
+    assert found == Guard(accepted=True, reason=f"not compared: {few} masks are held out or set aside")
+    assert guard(None, None).accepted

@@ -108,8 +108,8 @@ def test_confident_masks_are_there_in_the_second_stage(server: FakeLabelStudio, 
         server.submit(number, *regions[1:], at=f"2026-02-02T00:00:0{number}Z")
     assert tick(store, "semi_automatic").state == "advanced"
     metrics = store.rounds("semi_automatic")[0].metrics
-    assert metrics["prefilled_deleted_frac"] > 0
-    assert metrics["prefilled_kept_frac"] + metrics["prefilled_deleted_frac"] == pytest.approx(1)
+    assert metrics.prefilled_deleted_frac > 0
+    assert metrics.prefilled_kept_frac + metrics.prefilled_deleted_frac == pytest.approx(1)
     masks = store.read_table("semi_automatic").to_pylist()
     assert {mask["origin"] for mask in masks} <= {"automatic"}
     assert store.counts()["generation"] == 2

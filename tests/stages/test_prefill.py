@@ -24,10 +24,11 @@ from model.storage import load_model, save_model
 from schemas.config import Stage
 from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
+from schemas.round_metrics import NOTHING_PASSES, PrefillThreshold
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_detector import LearnedDetector
-from stages.prefill_threshold import LEAST_KEPT, NOTHING_PASSES, choose_or_half, choose_threshold
+from stages.prefill_threshold import LEAST_KEPT, choose_or_half, choose_threshold
 from stages.prefilling import RoundWork
 from stages.records import ShardRows, Where
 from stages.rounds import tick
@@ -256,13 +257,13 @@ def test_prefilled_masks_are_those_above_the_threshold(workspace: Store, monkeyp
     predictor = Predictor(tiny_sam())
     predictor.set_image(shapes(0)[0])
     detector, threshold, _ = of.trained
-    of.trained = of.trained._replace(threshold=replace(threshold, threshold=0.0))
+    of.trained = of.trained._replace(threshold=threshold.model_copy(update={"threshold": 0.0}))
     found = prefill(predictor, detector, threshold=0.0, settings=of.settings)
     where = Where(1, "000000", "semi_automatic", 1, of._record.model_before)
     expected = [replace(mask, model_id=where.model_id, generator_config=of.key) for mask in found]
     assert expected
     assert of.masks(Picture(1, shapes(0)[0], 0.0), where, ShardRows()) == expected
-    of.trained = of.trained._replace(threshold=replace(threshold, threshold=NOTHING_PASSES))
+    of.trained = of.trained._replace(threshold=threshold.model_copy(update={"threshold": NOTHING_PASSES}))
     assert of.masks(Picture(1, shapes(0)[0], 0.0), where, ShardRows()) == []
 
 
@@ -371,6 +372,6 @@ def test_a_round_with_the_detector_from_tick_to_tick(tmp_path: Path, detector: O
     card = json.loads((folder / CARD_FILE).read_text())
     assert card["model_id"] == record.model_before
     assert card["start"]
-    assert record.metrics["prefill"] == card["threshold"]
+    assert record.metrics.prefill == PrefillThreshold(**card["threshold"])
     prefilled = [row for row in store.read_table("semi_automatic").to_pylist() if row["origin"] != "manual"]
     assert {row["generator_config"] for row in prefilled} <= {folder.name}

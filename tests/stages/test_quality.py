@@ -80,7 +80,7 @@ def test_verdicts_have_consequences(server: FakeLabelStudio, store: Store) -> No
     assert move_gate(store, "verification").message == done.message, "drawn once"
     assert {row["mask_id"] for row in rows(store)} == expected
     assert "verification" in (store.workspace / "reports" / "quality-verification-assisted_manual-1.md").read_text()
-    assert store.rounds(STAGE)[0].metrics["quality"]["verification"]["answers"] == len(before)
+    assert store.rounds(STAGE)[0].metrics.quality["verification"]["answers"] == len(before)
 
     assert tick(store, STAGE).action == "retrain"
     step = next_step(store, STAGE)

@@ -13,6 +13,8 @@ from model.registry import ModelCard, list_models, model_roots, read_info
 from model.storage import load_model, save_model
 from model.training.initialise import point_cross_attention
 from schemas.errors import InputError
+from schemas.round_metrics import Guard
+from schemas.tables import Round
 from stages import retraining
 from stages.measuring import set_aside
 from stages.model_choice import SHARES
@@ -39,12 +41,12 @@ def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> N
         pass
     (record,) = store.rounds()
     for score in ("miou", "miou_oracle"):
-        assert record.metrics[f"{score}_after"] > record.metrics[f"{score}_before"] + 0.05
+        assert _after(record, score) > _before(record, score) + 0.05
     (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
     trained = read_info(folder)
     assert trained.model_id == record.model_after
     assert trained.card.parent == record.model_before
-    assert trained.card.trained_on["masks"] == record.metrics["trained_masks"] == 8 * 3
+    assert trained.card.trained_on["masks"] == record.metrics.trained_masks == 8 * 3
 
 
 def test_a_name_that_another_model_has_is_said_before_the_training(
@@ -78,13 +80,13 @@ def test_a_model_that_the_guard_refuses_is_registered_and_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_workspace(tmp_path, images=6, holdout=2)
-    refused = {"accepted": False, "reason": "worse at 1 click"}
+    refused = Guard(accepted=False, reason="worse at 1 click")
     monkeypatch.setattr(retraining, "guard", lambda _before, _after: refused)
     message = _until_retrained(store)
     assert "the next round does not use it: worse at 1 click" in message
     (record,) = store.rounds()
     assert record.model_after == record.model_before
-    assert record.metrics["guard"] == refused
+    assert record.metrics.guard == refused
     (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
     made = read_info(folder)
     assert made.model_id in message
@@ -101,8 +103,8 @@ def test_old_knowledge_is_replayed_and_measured_beside_the_start_model(tmp_path:
     _until_retrained(store)
     (record,) = store.rounds()
     metrics = record.metrics
-    assert metrics["share"] in SHARES
-    assert {"old_miou_before", "old_miou_after", "old_miou_3_change", "miou_box_after"} <= metrics.keys()
+    assert metrics.share in SHARES
+    assert {"old_miou_before", "old_miou_after", "old_miou_3_change", "miou_box_after"} <= metrics.to_dict().keys()
     card = read_info(next((store.workspace / "models").glob("assisted_manual-1-*"))).card
     assert card.trained_on["replay"]
     assert card.trained_on["start"] == record.model_before
@@ -120,7 +122,7 @@ def test_pictures_of_the_workspace_are_not_replayed(tmp_path: Path) -> None:
     (store.workspace / "models" / "tiny" / "masks.json").rename(store.workspace / "models" / "tiny" / REPLAY_FILE)
     _until_retrained(store)
     (record,) = store.rounds()
-    assert not any(name.startswith("old_") for name in record.metrics)
+    assert not any(name.startswith("old_") for name in record.metrics.scores)
     assert read_info(next((store.workspace / "models").glob("assisted_manual-1-*"))).card.trained_on["replay"] == ""
 
 
@@ -130,7 +132,7 @@ def test_the_same_retraining_again_is_found(tmp_path: Path) -> None:
     (record,) = store.rounds()
     again = retraining.retrain(store, store.files.settings(), replace(record, state="annotated"), silent)
     assert (again.model_id, again.used) == (record.model_after, record.model_after)
-    assert again.metrics["miou_after"] == record.metrics["miou_after"]
+    assert _after(again, "miou") == _after(record, "miou")
     assert len(list((store.workspace / "models").glob("assisted_manual-1-*"))) == 1
 
 
@@ -139,7 +141,15 @@ def test_without_held_out_images_a_fifth_of_the_annotated_ones_measures(tmp_path
     message = _until_retrained(store)
     (record,) = store.rounds()
     aside = set_aside(store, [record], seed=0)
-    assert record.metrics["measured_on"] == "set_aside"
-    assert record.metrics["measured_images"] == len(aside) > 0
-    assert record.metrics["trained_images"] == len(record.image_ids) - len(aside)
+    assert record.metrics.measured_on == "set_aside"
+    assert record.metrics.measured_images == len(aside) > 0
+    assert record.metrics.trained_images == len(record.image_ids) - len(aside)
     assert f"{len(aside)} images that were set aside" in message
+
+
+def _before(found: Round | retraining.Retrained, score: str) -> float:
+    return found.metrics.score(score).before or 0.0
+
+
+def _after(found: Round | retraining.Retrained, score: str) -> float:
+    return found.metrics.score(score).after or 0.0

@@ -42,8 +42,8 @@ def test_rows_of_the_table_give_the_same_and_phases_of_older_versions_stay() -> 
         {"masks": masks, "seconds": json.dumps(s), "dropped": json.dumps(d), "difference_to_exact": ""}
         for masks, s, d in PARTS
     ]
-    assert generation_statistics(pa.Table.from_pylist(rows)) == summarise(PARTS).to_dict()
+    assert generation_statistics(pa.Table.from_pylist(rows)).to_dict() == summarise(PARTS).to_dict()
     rows[0] |= {"seconds": '{"decode": 2.0}', "difference_to_exact": '{"lost": 1}'}
     found = generation_statistics(pa.Table.from_pylist(rows))
-    assert found["seconds"]["decode"] == 2.0
-    assert found["difference_to_exact"] == [{"lost": 1}]
+    assert found.seconds["decode"] == 2.0
+    assert found.difference_to_exact == ({"lost": 1},)

@@ -1,16 +1,16 @@
 """The table of what retrainings taught."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from engine.analysis.learning import LEARNING_NOTE, learning_lines
+from schemas.round_metrics import RoundMetrics
 
 
 @dataclass
 class _Round:
     stage: str
     round: int
-    learned: dict[str, Any] | None
+    learned: RoundMetrics | None
 
 
 def test_each_retraining_is_a_row() -> None:
@@ -26,7 +26,9 @@ def test_each_retraining_is_a_row() -> None:
         "left_out": {"too_small": 3, "too_large": 1},
         "guard": {"accepted": False, "reason": "worse at 1 click"},
     }
-    lines = learning_lines([_Round("assisted_manual", 1, metrics), _Round("semi_automatic", 1, None)])
+    lines = learning_lines(
+        [_Round("assisted_manual", 1, RoundMetrics.from_dict(metrics)), _Round("semi_automatic", 1, None)]
+    )
     (row,) = [line for line in lines if line.startswith("| assisted")]
     assert row == (
         "| assisted manual 1 | 0.430 > 0.500 (+0.020 to +0.120) | - | - | 0.560 > 0.550 | - | 0.200 > 0.100 | 80% "
@@ -38,7 +40,9 @@ def test_each_retraining_is_a_row() -> None:
 
 
 def test_a_model_that_was_used_and_measured_by_nothing() -> None:
-    (row,) = [line for line in learning_lines([_Round("fully_automatic", 1, {})]) if line.startswith("| fully")]
+    (row,) = [
+        line for line in learning_lines([_Round("fully_automatic", 1, RoundMetrics())]) if line.startswith("| fully")
+    ]
     assert row == "| fully automatic 1 | - | - | - | - | - | - | - | - | yes |"
 
 

@@ -9,6 +9,7 @@ from engine.analysis.report import SIMULATED_NOTE, as_markdown, as_table, draw_c
 from engine.analysis.rounds import round_reports
 from engine.masks.difference import MaskDifference
 from engine.store import Store
+from schemas.round_metrics import RoundMetrics, Score
 from schemas.tables import Round
 
 FIRST = Round(
@@ -18,17 +19,16 @@ FIRST = Round(
     "retrained",
     "aaaa",
     "bbbb",
-    {
-        "images": 2,
-        "masks": 7,
-        "masks_per_image": 3.5,
-        "seconds_per_mask": 12.34,
-        "clicks_per_mask": 2.5,
-        "drawn": 2,
-        "annotators": ["simulated"],
-        "miou_before": 0.25,
-        "miou_after": 0.5,
-    },
+    RoundMetrics(
+        images=2,
+        masks=7,
+        masks_per_image=3.5,
+        seconds_per_mask=12.34,
+        clicks_per_mask=2.5,
+        drawn=2,
+        annotators=("simulated",),
+        scores={"miou": Score(before=0.25, after=0.5)},
+    ),
 )
 SECOND = Round(
     "semi_automatic",
@@ -36,13 +36,7 @@ SECOND = Round(
     (3,),
     "annotated",
     "bbbb",
-    metrics={
-        "images": 1,
-        "masks": 4,
-        "prefilled_kept_frac": 0.5,
-        "prefilled_edited_frac": 0.125,
-        "annotators": ["ann"],
-    },
+    metrics=RoundMetrics(images=1, masks=4, prefilled_kept_frac=0.5, prefilled_edited_frac=0.125, annotators=("ann",)),
 )
 
 
@@ -108,7 +102,7 @@ def test_what_the_generator_took_and_dropped_is_a_table_of_its_own(store: Store)
         "dropped": {"empty": 0, "stability": 7},
         "difference_to_exact": [vars(MaskDifference(3, 2, 1, 0, 0.99, 0.97))],
     }
-    store.put_round(replace(SECOND, metrics=SECOND.metrics | {"generation": generation}))
+    store.put_round(replace(SECOND, metrics=SECOND.metrics.updated({"generation": generation})))
     markdown = as_markdown(round_reports(store))
     assert "| semi automatic | 1 | 0.457 | encode 1.3, nms 0.5 | stability 7 |" in markdown.splitlines()
     assert "3 masks matched (2 identical, mean IoU 0.9900, least 0.9700), 1 lost, 0 extra." in markdown

@@ -33,14 +33,14 @@ def test_a_round_counted_by_hand() -> None:
         events(("accept", 1), ("delete", 1.5), ("prompt", 2), ("draw", 34)),
         images=2,
     )
-    assert found["masks_per_image"] == 2
-    assert found["seconds_per_mask"] == pytest.approx(8), "masks that were kept as they were do not count"
-    assert found["clicks_per_mask"] == pytest.approx(3)
-    assert found["annotator_s"] == pytest.approx(38.5)
-    assert found["drawn"] == 1
-    assert found["prefilled"] == 4
-    assert found["prefilled_kept_frac"] == 0.5
-    assert found["prefilled_edited_frac"] == found["prefilled_deleted_frac"] == 0.25
+    assert found.masks_per_image == 2
+    assert found.seconds_per_mask == pytest.approx(8), "masks that were kept as they were do not count"
+    assert found.clicks_per_mask == pytest.approx(3)
+    assert found.annotator_s == pytest.approx(38.5)
+    assert found.drawn == 1
+    assert found.prefilled == 4
+    assert found.prefilled_kept_frac == 0.5
+    assert found.prefilled_edited_frac == found.prefilled_deleted_frac == 0.25
 
 
 def test_masks_over_the_limit_by_annotator() -> None:
@@ -48,8 +48,8 @@ def test_masks_over_the_limit_by_annotator() -> None:
     first = masks(("manual", 31, 5), ("manual", 30, 2), ("automatic", 99, 0), annotator="label_studio:1")
     second = masks(("automatic_corrected", 40, 1), annotator="label_studio:2")
     found = round_statistics(pa.concat_tables([first, second]), events(), images=1)
-    assert found["over_limit"] == 2
-    assert found["by_annotator"] == {
+    assert found.over_limit == 2
+    assert found.to_dict()["by_annotator"] == {
         "label_studio:1": {"masks": 2, "seconds_per_mask": 30.5, "clicks_per_mask": 3.5, "over_limit": 1},
         "label_studio:2": {"masks": 1, "seconds_per_mask": 40.0, "clicks_per_mask": 1.0, "over_limit": 1},
     }
@@ -57,12 +57,12 @@ def test_masks_over_the_limit_by_annotator() -> None:
 
 def test_nobody_was_shown_what_the_generator_made() -> None:
     found = round_statistics(masks(("automatic", 0, 0), annotator="generator"), events(), images=1)
-    assert "prefilled" not in found
-    assert "seconds_per_mask" not in found
-    assert found["annotators"] == []
+    assert found.prefilled is None
+    assert found.seconds_per_mask is None
+    assert found.annotators == ()
 
 
 def test_an_empty_round() -> None:
     found = round_statistics(TABLES["semi_automatic"].empty_table(), events(), images=0)
-    assert found["masks"] == 0
-    assert "masks_per_image" not in found
+    assert found.masks == 0
+    assert found.masks_per_image is None
