@@ -50,7 +50,7 @@ class RoundReport:
         """Plain values; of `learned` those of the retraining."""
         people = self.by_annotator
         return dict(vars(self)) | {
-            "by_annotator": people and {name: dict(own.to_dict()) for name, own in people.items()},
+            "by_annotator": None if people is None else {name: own.to_dict() for name, own in people.items()},
             "prefill": self.prefill and self.prefill.to_dict(),
             "generation": self.generation and self.generation.to_dict(),
             "learned": self.learned and _of_retraining(self.learned),

@@ -1,9 +1,35 @@
 """Compiled CPU loops over low-resolution logits: what bilinear upscaling would give, pixel by pixel, where it matters.
 
-Import it only where it is used: numba takes a moment. Shapes: (h, w) low-resolution logits; (Y, X) the padded input
-without its padding; (H, W) the picture. A band is the rows of the picture that begin at one low-res row, a cell the
-part of it whose columns begin at one low-res column. Everything is float32, as in torch. `rows` and `columns` are
-`tables.Axis`, `work` is a `tables.Workspace`. All in one file: numba would not notice a change in another.
+Import it only where it is used: numba takes a moment. Everything is float32, as in torch.
+
+    logits (h, w)                 input (Y, X), padding cut off       picture (H, W)
+    +---+---+---+---+             +-----------------------+           +-----------------------------+
+    |   |   |   |   |  step 1     |                       |  step 2   |                             |
+    +---+---+---+---+ ----------> |                       | --------> +- - - +------+- - - - - - - -+ starts[r]
+    | r | c |   |   |  orders[0]  |                       | orders[1] | band | cell |               |
+    +---+---+---+---+  low0..     |                       | input0..  +- - - +------+- - - - - - - -+ starts[r + 1]
+    |   |   |   |   |  low_w1     |                       | input_w1  |                             |
+    +---+---+---+---+             +-----------------------+           +-----------------------------+
+
+A band r is the rows of the picture that begin at low-res row r, a cell the part of it whose columns begin at one
+low-res column. All its pixels are made of the logits at rows r to r + span - 1, and likewise of columns. So:
+
+    survey   of each mask:  _peak -> _find_part -> _classify -> _decide -> _find_box -> _pack
+             the largest magnitude, the part of the logits that matters, what is certain of each of them, of each cell,
+             the box (pixels only of cells that are open), and what must be kept of the part
+    count    of a mask that was kept:  unpack -> _classify -> _decide -> whole cells, and pixels of those that are open
+    rasterise  the pixels of a box, band by band
+
+Codes and states of a part are flat, `_stride` apart from row to row, with `span` more on every side:
+
+    +--------------------------+
+    |  rows.span, says nothing |      `part` is (first row, end, first column, end) of the logits, `origin` the row and
+    |    +--------------+      |      column of the picture's logits that low[0, 0] is. `span` of pixels is (y0, y1,
+    |    | the part     |      |      x0, x1), ends excluded. `plan`: a `tables.Plan`, `across` and `down`:
+    |    +--------------+      |      `tables.Neighbours` of columns and of rows.
+    +--------------------------+
+
+All functions are in this file: numba would not notice a change in another.
 """
 
 from collections.abc import Callable
@@ -13,6 +39,8 @@ import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
+
+from engine.masks.tables import Neighbours
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # How torch sums four neighbours: one axis after the other, or four products; each with or without fused multiply-add.
@@ -56,12 +84,14 @@ def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @compiled(forceinline=True)
-def blend(out, left, right, tops, feet, base, w0, w1, h0, h1, order):  # type: ignore[no-untyped-def]
+def blend(out, left, right, base, across, down, order):  # type: ignore[no-untyped-def]
     """Bilinear interpolation of r rows of n pixels.
 
     out (r * n,), left and right (any number of rows * n,): flat. left, right: the neighbours of each column, weighted
-    by w0 and w1 (n,). tops, feet (r,): rows of left and right, counted from `base`, weighted by h0 and h1 (r,).
+    by those of `across` (n,). down (r,): the neighbours among the rows of left and right, counted from `base`.
     """
+    w0, w1 = across.first_weight, across.second_weight
+    tops, feet, h0, h1 = down
     n = _U(len(w0))
     for row in range(len(tops)):
         top, foot, to = _U(tops[row] - base) * n, _U(feet[row] - base) * n, _U(row) * n
@@ -88,8 +118,9 @@ def blend(out, left, right, tops, feet, base, w0, w1, h0, h1, order):  # type: i
 
 
 @compiled(forceinline=True)
-def _across_low(low, first, last, base, first_columns, second_columns, w0, w1, order, out):  # type: ignore[no-untyped-def]
+def _across_low(low, first, last, base, across, order, out):  # type: ignore[no-untyped-def]
     """Rows first..last of low (h, w) blended to n columns, whose neighbours count from `base`: out, rows of n."""
+    first_columns, second_columns, w0, w1 = across
     n = _U(len(w0))
     for row in range(first, last + 1):
         to = _U(row - first) * n
@@ -102,8 +133,9 @@ def _across_low(low, first, last, base, first_columns, second_columns, w0, w1, o
 
 
 @compiled(forceinline=True)
-def _across_input(source, stride, n_rows, first_columns, second_columns, w0, w1, order, out):  # type: ignore[no-untyped-def]
+def _across_input(source, stride, n_rows, across, order, out):  # type: ignore[no-untyped-def]
     """The same for n_rows flat rows of the input, `stride` apart, that begin at the first of the columns."""
+    first_columns, second_columns, w0, w1 = across
     n, base = _U(len(w0)), first_columns[0]
     for row in range(n_rows):
         start, to = _U(row * stride), _U(row) * n
@@ -116,8 +148,9 @@ def _across_input(source, stride, n_rows, first_columns, second_columns, w0, w1,
 
 
 @compiled(forceinline=True)
-def _down(rows, n, tops, feet, base, h0, h1, order, out):  # type: ignore[no-untyped-def]
-    """out, flat rows of n: rows `tops` and `feet` (r,) of `rows`, counted from `base`, weighted by h0 and h1 (r,)."""
+def _down(rows, n, base, down, order, out):  # type: ignore[no-untyped-def]
+    """out, flat rows of n: the neighbours `down` (r,) among `rows`, counted from `base`."""
+    tops, feet, h0, h1 = down
     n = _U(n)
     for row in range(len(tops)):
         top, foot, to = _U(tops[row] - base) * n, _U(feet[row] - base) * n, _U(row) * n
@@ -131,8 +164,9 @@ def _down(rows, n, tops, feet, base, h0, h1, order, out):  # type: ignore[no-unt
 
 
 @compiled(forceinline=True)
-def _spread_low(low, first, last, base, first_columns, second_columns, left, right):  # type: ignore[no-untyped-def]
+def _spread_low(low, first, last, base, across, left, right):  # type: ignore[no-untyped-def]
     """Rows first..last of low (h, w), spread to both neighbours of n columns, whose numbers count from `base`."""
+    first_columns, second_columns = across.first, across.second
     n = _U(len(first_columns))
     for row in range(first, last + 1):
         to = _U(row - first) * n
@@ -142,8 +176,9 @@ def _spread_low(low, first, last, base, first_columns, second_columns, left, rig
 
 
 @compiled(forceinline=True)
-def _spread_input(source, stride, n_rows, first_columns, second_columns, left, right):  # type: ignore[no-untyped-def]
+def _spread_input(source, stride, n_rows, across, left, right):  # type: ignore[no-untyped-def]
     """The same for n_rows flat rows of the input, `stride` apart, that begin at the first of the columns."""
+    first_columns, second_columns = across.first, across.second
     n, base = _U(len(first_columns)), first_columns[0]
     for row in range(n_rows):
         start, to = _U(row * stride), _U(row) * n
@@ -153,50 +188,44 @@ def _spread_input(source, stride, n_rows, first_columns, second_columns, left, r
 
 
 @compiled(forceinline=True)
-def _pixels(low, low_y0, low_x0, rows, columns, span, orders, same, work):  # type: ignore[no-untyped-def]
-    """Upscaled logits of rows span[0]..span[1] and columns span[2]..span[3] (exclusive) of the picture, flat.
+def _pixels(low, origin, span, plan, same):  # type: ignore[no-untyped-def]
+    """Upscaled logits of a span of the picture, flat: left in work.pixels, or in work.input if `same`.
 
-    They are left in work.pixels, or in work.input if `same`.
-    low: logits from low-res row low_y0, column low_x0 on. The rows lie in one band. same: the picture is the input.
+    low: logits from `origin` on. The rows lie in one band. same: plan.same; a constant makes the loops tighter.
     """
+    rows, columns, work = plan.rows, plan.columns, plan.work
     y0, y1, x0, x1 = span
-    first_y, end_y, first_x, end_x = (
-        rows.input0[y0],
-        rows.input1[y1 - 1] + 1,
-        columns.input0[x0],
-        columns.input1[x1 - 1] + 1,
-    )
-    base = rows.low0[first_y]
-    last = rows.low1[end_y - 1]
-    tops, feet = rows.low0[first_y:end_y], rows.low1[first_y:end_y]
-    h0, h1 = rows.low_w0[first_y:end_y], rows.low_w1[first_y:end_y]
-    left, right = columns.low0[first_x:end_x], columns.low1[first_x:end_x]
-    w0, w1 = columns.low_w0[first_x:end_x], columns.low_w1[first_x:end_x]
-    n, order = end_x - first_x, orders[0]
+    first_y, end_y = rows.input0[y0], rows.input1[y1 - 1] + 1
+    first_x, end_x = columns.input0[x0], columns.input1[x1 - 1] + 1
+    base, last = rows.low0[first_y], rows.low1[end_y - 1]
+    of_y, of_x = slice(first_y, end_y), slice(first_x, end_x)
+    down = Neighbours(rows.low0[of_y], rows.low1[of_y], rows.low_w0[of_y], rows.low_w1[of_y])
+    across = Neighbours(columns.low0[of_x], columns.low1[of_x], columns.low_w0[of_x], columns.low_w1[of_x])
+    first, end, n, order = base - origin[0], last - origin[0], end_x - first_x, plan.orders[0]
     if order in (SEPARABLE_FUSED, SEPARABLE):
-        _across_low(low, base - low_y0, last - low_y0, low_x0, left, right, w0, w1, order, work.left)
-        _down(work.left, n, tops, feet, base, h0, h1, order, work.input)
+        _across_low(low, first, end, origin[1], across, order, work.left)
+        _down(work.left, n, base, down, order, work.input)
     else:
-        _spread_low(low, base - low_y0, last - low_y0, low_x0, left, right, work.left, work.right)
-        blend(work.input, work.left, work.right, tops, feet, base, w0, w1, h0, h1, order)
+        _spread_low(low, first, end, origin[1], across, work.left, work.right)
+        blend(work.input, work.left, work.right, base, across, down, order)
     if same:
         return
-    tops, feet = rows.input0[y0:y1], rows.input1[y0:y1]
-    h0, h1 = rows.input_w0[y0:y1], rows.input_w1[y0:y1]
-    left, right = columns.input0[x0:x1], columns.input1[x0:x1]
-    w0, w1 = columns.input_w0[x0:x1], columns.input_w1[x0:x1]
-    order = orders[1]
+    of_y, of_x = slice(y0, y1), slice(x0, x1)
+    down = Neighbours(rows.input0[of_y], rows.input1[of_y], rows.input_w0[of_y], rows.input_w1[of_y])
+    across = Neighbours(columns.input0[of_x], columns.input1[of_x], columns.input_w0[of_x], columns.input_w1[of_x])
+    order = plan.orders[1]
     if order in (SEPARABLE_FUSED, SEPARABLE):
-        _across_input(work.input, n, end_y - first_y, left, right, w0, w1, order, work.left2)
-        _down(work.left2, x1 - x0, tops, feet, first_y, h0, h1, order, work.pixels)
+        _across_input(work.input, n, end_y - first_y, across, order, work.left2)
+        _down(work.left2, x1 - x0, first_y, down, order, work.pixels)
     else:
-        _spread_input(work.input, n, end_y - first_y, left, right, work.left2, work.right2)
-        blend(work.pixels, work.left2, work.right2, tops, feet, first_y, w0, w1, h0, h1, order)
+        _spread_input(work.input, n, end_y - first_y, across, work.left2, work.right2)
+        blend(work.pixels, work.left2, work.right2, first_y, across, down, order)
 
 
-@compiled()
-def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, out):  # type: ignore[no-untyped-def]
-    """out (box height, box width) bool: pixels of the box (XYXY inclusive) above the threshold."""
+@compiled(forceinline=True)
+def _rasterise(low, origin, box, threshold, plan, same, out):  # type: ignore[no-untyped-def]
+    rows, work = plan.rows, plan.work
+    pixels = work.input if same else work.pixels
     x0, y0, x1, y1 = box[0], box[1], box[2] + 1, box[3] + 1
     start, band = y0, rows.low0[rows.input0[y0]]
     while start < y1:
@@ -204,13 +233,21 @@ def rasterise(low, low_y0, low_x0, rows, columns, box, threshold, orders, work, 
         band += 1
         if start == end:
             continue
-        _pixels(low, low_y0, low_x0, rows, columns, (start, end, x0, x1), orders, False, work)
-        pixels = work.pixels
+        _pixels(low, origin, (start, end, x0, x1), plan, same)
         for y in range(start, end):
             offset = (y - start) * (x1 - x0)
             for i in range(x1 - x0):
                 out[y - y0, i] = pixels[offset + i] > threshold
         start = end
+
+
+@compiled()
+def rasterise(low, origin, box, threshold, plan, out):  # type: ignore[no-untyped-def]
+    """out (box height, box width) bool: pixels of the box (XYXY inclusive) above the threshold."""
+    if plan.same:
+        _rasterise(low, origin, box, threshold, plan, True, out)
+    else:
+        _rasterise(low, origin, box, threshold, plan, False, out)
 
 
 @compiled(forceinline=True)
@@ -247,11 +284,12 @@ def _margin(work):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _find_part(rows, columns, maybe, work, part):  # type: ignore[no-untyped-def]
+def _find_part(maybe, plan, part):  # type: ignore[no-untyped-def]
     """part: rows and columns whose logits matter, (first, end, first, end): those above `maybe`, and as many around.
 
     What a pixel is made of lies within the span; zeros where there is none. The rest of the picture is below `maybe`.
     """
+    rows, columns, work = plan.rows, plan.columns, plan.work
     work.number.view(np.float32)[0] = maybe
     key = _key(work.number[0])
     top, foot, left, right = rows.used, 0, columns.used, 0
@@ -275,11 +313,9 @@ def _stride(part, columns):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _classify(low, part, origin, rows, columns, thresholds, margin, codes):  # type: ignore[no-untyped-def]
-    """codes, flat: of the logits in a part, with rows.span more rows above and below, columns.span more columns beside.
-
-    low: logits from low-res row origin[0], column origin[1] on.
-    """
+def _classify(low, origin, part, thresholds, margin, plan):  # type: ignore[no-untyped-def]
+    """work.codes, flat: of the logits in a part, with as many more on every side as the span. low: from origin on."""
+    rows, columns, codes = plan.rows, plan.columns, plan.work.codes
     lowest, middle, highest = thresholds
     above, below, inside, outside = highest + margin, lowest - margin, middle + margin, middle - margin
     top, foot, n = part[0] - origin[0], part[1] - origin[0], _U(part[3] - part[2])
@@ -317,12 +353,13 @@ def _join(codes, other, size, step, count):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _decide(part, rows, columns, asked, work):  # type: ignore[no-untyped-def]
+def _decide(part, asked, plan):  # type: ignore[no-untyped-def]
     """work.states: what is certain of all logits that a cell is made of, of the bits that are asked for.
 
     From work.codes, and as flat as they are. Returns a buffer with codes that are joined to the right, as far as the
     span, and one that is free.
     """
+    rows, columns, work = plan.rows, plan.columns, plan.work
     stride = _stride(part, columns)
     size = _U(part[1] - part[0] + 2 * rows.span) * stride
     codes, other = _join(work.codes, work.other, size, _U(1), _U(columns.span))
@@ -380,34 +417,35 @@ def _end_of_run(states, words, cell, stop):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def unpack(above, near, values, peak, low):  # type: ignore[no-untyped-def]
+def unpack(kept, low):  # type: ignore[no-untyped-def]
     """low: logits (h', w') of a window, see `windows.Window`; what is beyond its width is filled as well."""
+    above, near, values, peak = kept.above, kept.near, kept.values, kept.peak
     n_values = _U(0)
     for row in range(above.shape[0]):
         for byte in range(above.shape[1]):
-            sides, kept, start = above[row, byte], near[row, byte], _U(byte) << _U(3)
+            sides, by_value, start = above[row, byte], near[row, byte], _U(byte) << _U(3)
             for bit in range(8):
                 low[row, start + _U(bit)] = peak if sides >> np.uint8(7 - bit) & np.uint8(1) else -peak
-            if kept:
+            if by_value:
                 for bit in range(8):
-                    if kept >> np.uint8(7 - bit) & np.uint8(1):
+                    if by_value >> np.uint8(7 - bit) & np.uint8(1):
                         low[row, start + _U(bit)] = values[n_values]
                         n_values += _U(1)
 
 
 @compiled()
-def count(above, near, values, part, peak, rows, columns, thresholds, orders, same, work, counts):  # type: ignore[no-untyped-def]
+def count(kept, thresholds, plan, counts):  # type: ignore[no-untyped-def]
     """Add to counts (3,) the pixels of a mask that are above each of the thresholds, lowest first.
 
-    above, near, values, part, peak: of its window, see `windows.Window`.
+    kept: a `windows.Kept`.
     """
-    low = work.low
-    unpack(above, near, values, peak, low)
-    origin = (part[0], part[2])
-    _classify(low, part, origin, rows, columns, thresholds, peak * MARGIN + TINY, work.codes)
-    _decide(part, rows, columns, ABOVE | BELOW, work)
+    rows, columns, work, part = plan.rows, plan.columns, plan.work, kept.part
+    low, origin = work.low, (part[0], part[2])
+    unpack(kept, low)
+    _classify(low, origin, part, thresholds, kept.peak * MARGIN + TINY, plan)
+    _decide(part, ABOVE | BELOW, plan)
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
-    pixels = work.input if same else work.pixels
+    pixels = work.input if plan.same else work.pixels
     for band in range(part[0], part[1]):
         if rows.sizes[band] == 0:
             continue
@@ -422,7 +460,7 @@ def count(above, near, values, part, peak, rows, columns, thresholds, orders, sa
                 continue
             size = (end - start) * (x1 - x0)
             if state == OPEN:
-                _pixels(low, *origin, rows, columns, (start, end, x0, x1), orders, same, work)
+                _pixels(low, origin, (start, end, x0, x1), plan, plan.same)
                 _count(pixels, size, thresholds, counts)
             else:
                 for level in range(3):
@@ -430,8 +468,9 @@ def count(above, near, values, part, peak, rows, columns, thresholds, orders, sa
 
 
 @compiled(forceinline=True)
-def _box_of_decided(part, rows, columns, work, box):  # type: ignore[no-untyped-def]
+def _box_of_decided(part, plan, box):  # type: ignore[no-untyped-def]
     """Box of the cells that are above the middle threshold; work.any_open: bands with cells of which that is open."""
+    rows, columns, work = plan.rows, plan.columns, plan.work
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
     for i in range(n):
         work.columns_inside[i] = 0
@@ -456,8 +495,9 @@ def _box_of_decided(part, rows, columns, work, box):  # type: ignore[no-untyped-
 
 
 @compiled(forceinline=True)
-def _extend_by_open(low, part, rows, columns, band, cells, threshold, orders, same, work, box):  # type: ignore[no-untyped-def]
+def _extend_by_open(low, part, band, cells, threshold, plan, box):  # type: ignore[no-untyped-def]
     """Make the box hold the pixels above the threshold of the open ones of some cells of a band."""
+    rows, columns, work = plan.rows, plan.columns, plan.work
     if cells[0] >= cells[1]:
         return
     begin = _U(band - part[0] + rows.span) * _stride(part, columns) + _U(columns.span - part[2] + cells[0])
@@ -468,26 +508,28 @@ def _extend_by_open(low, part, rows, columns, band, cells, threshold, orders, sa
         x1 = columns.starts[_U(cells[0]) + cell - begin]
         if state == OPEN and x0 < x1:
             span = (rows.starts[band], rows.starts[band + 1], x0, x1)
-            _pixels(low, 0, 0, rows, columns, span, orders, same, work)
-            _extend(work.input if same else work.pixels, span, threshold, box)
+            _pixels(low, (0, 0), span, plan, plan.same)
+            _extend(work.input if plan.same else work.pixels, span, threshold, box)
 
 
 @compiled(forceinline=True)
-def _find_box(low, part, rows, columns, threshold, orders, same, work, box):  # type: ignore[no-untyped-def]
+def _find_box(low, part, threshold, plan, box):  # type: ignore[no-untyped-def]
+    """The box of the pixels above the threshold, XYXY inclusive; box[2] < 0 where there is none."""
+    rows, columns, work = plan.rows, plan.columns, plan.work
     box[0], box[1], box[2], box[3] = _NO_BOX, _NO_BOX, -1, -1
-    _box_of_decided(part, rows, columns, work, box)
+    _box_of_decided(part, plan, box)
     for band in range(part[0], part[1]):
         if not work.any_open[band]:
             continue
         if rows.starts[band] < box[1] or rows.starts[band + 1] - 1 > box[3]:
             cells = (part[2], part[3])
-            _extend_by_open(low, part, rows, columns, band, cells, threshold, orders, same, work, box)
+            _extend_by_open(low, part, band, cells, threshold, plan, box)
             continue
         # In a band that the box holds, only what lies beside it can be new.
         before = (part[2], min(part[3], columns.low0[columns.input0[box[0]]] + 1))
         behind = (max(part[2], columns.low0[columns.input0[box[2]]]), part[3])
-        _extend_by_open(low, part, rows, columns, band, before, threshold, orders, same, work, box)
-        _extend_by_open(low, part, rows, columns, band, behind, threshold, orders, same, work, box)
+        _extend_by_open(low, part, band, before, threshold, plan, box)
+        _extend_by_open(low, part, band, behind, threshold, plan, box)
 
 
 @compiled(forceinline=True)
@@ -502,15 +544,16 @@ def _sides(codes, start, n, sides):  # type: ignore[no-untyped-def]
 
 
 @compiled(forceinline=True)
-def _pack(low, part, rows, columns, codes, other, slack, ends, out):  # type: ignore[no-untyped-def]
-    """Append what is left of the part of a mask (`windows.Window`) to out; ends: of bits and values, before and after.
+def _pack(low, part, joined, slack, index, plan, out):  # type: ignore[no-untyped-def]
+    """Append what is left of the part of a mask to out, a `windows.Packed`; index: of the mask there.
 
-    codes, other: from `_decide`. slack: 0, or 1 where a device that rounds otherwise may begin a cell at another logit.
+    joined: from `_decide`. slack: 0, or 1 where a device that rounds otherwise may begin a cell at another logit.
     """
+    rows, columns, ends = plan.rows, plan.columns, out.ends[index]
     stride, left, n = _stride(part, columns), _U(part[2]), _U(part[3] - part[2])
     size = _U(part[1] - part[0] + 2 * rows.span) * stride
     # All logits of all cells that a logit is part of: span - 1 on every side; to the right the span is joined already.
-    codes, other = _join(codes, other, size, _U(1), _U(columns.span + 2 * slack))
+    codes, other = _join(joined[0], joined[1], size, _U(1), _U(columns.span + 2 * slack))
     codes, other = _join(codes, other, size, stride, _U(2 * rows.span - 1 + 2 * slack))
     first = _U(1 - slack) * (stride + _U(1))
     n_bytes, n_values = _U(ends[0]), _U(ends[1])
@@ -537,7 +580,7 @@ def _begin(ends, index):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, boxes, parts):  # type: ignore[no-untyped-def]
+def survey(logits, bits, thresholds, plan, out, boxes, parts):  # type: ignore[no-untyped-def]
     """Where n masks lie, and what must be kept of each to count or to rasterise it later.
 
     logits (n, h, w), and the same memory as int32. boxes (n, 4): above the middle threshold, zeros for none. parts
@@ -545,6 +588,7 @@ def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, box
     `windows.Packed`. Returns the index of the first mask that is not finite, or n.
     """
     lowest, middle, _ = thresholds
+    work = plan.work
     everything = (0, logits.shape[1], 0, logits.shape[2])
     for index in range(len(logits)):
         low, box, part = logits[index], boxes[index], parts[index]
@@ -555,27 +599,28 @@ def survey(logits, bits, rows, columns, thresholds, orders, same, work, out, box
         margin = _margin(work)
         box[:] = 0
         _begin(out.ends, index)
-        if not _find_part(rows, columns, lowest - margin, work, part):
+        if not _find_part(lowest - margin, plan, part):
             continue
-        _classify(low, part, (0, 0), rows, columns, thresholds, margin, work.codes)
-        codes, other = _decide(part, rows, columns, _EITHER, work)
-        _find_box(low, part, rows, columns, middle, orders, same, work, box)
+        _classify(low, (0, 0), part, thresholds, margin, plan)
+        joined = _decide(part, _EITHER, plan)
+        _find_box(low, part, middle, plan, box)
         if box[2] < 0:
             box[:] = 0
             part[:] = 0
             continue
-        _pack(low, part, rows, columns, codes, other, 0, out.ends[index], out)
+        _pack(low, part, joined, 0, index, plan, out)
     return len(logits)
 
 
 @compiled()
-def pack(logits, bits, rows, columns, threshold, work, out, parts):  # type: ignore[no-untyped-def]
+def pack(logits, bits, threshold, plan, out, parts):  # type: ignore[no-untyped-def]
     """What must be kept of parts (n, 4) of n masks to rasterise them: see `survey`."""
+    work = plan.work
     for index in range(len(logits)):
         low, part = logits[index], parts[index]
         out.peaks[index] = _peak(bits[index], part, work)
         margin = _margin(work)
         _begin(out.ends, index)
-        _classify(low, part, (0, 0), rows, columns, (threshold, threshold, threshold), margin, work.codes)
-        codes, other = _decide(part, rows, columns, _EITHER, work)
-        _pack(low, part, rows, columns, codes, other, 1, out.ends[index], out)
+        _classify(low, (0, 0), part, (threshold, threshold, threshold), margin, plan)
+        joined = _decide(part, _EITHER, plan)
+        _pack(low, part, joined, 1, index, plan, out)

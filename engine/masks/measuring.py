@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.masks.tables import Axis, Workspace, linear_weights, make_workspace, upscaling_axes
+from engine.masks.tables import Axis, Neighbours, Plan, linear_weights, make_workspace, upscaling_axes
 from engine.masks.windows import Packed, Window, make_packed
 from model.geometry import mask_boxes
 from model.lanes import lane_count, side_by_side
@@ -57,10 +57,10 @@ def survey(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: fl
     """
     if offset < 0:
         raise ValueError(f"offset must not be negative, found {offset}")
-    plan = _plan(upscaling, (logits.shape[1], logits.shape[2]), logits.device)
-    if plan is None:
+    plans = _plans(upscaling, (logits.shape[1], logits.shape[2]), logits.device)
+    if plans is None:
         return survey_at_full_size(logits, upscaling, threshold=threshold, offset=offset)
-    return _survey_by_kernel(logits, plan, (threshold - offset, threshold, threshold + offset))
+    return _survey_by_kernel(logits, plans, (threshold - offset, threshold, threshold + offset))
 
 
 def survey_at_full_size(logits: Tensor, upscaling: Upscaling, *, threshold: float, offset: float) -> Survey:
@@ -88,10 +88,10 @@ def count(windows: Sequence[Window], upscaling: Upscaling, *, offset: float) -> 
     """
     counts = np.zeros((len(windows), 3), dtype=np.int64)
     if len(windows):
-        plan = _plan(upscaling, windows[0].low_hw, windows[0].device)
-        if plan is None:
+        plans = _plans(upscaling, windows[0].low_hw, windows[0].device)
+        if plans is None:
             raise ValueError("the survey has counted the pixels of these masks")
-        _count_by_kernel(windows, plan, offset, counts)
+        _count_by_kernel(windows, plans, offset, counts)
     return torch.from_numpy(counts[:, [2, 0, 1]])
 
 
@@ -99,8 +99,8 @@ def rasterise(window: Window, upscaling: Upscaling) -> npt.NDArray[np.bool_]:
     """The mask inside its box, (box height, box width)."""
     x0, y0, x1, y1 = window.box
     logits, threshold = window.logits(), window.threshold
-    plan = _plan(upscaling, window.low_hw, window.device)
-    if plan is None:
+    plans = _plans(upscaling, window.low_hw, window.device)
+    if plans is None:
         low = torch.zeros(window.low_hw, device=window.device)
         height, width = logits.shape
         low[window.y0 : window.y0 + height, window.x0 : window.x0 + width] = torch.from_numpy(logits)
@@ -109,49 +109,44 @@ def rasterise(window: Window, upscaling: Upscaling) -> npt.NDArray[np.bool_]:
     from engine.masks import kernel
 
     out: npt.NDArray[np.bool_] = np.empty((y1 + 1 - y0, x1 + 1 - x0), dtype=bool)
-    origin, axes = (window.y0, window.x0), (plan.rows, plan.columns)
-    with plan.rooms.one() as (work, _):
-        kernel.rasterise(logits, *origin, *axes, window.box, np.float32(threshold), plan.orders, work, out)
+    with plans.one() as (plan, _):
+        kernel.rasterise(logits, (window.y0, window.x0), window.box, np.float32(threshold), plan, out)
     return out
 
 
-class _Rooms:
-    """Room for the kernel, for as many threads as ask at a time; it stays for the next masks of the same sizes."""
+class _Plans:
+    """Plans of the kernel for masks of one size, one for each thread that asks at a time; their room is used again.
 
-    def __init__(self, rows: Axis, columns: Axis, low_hw: tuple[int, int]) -> None:
-        self._rows, self._columns, self._low_hw = rows, columns, low_hw
-        self._free: SimpleQueue[tuple[Workspace, Packed]] = SimpleQueue()
+    With each comes room for the windows of MASKS_A_PART masks.
+    """
+
+    def __init__(
+        self, rows: Axis, columns: Axis, low_hw: tuple[int, int], orders: tuple[int, int], *, same: bool
+    ) -> None:
+        self._rows, self._columns, self._low_hw, self._orders, self._same = rows, columns, low_hw, orders, same
+        self._free: SimpleQueue[tuple[Plan, Packed]] = SimpleQueue()
 
     @contextmanager
-    def one(self) -> Iterator[tuple[Workspace, Packed]]:
+    def one(self) -> Iterator[tuple[Plan, Packed]]:
         try:
-            room = self._free.get_nowait()
+            plan, packed = self._free.get_nowait()
         except Empty:
             work = make_workspace(self._rows, self._columns, low_hw=self._low_hw)
-            room = work, make_packed(MASKS_A_PART, low_hw=self._low_hw)
+            plan = Plan(self._rows, self._columns, self._orders, self._same, work)
+            packed = make_packed(MASKS_A_PART, low_hw=self._low_hw)
         try:
-            yield room
+            yield plan, packed
         finally:
-            self._free.put(room)
+            self._free.put((plan, packed))
 
 
-class _Plan(NamedTuple):
-    """Tables of both axes and torch's order of operations in both steps. same: the second step changes nothing."""
-
-    rows: Axis
-    columns: Axis
-    orders: tuple[int, int]
-    same: bool
-    rooms: _Rooms
-
-
-def _plan(upscaling: Upscaling, low_hw: tuple[int, int], device: torch.device) -> _Plan | None:
+def _plans(upscaling: Upscaling, low_hw: tuple[int, int], device: torch.device) -> _Plans | None:
     """How the kernel gets torch's numbers; None if it cannot: not on a CPU, or torch rounds in a way we do not know."""
-    return _plan_on_cpu(upscaling, low_hw, lane_count()) if device.type == "cpu" else None
+    return _plans_on_cpu(upscaling, low_hw, lane_count()) if device.type == "cpu" else None
 
 
 @lru_cache(maxsize=2)
-def _plan_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -> _Plan | None:
+def _plans_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -> _Plans | None:
     steps = (upscaling.padded_hw, upscaling.image_hw)
     orders = [_order_of_operations(threads, sum(hw) <= _SMALL_SIDES) for hw in steps]
     if orders[0] is None or orders[1] is None:
@@ -160,8 +155,7 @@ def _plan_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) ->
 
     fused = orders[0] in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
     rows, columns = upscaling_axes(upscaling, low_hw, fused=fused)
-    same = upscaling.input_hw == upscaling.image_hw
-    return _Plan(rows, columns, (orders[0], orders[1]), same, _Rooms(rows, columns, low_hw))
+    return _Plans(rows, columns, low_hw, (orders[0], orders[1]), same=upscaling.input_hw == upscaling.image_hw)
 
 
 @lru_cache(maxsize=64)
@@ -186,27 +180,26 @@ def _interpolate(
 ) -> npt.NDArray[np.float32]:
     from engine.masks import kernel
 
-    y0, y1, h0, h1 = linear_weights(low.shape[0], height, fused=fused)
-    x0, x1, w0, w1 = linear_weights(low.shape[1], width, fused=fused)
-    left, right = low[:, x0].reshape(-1), low[:, x1].reshape(-1)
+    down = Neighbours(*linear_weights(low.shape[0], height, fused=fused))
+    across = Neighbours(*linear_weights(low.shape[1], width, fused=fused))
+    left, right = low[:, across.first].reshape(-1), low[:, across.second].reshape(-1)
     out = np.empty(height * width, dtype=np.float32)
-    kernel.blend(out, left, right, y0, y1, 0, w0, w1, h0, h1, order)
+    kernel.blend(out, left, right, 0, across, down, order)
     return out.reshape(height, width)
 
 
-def _survey_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, float]) -> Survey:
+def _survey_by_kernel(logits: Tensor, plans: _Plans, bounds: tuple[float, float, float]) -> Survey:
     from engine.masks import kernel
 
     low = logits.contiguous().numpy()
     low_hw, bits = (low.shape[1], low.shape[2]), low.view(np.int32)
     boxes = np.zeros((len(low), 4), dtype=np.int64)
     parts = np.zeros((len(low), 4), dtype=np.int32)
-    lowest, middle, highest = map(np.float32, bounds)
-    tables = (plan.rows, plan.columns, (lowest, middle, highest), plan.orders, plan.same)
+    thresholds = _as_float32(bounds)
 
     def some(rows: slice) -> list[Window]:
-        with plan.rooms.one() as (work, packed):
-            n_good = kernel.survey(low[rows], bits[rows], *tables, work, packed, boxes[rows], parts[rows])
+        with plans.one() as (plan, packed):
+            n_good = kernel.survey(low[rows], bits[rows], thresholds, plan, packed, boxes[rows], parts[rows])
             if n_good < len(low[rows]):
                 raise InputError(_NOT_FINITE)
             where = (parts[rows], boxes[rows])
@@ -218,19 +211,22 @@ def _survey_by_kernel(logits: Tensor, plan: _Plan, bounds: tuple[float, float, f
     return Survey(torch.from_numpy(boxes), empty, [window for part in windows for window in part], None)
 
 
-def _count_by_kernel(windows: Sequence[Window], plan: _Plan, offset: float, counts: npt.NDArray[np.int64]) -> None:
+def _count_by_kernel(windows: Sequence[Window], plans: _Plans, offset: float, counts: npt.NDArray[np.int64]) -> None:
     from engine.masks import kernel
 
     threshold = windows[0].threshold
-    lowest, middle, highest = map(np.float32, (threshold - offset, threshold, threshold + offset))
-    tables = (plan.rows, plan.columns, (lowest, middle, highest), plan.orders, plan.same)
+    thresholds = _as_float32((threshold - offset, threshold, threshold + offset))
 
     def one(place: int) -> None:
-        window = windows[place]
-        with plan.rooms.one() as (work, _):
-            kernel.count(*window[:3], window.part, window.peak, *tables, work, counts[place])
+        with plans.one() as (plan, _):
+            kernel.count(windows[place].kept, thresholds, plan, counts[place])
 
     side_by_side(one, range(len(windows)))
+
+
+def _as_float32(bounds: tuple[float, float, float]) -> tuple[np.float32, np.float32, np.float32]:
+    lowest, middle, highest = map(np.float32, bounds)
+    return lowest, middle, highest
 
 
 def _cut(logits: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: float) -> list[Window]:
@@ -242,11 +238,12 @@ def _cut(logits: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: floa
     rows, columns = upscaling_axes(upscaling, low_hw, fused=True)
     x0, y0, x1, y1 = boxes.numpy().T
     parts = np.stack([*rows.low_res_range(y0, y1), *columns.low_res_range(x0, x1)], axis=1)
-    work, packed = make_workspace(rows, columns, low_hw=low_hw), make_packed(MASKS_A_PART, low_hw=low_hw)
+    plan = Plan(rows, columns, (0, 0), False, make_workspace(rows, columns, low_hw=low_hw))  # nothing is upscaled
+    packed = make_packed(MASKS_A_PART, low_hw=low_hw)
     windows: list[Window] = []
     for start in range(0, len(low), MASKS_A_PART):
         some = slice(start, start + MASKS_A_PART)
-        kernel.pack(low[some], bits[some], rows, columns, np.float32(threshold), work, packed, parts[some])
+        kernel.pack(low[some], bits[some], np.float32(threshold), plan, packed, parts[some])
         where = (parts[some], boxes.numpy()[some])
         windows += packed.windows(*where, low_hw=low_hw, threshold=threshold, device=logits.device)
     return windows

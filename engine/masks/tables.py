@@ -54,6 +54,15 @@ class Axis(NamedTuple):
         return np.maximum(start, 0), np.minimum(end, len(self.sizes))
 
 
+class Neighbours(NamedTuple):
+    """Of n pixels of one axis the two that each is blended of, (n,), and their weights, (n,)."""
+
+    first: Ints
+    second: Ints
+    first_weight: Floats
+    second_weight: Floats
+
+
 class Workspace(NamedTuple):
     """Room for one thread: what is known of the logits of a mask, and flat buffers for one band.
 
@@ -77,6 +86,20 @@ class Workspace(NamedTuple):
     state_words: npt.NDArray[np.uint64]
     columns_inside: Bytes
     any_open: Bytes
+
+
+class Plan(NamedTuple):
+    """How one thread brings logits to the picture.
+
+    rows, columns: tables of both axes. orders: torch's order of operations in both steps (`kernel.SEPARABLE_FUSED`,
+    ...). same: the input has the size of the picture, so that the second step changes nothing. work: room.
+    """
+
+    rows: Axis
+    columns: Axis
+    orders: tuple[int, int]
+    same: bool
+    work: Workspace
 
 
 def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> Axis:

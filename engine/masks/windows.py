@@ -13,6 +13,16 @@ import torch
 Bytes = npt.NDArray[np.uint8]
 
 
+class Kept(NamedTuple):
+    """What the kernel takes of a window; see there."""
+
+    above: Bytes
+    near: Bytes
+    values: npt.NDArray[np.float32]
+    peak: np.float32
+    part: tuple[int, int, int, int]
+
+
 class Window(NamedTuple):
     """A part (h', w') of the logits (h, w) of a mask, from row y0 and column x0 on; all others are below.
 
@@ -41,6 +51,10 @@ class Window(NamedTuple):
     def part(self) -> tuple[int, int, int, int]:
         """First row, the one after the last, first column, the one after the last."""
         return self.y0, self.y0 + len(self.above), self.x0, self.x0 + self.width
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(self.above, self.near, self.values, self.peak, self.part)
 
     def logits(self) -> npt.NDArray[np.float32]:
         """(h', w') float32 that give the same mask: true values near its border, on the same side elsewhere."""

@@ -184,7 +184,7 @@ def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.counts is not None
     assert found.counts.tolist() == count(expected.windows, upscaling, offset=1.0).tolist()
     by_kernel = [rasterise(window, upscaling) for window in found.windows]
-    measuring._plan_on_cpu.cache_clear()
+    measuring._plans_on_cpu.cache_clear()
     monkeypatch.setattr(measuring, "_order_of_operations", lambda threads, small: None)  # as for an unknown torch
     unknown = survey(logits, upscaling, threshold=0.0, offset=1.0)
     assert unknown.counts is not None
@@ -193,7 +193,7 @@ def test_torch_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(rasterise(window, upscaling), mine)
     with pytest.raises(ValueError, match="has counted"):
         count(unknown.windows, upscaling, offset=1.0)
-    measuring._plan_on_cpu.cache_clear()
+    measuring._plans_on_cpu.cache_clear()
 
 
 def test_logits_of_any_memory_layout() -> None:
