@@ -21,7 +21,7 @@ from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, Ob
 from model.predictor import Predictor
 from model.registry import ModelCard, find_model, model_roots
 from model.storage import load_model, save_model
-from schemas.config import Stage
+from schemas.config import SemiAutomaticConfig, Stage
 from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.round_metrics import NOTHING_PASSES, PrefillThreshold
@@ -160,6 +160,21 @@ def test_limits_hold(predictor: Predictor, detector: ObjectDetector, limit: dict
     assert len(found) <= next(iter(limit.values()))
     if "max_masks" in limit:
         assert found == scored_masks(predictor, detector, ANY_MASK)[: limit["max_masks"]]
+
+
+def test_settings_are_those_of_the_stages_generator() -> None:
+    """A hundred boxes; of two masks more alike than an IoU of a half the better stays."""
+    generator = {
+        "stability_score_thresh": 0.7,
+        "stability_score_offset": 0.3,
+        "min_mask_region_area": 9,
+        "drop_small_masks": True,
+        "max_mask_area_frac": 0.6,
+    }
+    config = SemiAutomaticConfig.model_validate({"max_prefilled_masks": 4, "generator": generator})
+    assert PrefillSettings.of(config) == PrefillSettings(
+        4, **generator, max_boxes=100, box_nms_thresh=0.7, mask_nms_thresh=0.5, filters={}
+    )
 
 
 def test_unstable_and_small_and_huge_masks_are_left_out(predictor: Predictor, detector: ObjectDetector) -> None:

@@ -147,3 +147,11 @@ def test_masks_larger_than_a_share_of_the_picture_are_left_out(hw: tuple[int, in
     sample = _sample(_painted(most, 200, 50), most, more)
     found = _augment(sample, max_mask_frac=most.mean())[1]
     assert [int(mask.sum()) for mask in found] == [int(most.sum())]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tiny_masks_are_enlarged_four_times_at_most(seed: int) -> None:
+    dot = _box(300, 400, 200, 300, 2, 3)
+    _, masks = _augment(_sample(_painted(dot, 255, 0), dot), seed=seed, side_px=512, zoom_prob=1.0)
+    rows, columns = np.flatnonzero(masks[0].any(1)), np.flatnonzero(masks[0].any(0))
+    assert (len(rows), len(columns)) == (8, 12)

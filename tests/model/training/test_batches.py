@@ -204,3 +204,31 @@ def test_small_masks_are_zoomed_in_on_as_often_as_the_config_says() -> None:
     assert 0 < sum(area > 25 for area in areas(0.5)) < 12
     with pytest.raises(ValueError, match="zoom_prob"):
         _config(zoom_prob=0.5, freeze_encoder=True, cache_embeddings_mib=1)
+
+
+def test_segments_are_pasted_as_often_as_told() -> None:
+    def masks(paste_prob: float) -> list[int]:
+        batches = StepBatches(Shapes(6), _config(paste_prob=paste_prob), image_size=64)
+        return [int(batches[step].masks.sum()) for step in range(6)]
+
+    never, half, always = masks(0.0), masks(0.5), masks(1.0)
+    assert never == masks(0.0)
+    assert sum(one != other for one, other in zip(never, always, strict=True)) > 2, (
+        "not every donor has a small segment"
+    )
+    assert half not in (never, always)
+
+
+def test_processes_share_the_pictures_of_a_step_and_every_phase_has_enough() -> None:
+    phases = (
+        Phase(until=1, batch_size=2, masks_per_image=1, correction_points=0),
+        Phase(until=2, batch_size=4, masks_per_image=1, correction_points=0),
+    )
+    config = _config(phases=phases)
+    whole = StepBatches(Shapes(9), config, image_size=64)
+    parts = [StepBatches(Shapes(9), config, image_size=64, process=number, processes=2) for number in range(2)]
+    for step in range(2):
+        images = [part[step].images for part in parts]
+        assert torch.equal(torch.stack(images, dim=1).flatten(0, 1), whole[step].images)
+    with pytest.raises(InputError, match="3 processes cannot share a batch of 2; start fewer"):
+        StepBatches(Shapes(9), config, image_size=64, processes=3)

@@ -109,3 +109,21 @@ def test_prompts_grow_by_one_point() -> None:
     grown = prompts.add(torch.tensor([[5.0, 6.0], [7.0, 8.0]]), torch.tensor([0, 1]))
     assert grown.coords[:, 2].tolist() == [[5, 6], [7, 8]]
     assert grown.labels.tolist() == [[1, -1, 0], [2, 3, 1]]
+
+
+def test_boxes_stay_on_the_picture() -> None:
+    whole = torch.tensor([[0.0, 0.0, 63.0, 63.0]]).repeat(2, 1)
+    outwards = torch.tensor([[-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, -1.0, -1.0]])
+    noisy = noisy_boxes(whole, side_px=64, normal=outwards)
+    assert noisy[0].tolist() == [0, 0, 63, 63]
+    assert noisy[1].tolist() == pytest.approx([6.3, 6.3, 56.7, 56.7])
+
+
+def test_draws_of_pictures_are_joined_and_dealt_out_unchanged() -> None:
+    first, second = Draws.of_picture(2, 3, seed=1), Draws.of_picture(1, 3, seed=2)
+    assert not torch.equal(first.first[:1], second.first)
+    joined = Draws.joined([first, second])
+    for which, expected in ((slice(0, 2), first), (slice(2, 3), second)):
+        part = joined.part(which, torch.device("cpu"))
+        for name in ("first", "box_noise", "corrections", "mask_prompts"):
+            assert torch.equal(getattr(part, name), getattr(expected, name))

@@ -90,3 +90,64 @@ def test_presets_say_what_is_wrong() -> None:
         training_preset("retrain", encoder=LITE2, steps=0)
     with pytest.raises(InputError, match="is for vit_h, vit_l, vit_b; start from one of them"):
         training_preset("sam-default", encoder=LITE2)
+
+
+def test_the_recipe_of_the_model_that_ships_is_the_one_its_card_speaks_of() -> None:
+    """Each was chosen by a measurement (benchmarks/results/nano_choices.md)."""
+    changed = training_preset("nano", encoder=LITE2, seed=7).model_dump(exclude_defaults=True)
+    own = {"batch_size": 32, "masks_per_image": 12}
+    assert changed == {
+        "name": "nano",
+        "phases": (
+            own | {"until": 540, "correction_points": 0, "input_size_px": 384, "mask_only_rounds": False},
+            own | {"until": 2520, "correction_points": 1, "input_size_px": 512, "mask_only_rounds": False},
+            own | {"until": 3600, "correction_points": 4, "input_size_px": 512},
+        ),
+        "seed": 7,
+        "encoder_lr_factor": 0.25,
+        "schedule": "linear_end",
+        "decay_frac": 0.6,
+        "warmup_steps": 150,
+        "grad_clip": 1.0,
+        "ema_decay": 0.999,
+        "precision": "bf16",
+        "dropout": 0.0,
+        "supervise_all_iou": True,
+        "masks_at_once": 512,
+        "masks_multiple": 32,
+        "scale_range": (0.5, 2.0),
+        "flip": True,
+        "colour_jitter": 0.4,
+        "paste_prob": 0.5,
+        "mask_first_prob": 0.2,
+        "zoom_prob": 0.15,
+        "min_mask_frac": 2e-4,
+    }
+    assert training_preset("nano", encoder=LITE2, steps=100).warmup_steps == 10
+
+
+def test_a_retraining_changes_a_model_with_care() -> None:
+    """As chosen in benchmarks/results/loop.md."""
+    changed = training_preset("retrain", encoder=LITE2, images=20, seed=7).model_dump(exclude_defaults=True)
+    phase = {"until": 40, "batch_size": 4, "masks_per_image": 8, "correction_points": 1, "mask_only_rounds": False}
+    assert changed == {
+        "name": "retrain",
+        "phases": (phase,),
+        "seed": 7,
+        "lr": 5e-5,
+        "encoder_lr_factor": 4.0,
+        "schedule": "cosine",
+        "warmup_steps": 4,
+        "grad_clip": 1.0,
+        "dropout": 0.0,
+        "supervise_all_iou": True,
+        "scale_range": (0.8, 1.4),
+        "flip": True,
+        "colour_jitter": 0.2,
+        "min_mask_frac": 2e-4,
+    }
+    (unknown,) = training_preset("retrain", encoder=LITE2).phases
+    assert (unknown.until, unknown.batch_size) == (300, 4)
+    assert training_preset("retrain", encoder=LITE2).warmup_steps == 20
+    batches = [training_preset("retrain", encoder=LITE2, images=n).phases[0].batch_size for n in (999, 1000)]
+    assert batches == [4, 16]
