@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
+from engine import delta
 from engine.delta import ShardedTable
 from schemas.tables import PARENTS
 
@@ -157,3 +159,31 @@ def test_files_that_hold_none_of_the_rows_are_not_read(tmp_path: Path) -> None:
     assert sorted(table.read(where={"round": 2})["image_id"].to_pylist()) == [3, 5]
     with pytest.raises(OSError, match=r"(?i)deserializ|header"):
         table.read(where={"round": 1})
+
+
+@pytest.mark.parametrize("conflicts", [0, 3, 19, 20])
+def test_who_loses_against_other_writers_tries_twenty_times_and_waits_longer_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflicts: int
+) -> None:
+    table = ShardedTable(tmp_path / "masks", schema_of(BEFORE))
+    table.create()
+    left, waits = [conflicts], []
+
+    def losing(*arguments: object, **options: object) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise CommitFailedError("somebody else was first")
+        write_deltalake(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(delta, "write_deltalake", losing)
+    monkeypatch.setattr(delta.random, "uniform", lambda low, high: (low, high))
+    monkeypatch.setattr(delta.time, "sleep", waits.append)
+    longest = [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, *[1.0] * 13]
+    if conflicts == 20:
+        with pytest.raises(CommitFailedError, match="somebody else"):
+            put(table, rows(1, 3), round=1, number=1)
+        assert table.read()["image_id"].to_pylist() == []
+    else:
+        assert put(table, rows(1, 3), round=1, number=1)
+        assert table.read()["image_id"].to_pylist() == [3]
+    assert waits == [(0, pytest.approx(high)) for high in longest[:conflicts]]

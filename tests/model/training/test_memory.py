@@ -88,3 +88,18 @@ def test_the_largest_phase_counts_wherever_it_comes() -> None:
     large = Phase(until=9, batch_size=4, masks_per_image=4, correction_points=2)
     assert plan_memory(sam, _config(phases=(small, large))) == plan_memory(sam, _config())
     assert sam.image_size == 64
+
+
+def test_a_phase_of_smaller_pictures_is_planned_at_their_size() -> None:
+    """The largest of all phases counts."""
+
+    def plan(*sides: int | None) -> int:
+        phases = tuple(
+            Phase(until=end, batch_size=4, masks_per_image=4, correction_points=0, input_size_px=side)
+            for end, side in enumerate(sides, start=1)
+        )
+        return plan_memory(build_sam(TINY), _config(phases=phases)).encoder
+
+    assert plan(64) == plan(None) == plan(32, None)
+    assert plan(32) == pytest.approx(plan(64) / 4, rel=0.2)
+    assert plan(128) == pytest.approx(plan(64) * 4, rel=0.2)

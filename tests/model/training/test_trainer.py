@@ -1,5 +1,6 @@
 """The training loop: it learns, resumes to the same numbers, and refuses what cannot be trained on."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,22 @@ def test_drop_path_grows_to_the_last_block_and_ends_with_the_training() -> None:
     train(sam, Shapes(3), _config(steps=2, drop_path=0.4), on_step=lambda _: seen.append(rates()))
     assert seen == [pytest.approx([0, 0.2, 0.4])] * 2
     assert rates() == [0, 0, 0]
+
+
+def test_a_report_is_one_short_line_of_json() -> None:
+    report = StepReport(3, 0.123456789, 0.25, 0.5, 0.75, (0.123456, 1.0), 8e-4, 12, 1.5, 0.0)
+    assert json.loads(report.to_json()) == {
+        "step": 3,
+        "loss": 0.123457,
+        "focal": 0.25,
+        "dice": 0.5,
+        "iou_error": 0.75,
+        "ious": [0.1235, 1.0],
+        "lr": 8e-4,
+        "masks": 12,
+        "seconds": 1.5,
+        "wait_s": 0.0,
+    }
 
 
 def test_it_learns_where_a_point_is() -> None:
