@@ -170,3 +170,12 @@ def _load_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected keys and values, found {type(values).__name__}")
     return values
+
+
+def __getattr__(name: str) -> Any:
+    """`load_model` and `save_model`, which were here before; only who asks for one waits for torch."""
+    if name in ("load_model", "save_model"):
+        from model import storage
+
+        return getattr(storage, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -272,3 +272,11 @@ def test_after_a_power_cut_a_model_is_whole_or_not_there(tmp_path: Path) -> None
         old=[],
         new=[expected],
     )
+
+
+def test_loading_is_found_where_it_was() -> None:
+    from model import registry, storage
+
+    assert registry.load_model is storage.load_model
+    with pytest.raises(AttributeError, match="no attribute 'load_models'"):
+        _ = registry.load_models
