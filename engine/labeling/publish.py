@@ -5,10 +5,10 @@ It can be stopped anywhere and run again: what is there is not sent twice, and w
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,31 +58,27 @@ class Publisher:
         self.folder, self.records = folder, records
 
     def missing(self, image_ids: Sequence[int]) -> list[int]:
-        """Images of the round that have no task in the project, or no picture; looks at the project itself.
+        """Images of the round that have no task in the project, no picture, or masks that may not have arrived with it.
 
-        Raises InputError where the project is gone.
+        Looks at the project itself. Raises InputError where it is gone.
         """
-        there, known = self.tasks_by_image(), self.records.published()
+        there = self.tasks_by_image()
+        arrived = {image_id: image for image_id, image in self.records.published().items() if image.task}
         moved = [
             replace(image, task=there[image_id])
-            for image_id, image in known.items()
+            for image_id, image in arrived.items()
             if image_id in there and image.task != there[image_id]
         ]
         self.records.put_published(moved)
-        complete = {image_id for image_id in known if image_id in there and self._has_picture(image_id)}
+        complete = {image_id for image_id in arrived if image_id in there and self._has_picture(image_id)}
         return [image_id for image_id in image_ids if image_id not in complete]
 
     def tasks_by_image(self) -> dict[int, int]:
-        """The task of each image of this round. An image that is there twice keeps the first: the other is deleted."""
+        """The task of each image of this round."""
         found: dict[int, int] = {}
-        for task in self.client.tasks(self.project, whole=False):
-            image_id = image_of(task, self.scope)
-            if image_id is None:
-                continue
-            if image_id in found and not task.get("total_annotations"):
-                self.client.delete_task(int(task["id"]))
-            else:
-                found.setdefault(image_id, int(task["id"]))
+        tasks = self.client.tasks(self.project, whole=False)
+        for task in without_doubles(self.client, tasks, lambda task: image_of(task, self.scope)):
+            found.setdefault(cast(int, image_of(task, self.scope)), int(task["id"]))
         return found
 
     def publish(self, images: Iterable[ImageToPublish], *, chunk: int) -> Published:
@@ -119,9 +115,10 @@ class Publisher:
         records = [
             replace(record, task=there[record.image_id]) for record in (*seen, *(image.record for image in group))
         ]
-        self.records.put_published(records)
         repaired = sum(self._repair(record) for record in records if record.prefilled)
         self._show_prefilled(records)
+        # Last: an image whose task is known here is not looked at again, so people must see all of it by now.
+        self.records.put_published(records)
         return repaired
 
     def _repair(self, record: PublishedImage) -> bool:
@@ -199,6 +196,32 @@ def _score(prefilled: Prefilled) -> float | None:
     """None for a mask that a person made: JSON has no NaN."""
     score = float(prefilled.mask.predicted_iou)
     return None if math.isnan(score) else score
+
+
+def without_doubles(
+    client: LabelStudioClient, tasks: Iterable[dict[str, Any]], subject_of: Callable[[dict[str, Any]], object | None]
+) -> list[dict[str, Any]]:
+    """The tasks that have a subject; first of each subject the one that people worked on, else the oldest.
+
+    What a killed process had sent may arrive only after the next one has looked. Of a subject that is there twice the
+    tasks that nobody worked on are deleted, but for one; what people did stays.
+    """
+    kept: list[dict[str, Any]] = []
+    seen: set[object] = set()
+    for task in sorted(tasks, key=lambda task: (not _worked_on(task), int(task["id"]))):
+        subject = subject_of(task)
+        if subject is None:
+            continue
+        if subject in seen and not _worked_on(task):
+            client.delete_task(int(task["id"]))
+            continue
+        seen.add(subject)
+        kept.append(task)
+    return kept
+
+
+def _worked_on(task: Mapping[str, Any]) -> bool:
+    return bool(task.get("total_annotations") or task.get("cancelled_annotations"))
 
 
 def image_of(task: Mapping[str, Any], scope: Scope) -> int | None:

@@ -121,6 +121,7 @@ class FakeLabelStudio:
                 "predictions": predictions,
                 "annotations": [],
                 "total_annotations": 0,
+                "cancelled_annotations": 0,
                 "updated_at": f"2026-01-01T09:00:00.{number:06d}Z",
             }
             ids.append(number)
@@ -152,11 +153,15 @@ class FakeLabelStudio:
         return self.settings
 
     def update_project(self, project: int, **settings: Any) -> None:
+        fails = self._call()
         self.settings |= settings
+        self._answer(fails)
 
     def submit(self, number: int, *regions: dict[str, Any], at: str, **fields: Any) -> None:
         """A person's work."""
         stored = self.stored[number]
         stored["annotations"].append(annotation(*regions, updated_at=at, **fields))
-        stored["total_annotations"] = len(stored["annotations"])
+        cancelled = sum(each["was_cancelled"] for each in stored["annotations"])
+        stored["total_annotations"] = len(stored["annotations"]) - cancelled
+        stored["cancelled_annotations"] = cancelled
         stored["updated_at"] = at

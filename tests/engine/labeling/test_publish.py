@@ -51,6 +51,7 @@ def assert_all_there_once(server: FakeLabelStudio, publisher: Publisher) -> None
         stored = server.stored[record.task]
         assert stored["data"]["image_id"] == str(image_id)
         assert [region["id"] for region in stored["predictions"][-1]["result"]] == ["prefilled-0", "prefilled-1"]
+    assert server.settings["model_version"] == "semi_automatic round 2, model model", "or nobody sees the masks"
 
 
 def test_images_go_out_with_their_masks(server: FakeLabelStudio, publisher: Publisher) -> None:
@@ -104,6 +105,16 @@ def test_prefilled_masks_that_got_lost_are_sent_again(server: FakeLabelStudio, p
     assert_all_there_once(server, publisher)
 
 
+def test_masks_of_an_import_that_was_cut_short_are_sent_again(server: FakeLabelStudio, publisher: Publisher) -> None:
+    """Whether all of it arrived is looked at anew where the answer to it never came."""
+    server.forget_predictions, server.lost_answer, server.fail_at = True, True, server.calls + 2
+    with pytest.raises(WaitError):
+        publish_all(publisher)
+    assert [len(task["predictions"]) for task in server.stored.values()] == [0, 0]
+    publish_all(publisher)
+    assert_all_there_once(server, publisher)
+
+
 def test_other_rounds_and_foreign_tasks_are_left_alone(server: FakeLabelStudio, publisher: Publisher) -> None:
     server.import_tasks(
         5, [{"data": {"image_id": "11", "stage": "semi_automatic", "round": 1}}, {"data": {"image": "by hand"}}]
@@ -118,6 +129,18 @@ def test_an_image_that_is_there_twice_loses_the_task_that_nobody_worked_on(
     publish_all(publisher)
     server.import_tasks(5, [publisher.task_body(images(IDS)[0].record)])
     assert publisher.missing(IDS) == []
+    assert_all_there_once(server, publisher)
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+def test_of_two_tasks_of_an_image_the_one_that_people_worked_on_stays(
+    server: FakeLabelStudio, publisher: Publisher, skipped: bool
+) -> None:
+    publish_all(publisher)
+    (second,) = server.import_tasks(5, [publisher.task_body(images(IDS)[0].record)])
+    server.submit(second, at="2026-01-02T00:00:00Z", was_cancelled=skipped)
+    assert publisher.missing(IDS) == []
+    assert publisher.records.published()[IDS[0]].task == second
     assert_all_there_once(server, publisher)
 
 
