@@ -13,11 +13,13 @@ from typing import Any, ClassVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.publish import without_doubles
 from engine.labeling.tool import LabelStudioTool
-from engine.places import place
+from engine.places import Place, place
 from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
 from engine.quality.gate_summary import GateSummary, summaries
 from engine.quality.returned import take_out
@@ -113,8 +115,12 @@ class QuestionRound(GateRound, ABC):
         """
 
     @abstractmethod
-    def task(self, subject: Subject) -> dict[str, Any]:
-        """The task that asks about a subject; its picture is written."""
+    def view(self, subject: Subject) -> Image.Image:
+        """The picture on which people judge a subject."""
+
+    @abstractmethod
+    def task(self, subject: Subject, url: str) -> dict[str, Any]:
+        """The task that asks about a subject. url: of its picture, for the browser."""
 
     @abstractmethod
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
@@ -126,15 +132,18 @@ class QuestionRound(GateRound, ABC):
         Raises WaitError where Label Studio does not answer or has no such project.
         """
         tasks = self._tasks()
-        there = [subject for task in tasks if (subject := subject_of(task, self.gate))]
-        published = {subject.mask_id or subject.image_id for subject in there}
+        published = {self._subject(task) for task in tasks}
         if not self.records.is_drawn():
-            self.draw(published)
+            self.draw(cast(set[Subject], published))
         missing = [question.subject for question in self._open_questions() if question.subject not in published]
         chunk = self.config.labeling.images_per_chunk
         for at in range(0, len(missing), chunk):
-            self.client.import_tasks(self.project, [self.task(subject) for subject in missing[at : at + chunk]])
+            some = missing[at : at + chunk]
+            for subject in some:
+                self._write_picture(subject)
+            self.client.import_tasks(self.project, [self.task(subject, self._picture_url(subject)) for subject in some])
             self.progress(f"{self.gate}: publish", min(at + chunk, len(missing)), len(missing))
+        self._restore_pictures()
         return self.state(self._tasks() if missing else tasks)
 
     def concluded(self, answers: Answers[AnyVerdict], *, verifier: VerifierSummary | None = None) -> GateState:
@@ -179,17 +188,37 @@ class QuestionRound(GateRound, ABC):
             ),
         )
 
-    def picture(self, subject: Subject, data: bytes) -> str:
-        """Write the picture of a task; gives back its address."""
-        path = f"{self.scope.path}/{subject}.jpg"
-        place(self.folder.images / path).write(data)
-        return f"/data/local-files/?d={path}"
+    def _restore_pictures(self) -> None:
+        """Write pictures that somebody deleted; people see them as long as a question is open."""
+        if self._open_questions():
+            asked = [question.subject for question in self.records.questions() if question.for_people]
+            gone = [subject for subject in asked if not self._picture(subject).exists()]
+            for number, subject in enumerate(gone, start=1):
+                self._write_picture(subject)
+                self.progress(f"{self.gate}: pictures", number, len(gone))
+
+    def _write_picture(self, subject: Subject) -> None:
+        self._picture(subject).write(jpeg_bytes(self.view(subject)))
+
+    def _picture(self, subject: Subject) -> Place:
+        return place(self.folder.images) / self._picture_path(subject)
+
+    def _picture_url(self, subject: Subject) -> str:
+        return f"/data/local-files/?d={self._picture_path(subject)}"
+
+    def _picture_path(self, subject: Subject) -> str:
+        return f"{self.scope.path}/{subject}.jpg"
 
     def _open_questions(self) -> list[Question]:
         return [question for question in self.records.questions() if question.for_people and question.answer is None]
 
     def _tasks(self) -> list[dict[str, Any]]:
-        return [task for task in self.client.tasks(self.project) if self.scope.holds(task)]
+        """The tasks of this gate and round; a question that is there twice goes but once where nobody answered it."""
+        return without_doubles(self.client, self.client.tasks(self.project), self._subject)
+
+    def _subject(self, task: dict[str, Any]) -> Subject | None:
+        asked = subject_of(task, self.gate) if self.scope.holds(task) else None
+        return (asked.mask_id or asked.image_id) if asked else None
 
 
 class ExhaustivityRound(QuestionRound):
@@ -212,11 +241,13 @@ class ExhaustivityRound(QuestionRound):
         more = sorted(published - set(drawn))
         self.records.draw([Question(image_id) for image_id in (*drawn, *more)])
 
-    def task(self, subject: Subject) -> dict[str, Any]:
+    def view(self, subject: Subject) -> Image.Image:
         masks = self._masks_by_image.get(subject, [])
-        view = exhaustivity_view(self.store.load_image(subject), masks, seed=self.config.seed)
-        url = self.picture(subject, jpeg_bytes(view))
-        return exhaustivity_task(subject, url, stage=self.record.stage, round=self.record.round, masks=len(masks))
+        return exhaustivity_view(self.store.load_image(subject), masks, seed=self.config.seed)
+
+    def task(self, subject: Subject, url: str) -> dict[str, Any]:
+        masks = len(self._masks_by_image.get(subject, []))
+        return exhaustivity_task(subject, url, stage=self.record.stage, round=self.record.round, masks=masks)
 
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
         return self.concluded(self.kept_answers(image_verdicts(tasks), self._verdict))

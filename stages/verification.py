@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from engine.quality.gate_records import Answer, Question
 from engine.quality.gate_sample import GateSample
 from engine.quality.sampling import sample_masks
 from engine.quality.verdicts import Answers, MaskVerdict, mask_verdicts, verification_task
 from engine.quality.verifier_summary import audit_of, verifier_summary
-from engine.quality.views import jpeg_bytes, verification_view
+from engine.quality.views import verification_view
 from schemas.labeling import Verdict
 from schemas.rle import Rle
 from stages.gates import GateState, QuestionRound, Subject
@@ -41,10 +42,12 @@ class VerificationRound(QuestionRound):
         rows = self.masks.take(there.drop_null())
         self.records.put_sample(GateSample(rows) if published else self.verifier.sample(rows))
 
-    def task(self, subject: Subject) -> dict[str, Any]:
+    def view(self, subject: Subject) -> Image.Image:
         row = self._rows[subject]
-        view = verification_view(self.store.load_image(row["image_id"]), Rle.of_row(row))
-        return verification_task(row, self.picture(subject, jpeg_bytes(view)))
+        return verification_view(self.store.load_image(row["image_id"]), Rle.of_row(row))
+
+    def task(self, subject: Subject, url: str) -> dict[str, Any]:
+        return verification_task(self._rows[subject], url)
 
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:
         answers = self.kept_answers(mask_verdicts(tasks), self._verdict)

@@ -142,6 +142,28 @@ def test_nothing_is_lost_with_the_labeling_folder(server: FakeLabelStudio, store
     assert sorted(again) == sorted(row["rle"] for row in before if row["image_id"] == gone)
 
 
+def test_pictures_of_open_questions_are_served_again(server: FakeLabelStudio, store: Store) -> None:
+    """Also those of questions that are answered already: people may look at them again."""
+    move_gate(store, "verification")
+    pictures = store.workspace / "labeling" / "images"
+    addresses = [task["data"]["image"].removeprefix("/data/local-files/?d=") for task in server.stored.values()]
+    before = {address: (pictures / address).read_bytes() for address in addresses}
+    answer(server, 1, "good")
+    shutil.rmtree(store.workspace / "labeling")
+    assert not move_gate(store, "verification").finished
+    assert {address: (pictures / address).read_bytes() for address in addresses} == before
+
+
+@pytest.mark.parametrize("answered", [1, 3])
+def test_a_question_that_arrived_twice_is_asked_once(server: FakeLabelStudio, store: Store, answered: int) -> None:
+    """A killed process had sent it, and it arrived only after the next one had looked."""
+    move_gate(store, "exhaustivity")
+    (late,) = server.import_tasks(7, [{"data": server.stored[1]["data"]}])
+    answer(server, answered, "missing")
+    assert "1 of 2 are answered" in move_gate(store, "exhaustivity").message
+    assert sorted(server.stored) == sorted({2, answered}), late
+
+
 def task_regions(server: FakeLabelStudio, number: int) -> list[dict[str, Any]]:
     """What an annotator who changes nothing submits."""
     return [region for prediction in server.stored[number]["predictions"] for region in prediction["result"]]
