@@ -39,9 +39,9 @@ def images(ids: list[int]) -> list[ImageToPublish]:
     return [to_publish(pixels, record, longest_side_px=SHOWN[1]) for record in made]
 
 
-def publish_all(publisher: Publisher) -> None:
+def publish_all(publisher: Publisher, *, chunk: int = 2) -> None:
     missing = publisher.missing(IDS)
-    publisher.publish([image for image in images(IDS) if image.record.image_id in missing], chunk=2)
+    publisher.publish([image for image in images(IDS) if image.record.image_id in missing], chunk=chunk)
 
 
 def assert_all_there_once(server: FakeLabelStudio, publisher: Publisher) -> None:
@@ -102,6 +102,18 @@ def test_prefilled_masks_that_got_lost_are_sent_again(server: FakeLabelStudio, p
     done = publisher.publish(images(IDS), chunk=2)
     assert done.repaired == 2
     assert done.masks == 10
+    assert_all_there_once(server, publisher)
+
+
+@pytest.mark.parametrize("call", range(1, 10))
+def test_a_server_that_goes_away_at_any_call_of_the_only_chunk(
+    server: FakeLabelStudio, publisher: Publisher, call: int
+) -> None:
+    """No later chunk makes up for what was left out: that people are shown the masks is said last."""
+    server.fail_at = call
+    with pytest.raises(WaitError, match="does not answer"):
+        publish_all(publisher, chunk=len(IDS))
+    publish_all(publisher, chunk=len(IDS))
     assert_all_there_once(server, publisher)
 
 
