@@ -56,13 +56,14 @@ class Publisher:
     ) -> None:
         self.client, self.project, self.scope = client, project, scope
         self.folder, self.records = folder, records
+        self._there: dict[int, int] = {}  # tasks by image, as `missing` saw them
 
     def missing(self, image_ids: Sequence[int]) -> list[int]:
         """Images of the round that have no task in the project, no picture, or masks that may not have arrived with it.
 
         Looks at the project itself. Raises InputError where it is gone.
         """
-        there = self.tasks_by_image()
+        there = self._there = self.tasks_by_image()
         arrived = {image_id: image for image_id, image in self.records.published().items() if image.task}
         moved = [
             replace(image, task=there[image_id])
@@ -95,8 +96,9 @@ class Publisher:
         return total
 
     def _publish_chunk(self, group: Sequence[ImageToPublish]) -> int:
-        known = self.records.published()
-        there = self.tasks_by_image() if known else {}
+        known = self.records.published_of([image.record.image_id for image in group])
+        # The list of a project is long: it is asked for anew only where one of these images may be on its way there.
+        there = self.tasks_by_image() if known else dict(self._there)
         for image in group:
             self._write_picture(image)
         # Written before the import: once a task is there, what its prefilled masks were in full must be known; so what

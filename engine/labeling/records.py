@@ -25,6 +25,16 @@ class RoundRecords:
             for image_id, row in self._rows("published", shard).items()
         }
 
+    def published_of(self, image_ids: Sequence[int]) -> dict[int, PublishedImage]:
+        """Those of some images that were published."""
+        shards = sorted({self._store.shard_of(image_id) for image_id in image_ids})
+        found = {image_id: row for shard in shards for image_id, row in self._rows("published", shard).items()}
+        return {
+            image_id: PublishedImage.from_json(json.loads(found[image_id]["record"]))
+            for image_id in image_ids
+            if image_id in found
+        }
+
     def put_published(self, images: Sequence[PublishedImage]) -> None:
         """One commit for all of them. Raises InputError if the disk is full."""
         self._put("published", {image.image_id: {"record": _text(image.to_json())} for image in images})

@@ -73,6 +73,23 @@ def test_the_second_time_nothing_is_sent(server: FakeLabelStudio, publisher: Pub
     assert len(server.stored) == len(IDS)
 
 
+def test_a_project_is_listed_once_however_many_chunks_there_are(
+    server: FakeLabelStudio, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have twenty thousand tasks."""
+    listed, tasks = [], server.tasks
+    monkeypatch.setattr(server, "tasks", lambda *given, **others: (listed.append(given), tasks(*given, **others))[1])
+    publish_all(publisher, chunk=1)
+    assert len(listed) == 1
+
+
+def test_a_task_that_tables_do_not_know_is_taken_over(server: FakeLabelStudio, publisher: Publisher) -> None:
+    """They were put back from a backup."""
+    server.import_tasks(5, [publisher.task_body(images(IDS)[0].record)])
+    publish_all(publisher)
+    assert_all_there_once(server, publisher)
+
+
 def test_pictures_that_were_deleted_are_written_again(server: FakeLabelStudio, publisher: Publisher) -> None:
     publish_all(publisher)
     before = publisher.records.published()
