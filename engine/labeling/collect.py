@@ -4,7 +4,7 @@ Whatever was fetched is kept as it came, but for anybody's name, and read anew e
 or out of order changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.labeling.records import RoundRecords
 _KEPT = ("id", "data", "annotations", "updated_at", "total_annotations", "cancelled_annotations")
 _KEPT_OF_ANNOTATION = ("id", "result", "was_cancelled", "lead_time", "completed_by", "created_at", "updated_at")
 _KEPT_TOGETHER = 100  # tasks in one commit
+_TOLD_EVERY = 100  # tasks: one page of the server's list, about a second
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,30 @@ class CollectedRound:
 
 
 def fetch(
-    client: LabelStudioClient, records: RoundRecords, scope: Scope, *, project: int, everything: bool = False
+    client: LabelStudioClient,
+    records: RoundRecords,
+    scope: Scope,
+    *,
+    project: int,
+    everything: bool = False,
+    tell: Callable[[int], None] = lambda looked_at: None,
 ) -> int:
     """Keep the tasks of a round that changed since the last time; gives back how many had changed.
 
     everything: look at all tasks, for the last time before a round is closed: the server does not say of every change,
     such as a deleted annotation, when it was. The time that later calls start from moves with the last commit alone:
-    the server lists tasks in no order of time.
+    the server lists tasks in no order of time. tell: how many tasks are looked at, now and then.
     """
     known, seen_until = records.collected(), records.seen_until()
     fresh: dict[int, dict[str, Any]] = {}
-    changed, latest = 0, seen_until
+    changed, looked_at, latest = 0, 0, seen_until
     for task in client.tasks(project, updated_since="" if everything else seen_until):
         image_id = image_of(task, scope)
         if image_id is None:
             continue
+        looked_at += 1
+        if looked_at % _TOLD_EVERY == 0:
+            tell(looked_at)
         latest = max(latest, str(task.get("updated_at") or ""))
         kept = kept_of_task(task)
         if _is_stale(known.get(image_id), kept) or known.get(image_id) == kept:

@@ -101,10 +101,17 @@ class LabelStudioTool:
         keep_prompts(self.store)
         scope, project = _scope(work), self.project(work.record.stage)
         records = RoundRecords(self.store, scope)
-        fetch(self.client, records, scope, project=project)
+
+        def look(what: str, *, everything: bool) -> None:
+            def tell(looked_at: int) -> None:
+                work.tell(what, looked_at, len(work.record.image_ids))
+
+            fetch(self.client, records, scope, project=project, everything=everything, tell=tell)
+
+        look("collect", everything=False)
         if self._enough(work, _read(records, work)):
             # Not every change has a time: before it counts, all is looked at once more.
-            fetch(self.client, records, scope, project=project, everything=True)
+            look("collect all again", everything=True)
         return self._progress(work, _read(records, work))
 
     def annotated(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Iterator[AnnotatedImage]:

@@ -87,7 +87,7 @@ def setup(
     workspace: Workspace,
     stage: StageOption = None,
     gates: Annotated[
-        bool, typer.Option("--gates", help="Also the projects for verification, exhaustivity and the audit.")
+        bool, typer.Option("--gates", help="Also those for all gates and the audit; default: gates of engine.yaml.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -97,7 +97,7 @@ def setup(
 
     of = _AtWork(workspace)
     links = [of.tool.setup(each) for each in _stages(stage)]
-    links += [LabelStudioTool(of.store, of.config).setup(gate) for gate in (GATES if gates else ())]
+    links += [LabelStudioTool(of.store, of.config).setup(gate) for gate in (GATES if gates else of.config.gates.wanted)]
     lines = [f"{link.purpose}: {link.url} ({', '.join(link.changed) or 'nothing to change'})" for link in links]
     result = {link.purpose: {"project": link.project, "url": link.url, "changed": list(link.changed)} for link in links}
     if not of.config.annotator.by_people:
@@ -123,16 +123,19 @@ def sync(
     store = Store(workspace)
     wake_file = LabelingFolder(workspace).wake_file
     name = _stages(stage)[0] if stage else _open_stage(store)
+    noted = ""
     with progress_bars() as progress:
         while True:
             woken_at = _changed_at(wake_file)
             done = tick(store, name, progress=progress)
             if not watch or done.state == "done":
                 break
+            if done.message != noted:
+                note(noted := done.message)
             if done.state == "waiting":
-                note(done.message)
                 _sleep_until_woken(wake_file, woken_at)
-    emit(done.to_dict(), as_json=as_json, text=f"{name}: {done.message}")
+    more = "; run it again for the next step, or with --watch" if done.state == "advanced" else ""
+    emit(done.to_dict(), as_json=as_json, text=f"{name}: {done.message}{more}")
 
 
 @app.command()

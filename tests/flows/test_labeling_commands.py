@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from engine.annotation import Link
+from engine.labeling.tool import LabelStudioTool
 from engine.store import Store
 from schemas.config import CONFIG_FILE
 from tests.flows.cli_runner import sam_engine
@@ -48,6 +50,28 @@ def test_a_tick_without_the_server_changes_nothing(store: Store, monkeypatch: py
     assert done.status == 1
     assert "does not answer" in done.err
     assert store.versions() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "made"), [([], ["exhaustivity"]), (["--gates"], ["verification", "exhaustivity", "audit"])]
+)
+def test_gates_of_the_settings_get_their_projects(
+    store: Store, monkeypatch: pytest.MonkeyPatch, options: list[str], made: list[str]
+) -> None:
+    """Else a round would stop at its first gate, days later."""
+    settings = yaml.safe_load((store.workspace / CONFIG_FILE).read_text()) | {"gates": {"exhaustivity": "sample"}}
+    (store.workspace / CONFIG_FILE).write_text(yaml.safe_dump(settings))
+    monkeypatch.setattr(LabelStudioTool, "setup", lambda self, purpose: Link(purpose, "http://there", (), 1))
+    done = sam_engine("labeling", "setup", store.workspace, *options, "--json")
+    assert list(done.result) == ["assisted_manual", "semi_automatic", *made]
+
+
+def test_one_sync_is_one_step_and_says_how_to_go_on(store: Store) -> None:
+    done = sam_engine("labeling", "sync", store.workspace)
+    assert (
+        done.out
+        == "assisted_manual: round 1 is open: 1 images, model tiny; run it again for the next step, or with --watch\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,16 @@ def collect(server: FakeLabelStudio, records: RoundRecords, *, everything: bool 
     return read_round(records.published(), records.collected(), IDS)
 
 
+def test_who_waits_is_told_how_many_tasks_are_looked_at(
+    server: FakeLabelStudio, records: RoundRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect_module, "_TOLD_EVERY", 2)
+    for everything, looked_at in ((False, [2, 4]), (True, [2, 4])):
+        told: list[int] = []
+        fetch(server, records, SCOPE, project=5, everything=everything, tell=told.append)  # type: ignore[arg-type]
+        assert told == looked_at
+
+
 def test_only_what_changed_is_kept_anew(server: FakeLabelStudio, records: RoundRecords) -> None:
     assert fetch(server, records, SCOPE, project=5) == 4  # type: ignore[arg-type]
     assert fetch(server, records, SCOPE, project=5) == 0  # type: ignore[arg-type]
