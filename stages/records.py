@@ -3,16 +3,18 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 
 from engine.annotation import ImageWork
 from engine.masks.difference import MaskDifference
-from engine.masks.generator import GenerationResult
 from schemas.config import Stage
 from schemas.mask import Mask, mask_id
 from schemas.rle import Rle
+
+if TYPE_CHECKING:
+    from engine.masks.generator import GenerationResult
 
 
 class _Place(TypedDict):
@@ -72,7 +74,7 @@ def add_annotations(rows: ShardRows, work: ImageWork, where: Where, *, annotator
 
 def add_generation(
     rows: ShardRows,
-    result: GenerationResult,
+    result: "GenerationResult",
     where: Where,
     *,
     generator_config: str,
@@ -105,7 +107,7 @@ def masks_by_image(masks: pa.Table) -> dict[int, list[Rle]]:
     return grouped
 
 
-def _parents(result: GenerationResult, where: Where) -> list[dict[str, int]]:
+def _parents(result: "GenerationResult", where: Where) -> list[dict[str, int]]:
     """Ids of the masks that have a parent, each with its parent's; masks that are equal pixel for pixel have one id."""
     ids = [mask_id(where.image_id, where.stage, where.round, mask.rle.counts) for mask in result.masks]
     nested = {ids[child]: ids[parent] for child, parent in enumerate(result.parents or ()) if parent is not None}

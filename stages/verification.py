@@ -6,7 +6,7 @@ Masks that the verifier is sure about it answers itself (`stages.verifier`); peo
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,9 @@ from engine.quality.views import verification_view
 from schemas.labeling import Verdict
 from schemas.rle import Rle
 from stages.gates import GateState, QuestionRound, Subject
-from stages.verifier import RoundVerifier
+
+if TYPE_CHECKING:
+    from stages.verifier import RoundVerifier
 
 
 class VerificationRound(QuestionRound):
@@ -59,7 +61,9 @@ class VerificationRound(QuestionRound):
         return replace(found, answered=of_people, asked=of_people + len(answers.unanswered))
 
     @cached_property
-    def verifier(self) -> RoundVerifier:
+    def verifier(self) -> "RoundVerifier":
+        from stages.verifier import RoundVerifier  # needs torch, which a gate that only asks has no use for
+
         return RoundVerifier(self.store, self.config, self.record, self.progress)
 
     @property

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -139,5 +138,7 @@ def _shortened(title: str, font: ImageFont.FreeTypeFont, width_px: int) -> str:
 
 @cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    import matplotlib  # takes a moment
+
     # The font that comes with matplotlib: no system font is needed, and it has letters beyond ASCII.
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size_px)

@@ -7,9 +7,8 @@ filtered at the decoder's resolution (`engine.masks.measuring`), and only what s
 Shapes: N prompts a batch, 3 masks each; (h, w) the decoder's resolution; (H, W) the crop in hand.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,23 +116,13 @@ class MaskGenerator:
         Raises InputError if the image is empty, of another shape or type, or too small for the crop layers, if the
         model gives numbers that are not finite, and if not even one prompt fits into `max_memory_mb`.
         """
-        return next(self._generate([image], progress))
-
-    def generate_many(self, images: Iterable[Image]) -> Iterator[GenerationResult]:
-        """The same for many images, one after the other; crops of neighbours go through the encoder together.
-
-        Images are taken as they are needed. Raises InputError as `generate` does, for the first image it is true of.
-        """
-        return self._generate(images, None)
-
-    def _generate(self, images: Iterable[Image], progress: Progress | None) -> Iterator[GenerationResult]:
-        jobs = (self._job(image, progress) for image in images)
-        views = ((job, crop) for job in jobs for crop in job.crops)
-        while group := list(islice(views, crops_per_batch(self.config, on_cpu=self._on_cpu))):
-            for (job, crop), encoded in zip(group, self._encode(group), strict=True):
+        job = self._job(image, progress)
+        together = crops_per_batch(self.config, on_cpu=self._on_cpu)
+        for first in range(0, len(job.crops), together):
+            crops = job.crops[first : first + together]
+            for crop, encoded in zip(crops, self._encode(crops, job), strict=True):
                 job.parts.append(self._masks_of_crop(encoded, job, crop))
-                if len(job.parts) == len(job.crops):
-                    yield self._finish(job)
+        return self._finish(job)
 
     def _job(self, image: Image, progress: Progress | None) -> _Job:
         check_image(image)
@@ -146,15 +135,11 @@ class MaskGenerator:
         return self.predictor.device.type == "cpu"
 
     @torch.no_grad()
-    def _encode(self, group: list[tuple[_Job, Crop]]) -> list[Any]:
-        """Time is shared among the images of the group, crop by crop."""
-        pixels = [np.ascontiguousarray(job.image[crop.y0 : crop.y1, crop.x0 : crop.x1]) for job, crop in group]
-        clock = Counters()
-        with clock.timed("encode"):
-            encoded = self.predictor.encode_images(pixels)
-        for job, _ in group:
-            job.counters.seconds["encode"] += clock.seconds["encode"] / len(group)
-        return encoded
+    def _encode(self, crops: Sequence[Crop], job: _Job) -> list[Any]:
+        """Several crops of an image through the encoder together."""
+        pixels = [np.ascontiguousarray(job.image[crop.y0 : crop.y1, crop.x0 : crop.x1]) for crop in crops]
+        with job.counters.timed("encode"):
+            return self.predictor.encode_images(pixels)
 
     @torch.no_grad()
     def _masks_of_crop(self, encoded: Any, job: _Job, crop: Crop) -> Candidates[Rle]:

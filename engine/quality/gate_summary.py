@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from scipy.special import ndtri
-
 from engine.quality.verdicts import ACCEPTED, ANSWERS, Answers, AnyVerdict, Subject
 from schemas.config import STAGES, Stage
 from schemas.labeling import Gate
@@ -72,6 +70,8 @@ def wilson_share(count: int, total: int, *, level: float = 0.95) -> Share:
     """
     if total < 1 or not 0 <= count <= total:
         raise ValueError(f"{count} of {total} is no share")
+    from scipy.special import ndtri  # a gate that only asks has no use for it
+
     z = float(ndtri((1 + level) / 2))
     frac, weight = count / total, z * z / total
     centre = (frac + weight / 2) / (1 + weight)

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -292,42 +292,25 @@ def test_no_logits_are_asked_for_where_no_mask_is_confident() -> None:
     assert predictor.asked == []
 
 
-@pytest.mark.parametrize("together", [1, 2, 4])
-def test_many_images_give_what_each_gives_alone(together: int) -> None:
+@pytest.mark.parametrize("together", [2, 4])
+def test_crops_that_are_encoded_together_give_what_each_gives_alone(together: int) -> None:
     images = [skimage.data.chelsea()[:200, :240], skimage.data.astronaut()[:300, :200], skimage.data.coffee()[:90]]
     settings = {"points_per_side": 2, "crop_n_layers": 1, "min_mask_region_area": 100}
     expected = [real(image, **settings) for image in images]
     generator = MaskGenerator(
         Predictor(BatchedStandIn()), generator_preset("library-default", crops_per_batch=together, **settings)
     )
-    found = list(generator.generate_many(iter(images)))
+    found = [generator.generate(image) for image in images]
     assert [one.masks for one in found] == [one.masks for one in expected]
     assert [one.dropped for one in found] == [one.dropped for one in expected]
     assert sum(len(one.masks) for one in found) > 10
 
 
-def test_crops_are_encoded_together_across_images() -> None:
+def test_crops_are_encoded_as_many_together_as_the_settings_say() -> None:
     image = coordinates(40, 40)
     predictor = Scripted(image, lambda x, y, whole: [(np.zeros((40, 40), dtype=bool), 0.0)] * 3)
-    config = GeneratorConfig(points_per_side=2, crop_n_layers=1, crops_per_batch=4)
-    assert len(list(MaskGenerator(predictor, config).generate_many([image, image, image]))) == 3
-    assert predictor.encoded == [4, 4, 4, 3]
-
-
-def test_images_are_taken_as_they_are_needed() -> None:
-    taken = []
-
-    def images() -> Iterator[Image]:
-        for number in range(3):
-            taken.append(number)
-            yield coordinates(20, 20)
-
-    predictor = Scripted(coordinates(20, 20), lambda x, y, whole: [(np.zeros((20, 20), dtype=bool), 0.0)] * 3)
-    results = MaskGenerator(predictor, GeneratorConfig(points_per_side=1)).generate_many(images())
-    next(results)
-    assert taken == [0]
-    assert len(list(results)) == 2
-    assert list(MaskGenerator(predictor, GeneratorConfig()).generate_many([])) == []
+    MaskGenerator(predictor, GeneratorConfig(points_per_side=2, crop_n_layers=1, crops_per_batch=4)).generate(image)
+    assert predictor.encoded == [4, 1]
 
 
 def test_a_limit_on_memory_changes_batches_and_no_masks() -> None:
