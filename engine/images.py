@@ -119,8 +119,8 @@ def _decode(content: bytes, name: str, max_megapixels: float, longest_px: int | 
                 "scale the picture down or raise the setting"
             )
         if longest_px is not None and longest_px < max(width, height):
-            share = longest_px / max(width, height)
-            image.draft(None, (math.ceil(width * share), math.ceil(height * share)))
+            scale = longest_px / max(width, height)
+            image.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
         with _huge_turn if width * height > _HUGE_PX else nullcontext():
             image.load()
             upright = ImageOps.exif_transpose(image)

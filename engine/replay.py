@@ -102,9 +102,9 @@ def _write_picture(image: npt.NDArray[np.uint8], path: Path) -> None:
 def _scaled(sample: Sample, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
     """The masks of a sample at a size (width, height), as COCO RLE; those that vanish are left out."""
     for mask in sample.masks:
-        share = cv2.resize(decode_masks([mask])[..., 0] * np.uint8(255), size, interpolation=cv2.INTER_AREA)
-        if (share > 127).any():
-            yield rle_codec.encode(share > 127).to_coco()
+        covered = cv2.resize(decode_masks([mask])[..., 0] * np.uint8(255), size, interpolation=cv2.INTER_AREA)
+        if (covered > 127).any():
+            yield rle_codec.encode(covered > 127).to_coco()
 
 
 def _images_root(file: Path) -> Path:

@@ -57,9 +57,9 @@ def apply_lines(sam: Sam, *, single: Line, multiple: Line) -> None:
 def _least_squares(
     predicted: npt.NDArray[np.float64], reached: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
 ) -> Line:
-    share = weights / weights.sum()
-    means = float(share @ predicted), float(share @ reached)
-    spread = float(share @ (predicted - means[0]) ** 2)
-    together = float(share @ ((predicted - means[0]) * (reached - means[1])))
+    normalised = weights / weights.sum()
+    means = float(normalised @ predicted), float(normalised @ reached)
+    spread = float(normalised @ (predicted - means[0]) ** 2)
+    together = float(normalised @ ((predicted - means[0]) * (reached - means[1])))
     slope = max(together / spread if spread else 0.0, _MIN_SLOPE)
     return Line(slope, means[1] - slope * means[0])

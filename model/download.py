@@ -102,13 +102,13 @@ def _opened(url: str, start: int, timeout_s: float) -> Iterator[httpx.Response]:
     client = httpx.Client(timeout=timeout_s, verify=certificates, follow_redirects=True)
     with client, client.stream("GET", url, headers=headers) as response:
         status = response.status_code
-        said = f"the server answers {status} {response.reason_phrase}"
+        failure = f"the server answers {status} {response.reason_phrase}"
         if status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise _EndsEarlierError
         if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _ConnectionLostError(said)
+            raise _ConnectionLostError(failure)
         if not response.is_success:
-            raise InputError(f"{url}: {said}")
+            raise InputError(f"{url}: {failure}")
         yield response
 
 

@@ -43,7 +43,7 @@ class FoldedDecoder:
         self.decoder: Any = decoder  # torch says of submodules only that they are modules or tensors
         self.dtype = dtype
 
-    def share(
+    def precompute(
         self,
         image: Tensor,
         image_pe: Tensor,

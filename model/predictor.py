@@ -63,7 +63,7 @@ class PromptableModel(Protocol):
 class SharingModel(PromptableModel, Protocol):
     """A model that computes what all prompts of a picture share once; `model.sam.Sam` is one."""
 
-    def share(self, embedding: Any, /, *, dtype: torch.dtype, shown_hw: tuple[int, int]) -> Any:
+    def precompute(self, embedding: Any, /, *, dtype: torch.dtype, shown_hw: tuple[int, int]) -> Any:
         """Returns whatever `prompt` takes. shown_hw: size of the picture in the padded input."""
         ...
 
@@ -236,7 +236,7 @@ class Predictor:
         check_same_count(points=clicks and clicks[0], boxes=xyxy)
         if self._shared is None:
             dtype, shown_hw = self.contract.decoder_dtype, self.input_hw
-            self._shared = self.sam.share(self.encoded.embedding, dtype=dtype, shown_hw=shown_hw)
+            self._shared = self.sam.precompute(self.encoded.embedding, dtype=dtype, shown_hw=shown_hw)
         return self.sam.prompt(
             self._shared,
             points=None if clicks is None else (self._to_input(clicks[0]), clicks[1]),

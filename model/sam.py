@@ -137,7 +137,7 @@ class Sam(nn.Module):
             high_res=embedding.high_res,
         )
 
-    def share(
+    def precompute(
         self,
         embedding: ImageEmbedding,
         *,
@@ -153,7 +153,7 @@ class Sam(nn.Module):
         image = embedding.features + self.prompt_encoder.embed_masks(None, 1)
         decoder = FoldedDecoder(self.mask_decoder, dtype=dtype)
         place, mask_rows = self.prompt_encoder.get_dense_pe(), self.prompt_encoder.mask_rows()
-        return decoder.share(image, place, mask_rows, embedding.high_res, used_hw=used_hw)
+        return decoder.precompute(image, place, mask_rows, embedding.high_res, used_hw=used_hw)
 
     def prompt(
         self,

@@ -139,17 +139,18 @@ COLLECTED = _schema(
 )
 
 # One row per answer of the model backend to an annotator's prompts on one object, also where nobody accepted the mask:
-# `at` is Unix time; `points` and `boxes` (one after the other) are in percent of the picture; `predicted_iou` is NaN
-# where there was no mask. The rows come from `engine.labeling.prompt_log`.
+# `at` is Unix time; `points` and `boxes` (one after the other) are in percent of the picture; `image_id` is 0 where the
+# task does not say it; `region` is the id of the mask's region in the answer, "" and `predicted_iou` NaN where there
+# was no mask. The rows come from `engine.labeling.prompt_log`.
 PROMPTS = _schema(
     project=pa.int64(),
     task=pa.int64(),
-    image_id=pa.string(),
+    image_id=pa.int64(),
     at=pa.float64(),
     prompt_ids=pa.list_(pa.string()),
     points=POINTS,
     boxes=BOX,
-    region_id=pa.string(),
+    region=pa.string(),
     predicted_iou=pa.float32(),
     server_ms=pa.float32(),
     model_id=pa.string(),

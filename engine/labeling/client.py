@@ -233,11 +233,11 @@ class LabelStudioClient:
         except ApiError as error:
             raise self._explained(error.status_code or 0, what, _brief(error.body)) from error
 
-    def _explained(self, status: int, what: str, said: str) -> InputError | WaitError:
+    def _explained(self, status: int, what: str, reason: str) -> InputError | WaitError:
         if status in (401, 403):
             return InputError(
-                f"Label Studio at {self.url} refuses the API token ({status}: {said}); set {TOKEN_VARIABLE} to the one "
-                "on its page Account & Settings"
+                f"Label Studio at {self.url} refuses the API token ({status}: {reason}); set {TOKEN_VARIABLE} to the "
+                "one on its page Account & Settings"
             )
         if status == 404:
             return InputError(
@@ -246,10 +246,10 @@ class LabelStudioClient:
             )
         if status in (408, 429) or status >= 500:
             return WaitError(
-                f"Label Studio at {self.url} failed ({status}: {said}); look at its log and run the same command "
+                f"Label Studio at {self.url} failed ({status}: {reason}); look at its log and run the same command "
                 "again: it goes on from here"
             )
-        return InputError(f"Label Studio at {self.url} refuses {what or 'a request'} ({status}: {said})")
+        return InputError(f"Label Studio at {self.url} refuses {what or 'a request'} ({status}: {reason})")
 
 
 def _updated_since(time: str) -> str:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from schemas.labeling import BRUSH, IMAGE, OBJECT
 
-SAME_SPOT_PERCENT = 1.0
+SAME_PLACE_PERCENT = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -58,8 +58,8 @@ class Prompt:
         return bool(self.boxes) or any(click.label for click in self.points)
 
     @property
-    def spot(self) -> Click | None:
-        """The first point where there are only positive ones, all on the same spot, and no box."""
+    def repeated_click(self) -> Click | None:
+        """The first point where there are only positive ones, all at the same place, and no box."""
         if self.boxes or not self.points:
             return None
         first = self.points[0]
@@ -76,8 +76,8 @@ class Tags(NamedTuple):
 
 
 def near(first: Click, second: Click) -> bool:
-    """Whether two points are on the same spot, as far as a person can hit one again."""
-    return abs(first.x - second.x) <= SAME_SPOT_PERCENT and abs(first.y - second.y) <= SAME_SPOT_PERCENT
+    """Whether two points are at the same place, as far as a person can hit one again."""
+    return abs(first.x - second.x) <= SAME_PLACE_PERCENT and abs(first.y - second.y) <= SAME_PLACE_PERCENT
 
 
 OUR_TAGS = Tags(BRUSH, IMAGE, OBJECT, IMAGE)

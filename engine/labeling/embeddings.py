@@ -220,7 +220,7 @@ class EmbeddingCache:
         with self._lock:
             if key in self._memory:
                 return self._memory[key]
-        ready = ReadyImage(encoded, self._sam.share(encoded.embedding))
+        ready = ReadyImage(encoded, self._sam.precompute(encoded.embedding))
         with self._lock:
             self._memory[key] = ready
         return ready

@@ -110,7 +110,8 @@ def _rows(calls: Sequence[PromptCall]) -> pa.Table:
         [
             {
                 **vars(call),
-                "image_id": call.image_id.encode(errors="replace").decode(),
+                "image_id": _image_id(call.image_id),
+                "region": call.region_id,
                 "prompt_ids": [each.encode(errors="replace").decode() for each in call.prompt_ids],
                 "points": [{"x": x, "y": y, "label": label} for x, y, label in call.points],
                 "boxes": [side for box in call.boxes for side in box],
@@ -119,6 +120,11 @@ def _rows(calls: Sequence[PromptCall]) -> pa.Table:
             for call in calls
         ],
     )
+
+
+def _image_id(of_task: str) -> int:
+    """A task may say anything; 0 for what is no id of an image."""
+    return int(of_task) if of_task.isascii() and of_task.isdigit() and int(of_task) < 2**63 else 0
 
 
 class PromptHistory:
@@ -180,10 +186,17 @@ def _from_row(row: dict[str, Any]) -> PromptCall:
     sides = [float(side) for side in row["boxes"]]
     boxes = tuple((sides[at], sides[at + 1], sides[at + 2], sides[at + 3]) for at in range(0, len(sides), 4))
     points = tuple((float(point["x"]), float(point["y"]), int(point["label"])) for point in row["points"])
-    same = {name: row[name] for name in ("at", "project", "task", "image_id", "region_id", "server_ms", "model_id")}
-    prompt_ids = tuple(row["prompt_ids"])
+    same = {name: row[name] for name in ("at", "project", "task", "server_ms", "model_id")}
     iou = None if math.isnan(row["predicted_iou"]) else float(row["predicted_iou"])
-    return PromptCall(**same, prompt_ids=prompt_ids, points=points, boxes=boxes, predicted_iou=iou)
+    return PromptCall(
+        **same,
+        image_id=str(row["image_id"] or ""),
+        prompt_ids=tuple(row["prompt_ids"]),
+        points=points,
+        boxes=boxes,
+        region_id=row["region"],
+        predicted_iou=iou,
+    )
 
 
 def _parse_lines(lines: Sequence[bytes], path: Path | str) -> list[PromptCall]:

@@ -2,7 +2,7 @@
 
 A context holds all points and boxes that an annotator has set for one object: points alone, a box alone, or both
 together. One point alone, or a box alone, is ambiguous: the model gives three masks, and the one of the highest
-predicted IoU is answered. A second click on the same spot within ten seconds asks for the next of the three; a
+predicted IoU is answered. A second click at the same place within ten seconds asks for the next of the three; a
 suggestion in Label Studio is one mask, so the others cannot be shown beside it. More points refine: the logits of the
 mask before go in with them, if this process still has them; if not, the prompts alone are decoded.
 """
@@ -32,7 +32,7 @@ from model.predictor import Predictor, PromptedMasks
 from model.sam import Sam
 from schemas.errors import InputError
 
-SAME_SPOT_S = 10.0
+SAME_PLACE_S = 10.0
 MASKS_OF_A_CLICK = 3
 _REMEMBERED_LOGITS = 128  # of `vit_t` a quarter of a megabyte each
 _REMEMBERED_TASKS = 1024
@@ -143,9 +143,9 @@ class Prompter:
         return None
 
     def _decode(self, where: Where, image: ReadyImage, prompt: Prompt, now: float) -> Decoded:
-        turn, asked = self._memory.turn(where, prompt, now)
-        before = self._memory.logits_before(where, prompt) if turn is None else None
-        decoded = decode(self._sam, image, asked, turn=turn, mask_input=before)
+        rank, asked = self._memory.wanted_mask(where, prompt, now)
+        before = self._memory.logits_before(where, prompt) if rank is None else None
+        decoded = decode(self._sam, image, asked, rank=rank, mask_input=before)
         self._memory.put(where, prompt, decoded.logits)
         return decoded
 
@@ -197,7 +197,7 @@ class _Memory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._logits: LRUCache[tuple[Where, frozenset[Click | DrawnBox]], Tensor] = LRUCache(_REMEMBERED_LOGITS)
-        self._latest: LRUCache[Where, _Spot] = LRUCache(_REMEMBERED_TASKS)
+        self._latest: LRUCache[Where, _AnsweredClick] = LRUCache(_REMEMBERED_TASKS)
 
     def put(self, where: Where, prompt: Prompt, logits: Tensor) -> None:
         with self._lock:
@@ -212,58 +212,58 @@ class _Memory:
                     best = parts if all(isinstance(part, Click) for part in prompt.parts - parts) else best
             return self._logits[where, best] if best else None
 
-    def turn(self, where: Where, prompt: Prompt, now: float) -> tuple[int | None, Prompt]:
+    def wanted_mask(self, where: Where, prompt: Prompt, now: float) -> tuple[int | None, Prompt]:
         """Which of three masks is wanted, best first, None where one is asked for; and the prompt to decode.
 
-        Clicks on one spot ask for the masks of the first of them, so that all three come up in turn.
+        Clicks at one place ask for the masks of the first of them, so that all three come up one after the other.
         """
-        spot = prompt.spot
-        if spot is None:
+        click = prompt.repeated_click
+        if click is None:
             return (0, prompt) if not prompt.points else (None, prompt)
         with self._lock:
             latest = self._latest.get(where)
             if latest is not None and latest.parts == prompt.parts:
                 new = latest
             elif latest is not None and latest.is_asked_again(prompt, now):
-                new = _Spot(latest.click, prompt.parts, now, (latest.turn + 1) % MASKS_OF_A_CLICK)
+                new = _AnsweredClick(latest.click, prompt.parts, now, (latest.rank + 1) % MASKS_OF_A_CLICK)
             elif len(prompt.points) == 1:
-                new = _Spot(spot, prompt.parts, now, 0)
+                new = _AnsweredClick(click, prompt.parts, now, 0)
             else:
                 return None, prompt
             self._latest[where] = new
-        return new.turn, Prompt((new.click,))
+        return new.rank, Prompt((new.click,))
 
 
-class _Spot(NamedTuple):
-    """A click that was answered with one of three masks. at: Unix time. turn: which of them, 0 the best."""
+class _AnsweredClick(NamedTuple):
+    """A click that was answered with one of three masks. at: Unix time. rank: of the mask among them, 0 the best."""
 
     click: Click
     parts: frozenset[Click | DrawnBox]
     at: float
-    turn: int
+    rank: int
 
     def is_asked_again(self, prompt: Prompt, now: float) -> bool:
-        on_the_spot = all(near(click, self.click) for click in prompt.points)
-        return on_the_spot and not prompt.parts <= self.parts and now - self.at <= SAME_SPOT_S
+        at_the_place = all(near(click, self.click) for click in prompt.points)
+        return at_the_place and not prompt.parts <= self.parts and now - self.at <= SAME_PLACE_S
 
 
 @torch.no_grad()
 def decode(
-    sam: Sam, image: ReadyImage, prompt: Prompt, *, turn: int | None, mask_input: Tensor | None = None
+    sam: Sam, image: ReadyImage, prompt: Prompt, *, rank: int | None, mask_input: Tensor | None = None
 ) -> Decoded:
     """The mask of a prompt that names an object.
 
-    turn: of three masks the best (0), second or third by predicted IoU; None: one mask. mask_input: (1, h, w) logits.
+    rank: of three masks the best (0), second or third by predicted IoU; None: one mask. mask_input: (1, h, w) logits.
     Raises InputError where the model gives no numbers.
     """
     predictor = Predictor(sam)
     predictor.set_embedding(image.encoded)
-    prompted = _prompted(sam, image, predictor.input_hw, prompt, mask_input, three=turn is not None)
+    prompted = _prompted(sam, image, predictor.input_hw, prompt, mask_input, three=rank is not None)
     predicted_iou = prompted.predicted_iou[0]
     if not predicted_iou.isfinite().all():
         raise InputError("the model answers with no numbers; its weights are damaged: use another model")
     order = predicted_iou.argsort(descending=True, stable=True).tolist()
-    taken = order.pop(turn or 0)
+    taken = order.pop(rank or 0)
     logits = prompted.logits(torch.tensor([taken], device=sam.device)).clone()
     mask = predictor.upscale(logits[None])[0, 0] > sam.mask_threshold
     others = tuple(float(predicted_iou[other]) for other in order)

@@ -28,11 +28,11 @@ def limits(config: GeneratorConfig, upscaling: Upscaling, *, on_cpu: bool) -> Li
 
     Raises InputError if that is less than one prompt.
     """
-    share = upscaling.padded_hw[0] * upscaling.padded_hw[1] / _FULL_SIZE
-    wanted = min(config.points_per_batch, max(1, int(PROMPTS_ON_CPU / share))) if on_cpu else config.points_per_batch
+    scale = upscaling.padded_hw[0] * upscaling.padded_hw[1] / _FULL_SIZE
+    wanted = min(config.points_per_batch, max(1, int(PROMPTS_ON_CPU / scale))) if on_cpu else config.points_per_batch
     if config.max_memory_mb is None:
         return Limits(wanted, WINDOW_MIB * 2**20)
-    per_prompt = MIB_PER_PROMPT * share
+    per_prompt = MIB_PER_PROMPT * scale
     windows = config.max_memory_mb / _WINDOW_SHARE
     prompts = int((config.max_memory_mb - windows) / per_prompt)
     if prompts < 1:

@@ -132,9 +132,9 @@ def mask_verdicts(tasks: Iterable[Task]) -> Answers[MaskVerdict]:
     Never fails on what people did in the project; what cannot be read is counted.
     """
 
-    def verdict(subject: Subject, said: _Said) -> MaskVerdict:
+    def verdict(subject: Subject, given: _Reply) -> MaskVerdict:
         place = (subject.mask_id, subject.image_id, subject.stage, subject.round)
-        return MaskVerdict(*place, cast(Verdict, said.answer), said.annotator, said.seconds, said.comment)
+        return MaskVerdict(*place, cast(Verdict, given.answer), given.annotator, given.seconds, given.comment)
 
     return _answers(tasks, "verification", verdict)
 
@@ -142,9 +142,9 @@ def mask_verdicts(tasks: Iterable[Task]) -> Answers[MaskVerdict]:
 def image_verdicts(tasks: Iterable[Task]) -> Answers[ImageVerdict]:
     """Read the tasks of an exhaustivity project; as mask_verdicts."""
 
-    def verdict(subject: Subject, said: _Said) -> ImageVerdict:
+    def verdict(subject: Subject, given: _Reply) -> ImageVerdict:
         place = (subject.image_id, subject.stage, subject.round)
-        return ImageVerdict(*place, cast(Completeness, said.answer), said.annotator, said.seconds, said.comment)
+        return ImageVerdict(*place, cast(Completeness, given.answer), given.annotator, given.seconds, given.comment)
 
     return _answers(tasks, "exhaustivity", verdict)
 
@@ -163,7 +163,7 @@ def consequences(masks: Iterable[MaskVerdict], images: Iterable[ImageVerdict] = 
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Reply:
     answer: str
     annotator: str
     seconds: float | None
@@ -181,18 +181,20 @@ def subject_of(task: Task, gate: Gate) -> Subject | None:
     return subject if data.get("gate") == gate and subject.stage in STAGES else None
 
 
-def _answers(tasks: Iterable[Task], gate: Gate, verdict: Callable[[Subject, _Said], AnyVerdict]) -> Answers[AnyVerdict]:
+def _answers(
+    tasks: Iterable[Task], gate: Gate, verdict: Callable[[Subject, _Reply], AnyVerdict]
+) -> Answers[AnyVerdict]:
     annotations, strangers = _by_subject(tasks, gate)
     verdicts: list[AnyVerdict] = []
     skipped: list[Subject] = []
     unanswered: list[Subject] = []
     unreadable: list[Subject] = []
-    for subject, given in sorted(annotations.items()):
-        said = [_said(one, gate) for one in sorted(given.values(), key=_order)]
-        readable = [one for one in said if one is not None]
-        unreadable += [subject] * (len(said) - len(readable))
+    for subject, of_subject in sorted(annotations.items()):
+        given = [_given(one, gate) for one in sorted(of_subject.values(), key=_order)]
+        readable = [one for one in given if one is not None]
+        unreadable += [subject] * (len(given) - len(readable))
         last = readable[-1] if readable else None
-        if isinstance(last, _Said):
+        if isinstance(last, _Reply):
             verdicts.append(verdict(subject, last))
         else:
             (skipped if last == _SKIPPED else unanswered).append(subject)
@@ -219,7 +221,7 @@ def _by_subject(tasks: Iterable[Task], gate: Gate) -> tuple[dict[Subject, dict[A
 _SKIPPED = "skipped"
 
 
-def _said(annotation: Task, gate: Gate) -> _Said | str | None:
+def _given(annotation: Task, gate: Gate) -> _Reply | str | None:
     """What an annotation says; _SKIPPED for a skip, None if it was made with another configuration."""
     if annotation.get("was_cancelled"):
         return _SKIPPED
@@ -232,7 +234,7 @@ def _said(annotation: Task, gate: Gate) -> _Said | str | None:
     seconds = annotation.get("lead_time")
     if not isinstance(seconds, int | float) or not seconds >= 0:
         seconds = None
-    return _Said(chosen[0], _annotator(annotation), seconds, comment)
+    return _Reply(chosen[0], _annotator(annotation), seconds, comment)
 
 
 def _values(parts: Iterable[Task], tag: str, key: str) -> list[str]:

@@ -107,9 +107,9 @@ def _compare(
         yield f"{tar}: {name} is in the index and not in the tar"
     for mask_id in indexed:
         yield f"{tar}: mask {mask_id} is in the index and not in the tar"
-    for what, found, said in (("images", n_images, record.images), ("masks", n_masks, record.masks)):
-        if found != said:
-            yield f"{tar}: {found} {what}, the manifest says {said}"
+    for what, found, stated in (("images", n_images, record.images), ("masks", n_masks, record.masks)):
+        if found != stated:
+            yield f"{tar}: {found} {what}, the manifest says {stated}"
 
 
 def _check_picture(where: str, jpeg: bytes, row: dict[str, Any]) -> Iterator[str]:
@@ -152,9 +152,9 @@ def _check_mask(where: str, annotation: Sa1bAnnotation, indexed: dict[int, dict[
     if (row["area"], (x0, y0, x1 - x0, y1 - y0)) != (annotation.area, annotation.bbox):
         yield f"{where}: area or bbox differ from the index"
     for name in ("predicted_iou", "stability_score"):
-        said, listed = getattr(annotation, name), row[name]
-        if said != listed and not (said is None and math.isnan(listed)):
-            yield f"{where}: {name} is {said}, in the index {listed}"
+        stated, listed = getattr(annotation, name), row[name]
+        if stated != listed and not (stated is None and math.isnan(listed)):
+            yield f"{where}: {name} is {stated}, in the index {listed}"
     if not _same_prompt(annotation, row):
         yield f"{where}: its prompt differs from the index"
 

@@ -95,7 +95,7 @@ def setup(
     from engine.labeling.tool import LabelStudioTool
     from schemas.labeling import GATES
 
-    of = _AtWork(workspace)
+    of = _Opened(workspace)
     links = [of.tool.setup(each) for each in _stages(stage)]
     links += [LabelStudioTool(of.store, of.config).setup(gate) for gate in (GATES if gates else of.config.gates.wanted)]
     lines = [f"{link.purpose}: {link.url} ({', '.join(link.changed) or 'nothing to change'})" for link in links]
@@ -157,7 +157,7 @@ def gate(
 
     if name not in GATES:
         raise InputError(f"unknown gate {name!r}; choose one of {', '.join(GATES)}")
-    store = _AtWork(workspace).store
+    store = _Opened(workspace).store
     of_stage = _stages(stage)[0] if stage else None
     with progress_bars() as progress:
         found = move_gate(store, name, stage=of_stage, round=number, progress=progress)
@@ -167,7 +167,7 @@ def gate(
 @app.command()
 def doctor(workspace: Workspace, stage: StageOption = None, as_json: JsonFlag = False) -> None:
     """Check all that annotators need, one round trip included, and name the first thing that is wrong."""
-    of = _AtWork(workspace)
+    of = _Opened(workspace)
     checks = [
         {"stage": each, "check": check.name, "right": check.right, "remedy": check.remedy}
         for each in (_stages(stage) if stage else [_open_stage(of.store)])
@@ -181,7 +181,7 @@ def doctor(workspace: Workspace, stage: StageOption = None, as_json: JsonFlag = 
         raise typer.Exit(1)
 
 
-class _AtWork:
+class _Opened:
     """What most commands need of a workspace."""
 
     def __init__(self, workspace: Path) -> None:

@@ -62,7 +62,7 @@ def folded_and_plain(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Predicted IoUs and logits of the masks `index` (None: all), of both decoders."""
     plain = sam.decode(embedding, multimask_output=multimask_output, **given)
-    folded = sam.prompt(sam.share(embedding), multimask_output=multimask_output, **given)
+    folded = sam.prompt(sam.precompute(embedding), multimask_output=multimask_output, **given)
     index = torch.arange(plain.predicted_iou.numel()) if index is None else index
     return (folded.predicted_iou, folded.logits(index)), (plain.predicted_iou, plain.logits.flatten(0, 1)[index])
 
@@ -111,8 +111,8 @@ def test_half_precision_gives_nearly_the_same_masks() -> None:
         torch.ones(6, 1, dtype=torch.int64),
     )
     with torch.no_grad():
-        exact = sam.prompt(sam.share(embedding), points=points, multimask_output=True).logits(torch.arange(18))
-        half = sam.prompt(sam.share(embedding, dtype=torch.bfloat16), points=points, multimask_output=True)
+        exact = sam.prompt(sam.precompute(embedding), points=points, multimask_output=True).logits(torch.arange(18))
+        half = sam.prompt(sam.precompute(embedding, dtype=torch.bfloat16), points=points, multimask_output=True)
         logits = half.logits(torch.arange(18))
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, exact)

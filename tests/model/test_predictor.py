@@ -280,7 +280,7 @@ def test_logits_are_made_just_where_the_pixels_of_the_picture_come_from(real: Pr
     assert isinstance(sam, Sam)
     points = (torch.tensor([[[10.0, 20]]]), torch.ones(1, 1, dtype=torch.int64))
     for pixels in shown:
-        shared = sam.share(real.encoded.embedding, shown_hw=(pixels, side))
+        shared = sam.precompute(real.encoded.embedding, shown_hw=(pixels, side))
         logits = sam.prompt(shared, points=points, multimask_output=False).logits(torch.tensor([0]))
         made = logits != BESIDE
         assert made.all(dim=2).equal(made.any(dim=2))  # whole rows

@@ -95,5 +95,5 @@ def test_names_come_from_the_labelling_config(config: str, tags: Tags | None) ->
 def test_prompts_can_be_compared() -> None:
     prompt = Prompt((Click("a", 1.0, 2.0, 1),), (DrawnBox("b", (0.0, 0.0, 5.0, 5.0)),))
     assert prompt.parts == Prompt(prompt.points, prompt.boxes).parts
-    assert prompt.spot is None
-    assert Prompt(prompt.points).spot == prompt.points[0]
+    assert prompt.repeated_click is None
+    assert Prompt(prompt.points).repeated_click == prompt.points[0]

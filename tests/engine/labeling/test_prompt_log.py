@@ -135,7 +135,7 @@ def test_the_table_has_each_call_once(
     keep_prompts(store)
     assert keep_prompts(store) == 0
     rows = store.read_rows("prompts", project=3).to_pylist()
-    assert sorted((row["at"], row["task"], row["region_id"]) for row in rows) == sorted(
+    assert sorted((row["at"], row["task"], row["region"]) for row in rows) == sorted(
         (each.at, each.task, each.region_id) for each in calls
     )
     assert sorted(len(row["points"]) for row in rows) == sorted(len(each.points) for each in calls)

@@ -239,7 +239,7 @@ def test_a_restart_between_two_clicks(
     assert (meta["t_first"], meta["t_last"], meta["call"]) == (started, started + 4, 2)
 
 
-# A click on the same spot
+# A click at the same place
 
 
 def best_first(direct: Predictor, x: float, y: float) -> list[np.ndarray]:
@@ -247,7 +247,7 @@ def best_first(direct: Predictor, x: float, y: float) -> list[np.ndarray]:
     return [masks[index] for index in (-ious).argsort()]
 
 
-def test_clicks_on_one_spot_bring_up_the_three_masks_in_turn(
+def test_clicks_at_one_place_bring_up_the_three_masks_in_turn(
     prompter: Prompter, direct: Predictor, clock: Clock
 ) -> None:
     masks = best_first(direct, 25, 50)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from engine.masks.pending import MASK_THRESHOLD, Pending
 
+from engine.masks.crop_masks import MASK_THRESHOLD, CropMasks
 from engine.masks.crops import Crop
 from engine.masks.measuring import Survey, survey
 from model.upscaling import Upscaling
@@ -19,14 +19,14 @@ def found() -> Survey:
     return survey(logits, UPSCALING, threshold=MASK_THRESHOLD, offset=0.5)._replace(counts=None)
 
 
-def _pending(max_bytes: int) -> Pending:
+def _waiting(max_bytes: int) -> CropMasks:
     crop = Crop(layer=0, x0=3, y0=5, x1=67, y1=69)
-    return Pending(crop, UPSCALING, image_hw=(80, 90), offset=0.5, max_bytes=max_bytes)
+    return CropMasks(crop, UPSCALING, image_hw=(80, 90), offset=0.5, max_bytes=max_bytes)
 
 
 def test_masks_become_rles_once_they_take_more_than_they_may(found: Survey) -> None:
     size = sum(window.nbytes for window in found.windows[:2])
-    waiting = _pending(size)
+    waiting = _waiting(size)
     assert waiting.add(found, torch.tensor([0, 1])) == [0, 1]
     assert not any(isinstance(mask, Rle) for mask in waiting.masks), "just as much as they may"
     assert waiting.add(found, torch.tensor([3])) == [2]
@@ -37,9 +37,9 @@ def test_masks_become_rles_once_they_take_more_than_they_may(found: Survey) -> N
 
 def test_when_they_become_rles_changes_no_mask(found: Survey) -> None:
     index, places = torch.arange(4), range(4)
-    early, late = _pending(0), _pending(10**9)
-    for pending in (early, late):
-        pending.add(found, index)
+    early, late = _waiting(0), _waiting(10**9)
+    for waiting in (early, late):
+        waiting.add(found, index)
     assert all(isinstance(mask, Rle) for mask in early.masks)
     assert [early.encoded(place) for place in places] == [late.encoded(place) for place in places]
     assert torch.equal(early.counts(places), late.counts(places))
