@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.tables import TABLES
 from tests.documents import ROOT, blocks, own_files, prose
 
 README = ROOT / "README.md"
@@ -96,3 +97,13 @@ def test_no_document_or_docstring_names_a_folder_that_others_do_not_have() -> No
         if path.suffix in {".md", ".py", ".txt", ".ipynb"} and foreign.search((ROOT / path).read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_every_table_is_described_once_with_columns_that_it_has_as_its_key() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \| [^|]+ \| (`[^|]+) \|$", text, flags=re.MULTILINE)
+    described = [(name, re.findall(r"`(\w+)`", key)) for names, key in rows for name in re.findall(r"`(\w+)`", names)]
+    assert sorted(name for name, _ in described) == sorted(TABLES)
+    for name, key in described:
+        assert key
+        assert set(key) <= set(TABLES[name].names), name
