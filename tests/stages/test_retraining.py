@@ -10,6 +10,7 @@ import torch
 from engine.replay import REPLAY_FILE
 from engine.store import Store
 from model.registry import ModelCard, list_models, model_roots, read_info
+from model.sam import Sam
 from model.storage import load_model, save_model
 from model.training.initialise import point_cross_attention
 from schemas.errors import InputError
@@ -66,6 +67,25 @@ def test_a_name_that_another_model_has_is_said_before_the_training(
     monkeypatch.setattr(retraining, "train", train)
     with pytest.raises(InputError, match=f"{made.name}: another model has this name"):
         tick(store, "assisted_manual")
+
+
+def test_a_model_is_trained_on_the_device_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_workspace(tmp_path, images=2, holdout=0)
+    while next_step(store, "assisted_manual").action != "retrain":
+        tick(store, "assisted_manual")
+    asked: list[str] = []
+
+    def score(_: object, sam: Sam, when: str) -> None:
+        raise InputError(f"{when}: {sam.device}")
+
+    # Every machine has this device; nothing can be computed on it.
+    monkeypatch.setattr(retraining, "device_of", lambda name: asked.append(name) or "meta")
+    monkeypatch.setattr(retraining._Retraining, "_score_new", score)
+    with pytest.raises(InputError, match="before: meta"):
+        tick(store, "assisted_manual")
+    assert asked == ["cpu"]
 
 
 def _until_retrained(store: Store) -> str:

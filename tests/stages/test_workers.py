@@ -13,12 +13,16 @@ from engine.annotation import Event, ImageWork
 from engine.rle import measured
 from engine.store import Store
 from engine.workspace import Workspace
+from model.registry import ModelCard
+from model.storage import save_model
 from schemas.config import CONFIG_FILE, Stage
 from schemas.tables import Round
+from stages import workers
 from stages.records import ShardRows, Where, add_annotations
 from stages.shards import ShardOutcome
 from stages.workers import ShardWorker, images_by_shard
 from tests.engine.stores import store_of_images
+from tests.stages.workspaces import tiny_sam
 
 STAGE, SHARD, IMAGES = "assisted_manual", "000000", (3, 5)
 
@@ -129,3 +133,11 @@ def test_a_worker_that_was_sent_elsewhere_does_the_same_round(store: Store) -> N
 def test_images_by_shard_are_in_order(store: Store) -> None:
     assert images_by_shard(store, [5, 9, 3]) == {SHARD: [3, 5, 9]}
     assert Worker(store.workspace, 1).images_by_shard == {SHARD: [3, 5]}
+
+
+def test_the_model_works_on_the_device_that_the_settings_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_id = save_model(tiny_sam(), store.workspace / "models", ModelCard(name="tiny"))
+    (store.workspace / CONFIG_FILE).write_text("model: {start: tiny, device: cuda}\n")
+    store.put_round(Round(STAGE, 2, IMAGES, model_before=model_id))
+    monkeypatch.setattr(workers, "device_of", {"cuda": "meta"}.__getitem__)  # any machine has this one
+    assert Worker(store.workspace, 2).sam.device.type == "meta"
