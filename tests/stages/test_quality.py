@@ -11,6 +11,7 @@ from engine.labeling import tool
 from engine.store import Store
 from schemas.config import CONFIG_FILE, Stage
 from schemas.errors import WaitError
+from schemas.labeling import Gate
 from stages.planning import gates_of, next_step
 from stages.quality import move_gate
 from stages.rounds import tick
@@ -101,6 +102,19 @@ def test_verdicts_have_consequences(server: FakeLabelStudio, store: Store) -> No
     assert len(again) == len(shown) - 1
     assert {row["origin"] for row in again} == {"manual"}, "a person made them; nobody touched them since"
     assert {row["round"] for row in again} == {2}
+
+
+@pytest.mark.parametrize("gate", ["verification", "exhaustivity"])
+def test_a_question_that_a_person_skipped_is_not_waited_for(server: FakeLabelStudio, store: Store, gate: Gate) -> None:
+    before = [row["mask_id"] for row in rows(store)]
+    move_gate(store, gate)
+    server.submit(1, at="2026-03-01T00:00:01Z", was_cancelled=True)
+    for number in list(server.stored)[1:]:
+        answer(server, number, "good" if gate == "verification" else "complete")
+    assert move_gate(store, gate).finished
+    server.stored.clear()
+    assert move_gate(store, gate).finished, "what was answered stays so when its task is gone"
+    assert [row["mask_id"] for row in rows(store)] == before
 
 
 def test_incomplete_images_go_back(server: FakeLabelStudio, store: Store) -> None:
