@@ -45,7 +45,7 @@ _ROUNDS, _PEOPLE, _GATES = "tests/stages/test_rounds.py", "tests/stages/test_peo
 _VERIFIER, _TRAINER = "tests/stages/test_verifier.py", "tests/model/training/test_trainer.py"
 MORE: dict[str, tuple[str, ...]] = {
     "engine/delta.py": ("tests/engine/test_store.py",),
-    "stages/annotation.py": (_PEOPLE, _ROUNDS),
+    "stages/annotation.py": (_PEOPLE, _GATES, _ROUNDS),
     "stages/annotation_tools.py": (_PEOPLE, "tests/examples/test_cvat_tool.py"),
     "stages/assisted_manual.py": (_ROUNDS, _PEOPLE),
     "stages/audits.py": (_GATES,),

@@ -223,6 +223,18 @@ def test_a_round_is_kept_and_moved_on(empty_store: Store) -> None:
     assert empty_store.rounds(STAGE) == [first]
 
 
+def test_rows_that_are_there_are_not_written_again(empty_store: Store) -> None:
+    by = ("shard", "round", "mask_id")
+    few, more = masks_table(count=2), masks_table(count=3)
+    assert empty_store.put_rows(STAGE, few, by=by) is True
+    version = empty_store.versions()[STAGE]
+    assert empty_store.put_rows(STAGE, few, by=by) is False
+    assert empty_store.put_rows(STAGE, few.slice(0, 0), by=by) is False
+    assert empty_store.versions()[STAGE] == version
+    assert empty_store.put_rows(STAGE, more, by=by) is True
+    assert empty_store.counts()[STAGE] == 3
+
+
 def test_a_whole_table_is_replaced_only_where_it_differs(empty_store: Store) -> None:
     rows = [{"source": name, "kind": "image", "reason": "empty"} for name in "ab"]
     assert empty_store.replace_table("rejected", table_of("rejected", rows))

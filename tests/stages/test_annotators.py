@@ -56,6 +56,8 @@ def test_objects_are_clicked_in_order_of_prominence_and_timed() -> None:
     assert kinds(work) == ["prompt", "prompt", "accept", "prompt", "accept"]
     assert [event.at_s for event in work.events] == [105, 107, 108, 113, 114]
     assert [event.mask for event in work.events] == [0, 0, 0, 1, 1]
+    details = [event.detail for event in work.events if event.kind == "accept"]
+    assert details == [{"clicks": 2, "iou": 1.0}, {"clicks": 1, "iou": 1.0}]
     assert work.clock_s == 114
 
 

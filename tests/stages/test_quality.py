@@ -117,6 +117,18 @@ def test_a_question_that_a_person_skipped_is_not_waited_for(server: FakeLabelStu
     assert [row["mask_id"] for row in rows(store)] == before
 
 
+@pytest.mark.parametrize(("asked", "count"), [("sample", 1), ("all", 2)])
+def test_a_gate_asks_about_a_share_of_the_images_or_about_all(
+    server: FakeLabelStudio, store: Store, asked: str, count: int
+) -> None:
+    settings = yaml.safe_load((store.workspace / CONFIG_FILE).read_text())
+    settings["labeling"]["verify_frac"] = 0.5
+    settings["gates"] = {"exhaustivity": asked}
+    (store.workspace / CONFIG_FILE).write_text(yaml.safe_dump(settings))
+    move_gate(store, "exhaustivity")
+    assert len(server.stored) == count
+
+
 def test_incomplete_images_go_back(server: FakeLabelStudio, store: Store) -> None:
     move_gate(store, "exhaustivity")
     assert len(server.stored) == 2
