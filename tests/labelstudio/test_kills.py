@@ -96,7 +96,7 @@ class Rounds:
         events = self.store.read_table("events").drop_columns(["event_id", "at_s"]).to_pylist()
         found["events"] = sorted(map(repr, events))
         found["rounds"] = [
-            (each.round, each.state, each.image_ids, each.model_before, each.model_after, each.metrics.get("quality"))
+            (each.round, each.state, each.image_ids, each.model_before, each.model_after, each.metrics.quality)
             for each in self.store.rounds(STAGE)
         ]
         published = [
