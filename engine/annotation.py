@@ -75,7 +75,7 @@ class AnnotatedImage:
 
 
 @dataclass(frozen=True)
-class Progress:
+class AnnotationProgress:
     """How far annotators are with a round. finished: so far that it is closed. message: for operators."""
 
     finished: bool
@@ -163,7 +163,7 @@ class AnnotationTool(Protocol):
         """Show annotators those images of the round that they do not see yet. Raises as `setup`."""
         ...
 
-    def collect(self, work: OpenRound) -> Progress:
+    def collect(self, work: OpenRound) -> AnnotationProgress:
         """Read and keep what annotators have done since. Raises as `setup`."""
         ...
 

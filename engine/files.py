@@ -70,6 +70,19 @@ def last_lines(path: Path, *, at_most_bytes: int) -> list[bytes]:
     return lines[1:] if start else lines
 
 
+def lines_since(path: Path, start: int) -> list[bytes]:
+    """The whole lines of a file that begin at byte `start` or behind it; a last one without an end is left out."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read().split(b"\n")[:-1]
+
+
+def first_line(path: Path) -> bytes:
+    """The first line of a file with its end, without which it is still being written."""
+    with path.open("rb") as file:
+        return file.readline()
+
+
 def open_lock(path: Path) -> IO[str]:
     """A lock file, open and not yet locked; its lock lives until the last process that has it open ends, however it
     ends. Raises InputError if the disk is full or not writable."""

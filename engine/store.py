@@ -149,9 +149,10 @@ class Store:
         values = set(rows[last].to_pylist())
         if len(values) < len(rows):
             raise ValueError(f"rows for table {table} have the same {last}")
-        there = self.read_rows(table, **scope)
-        there = there.filter(pc.is_in(there[last], value_set=pa.array(sorted(values), there[last].type)))
         some = {name: set(rows[name].to_pylist()) for name in (PARTITION, last) if name in rows.column_names}
+        shards = sorted(some.get(PARTITION, {None}))
+        there = pa.concat_tables([self._tables[table].read(shard, where=scope) for shard in shards])
+        there = there.filter(pc.is_in(there[last], value_set=pa.array(sorted(values), there[last].type)))
         return self._replace_rows(table, rows, there, scope, some)
 
     def replace_rows(self, table: str, rows: pa.Table, **values: str | int) -> bool:
@@ -189,10 +190,10 @@ class Store:
         one_of = [f"{name} IN ({', '.join(sorted(map(_sql, values)))})" for name, values in some.items()]
         return self._tables[table].replace(" AND ".join(equal + one_of), rows)
 
-    def read_rows(self, table: str, **values: str | int) -> pa.Table:
+    def read_rows(self, table: str, columns: list[str] | None = None, /, **values: str | int) -> pa.Table:
         """The rows of a table whose columns have these values, in no particular order."""
         shard = values.pop(PARTITION, None)
-        return self._tables[table].read(None if shard is None else str(shard), where=values)
+        return self._tables[table].read(None if shard is None else str(shard), columns=columns, where=values)
 
     def find_mask(self, mask_id: int) -> dict[str, Any] | None:
         """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from engine.annotation import AnnotationTool, Progress, ShownImage
+from engine.annotation import AnnotationProgress, AnnotationTool, ShownImage
 from engine.labeling.usefulness import usefulness
 from engine.quality.returned import ReturnedImage, masks_shown_again, returned_images, waiting
 from model.predictor import Predictor
@@ -24,7 +24,7 @@ class AnnotationWorker(ShardWorker):
     def predictor(self) -> Predictor:
         return Predictor(self.sam)
 
-    def move(self) -> Progress:
+    def move(self) -> AnnotationProgress:
         """Show annotators what is missing, read what they have done, and say how far they are.
 
         Raises WaitError where their tool does not answer, InputError where somebody has to mend something.

@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from engine.labeling.client import LabelStudioClient
@@ -30,12 +29,12 @@ from engine.quality.verdicts import (
     Consequences,
     ImageVerdict,
     MaskVerdict,
+    Subject,
     consequences,
     exhaustivity_task,
     image_verdicts,
     subject_of,
 )
-from engine.quality.verdicts import Subject as ByTask
 from engine.quality.verifier_summary import VerifierSummary
 from engine.quality.views import exhaustivity_view, jpeg_bytes
 from engine.store import Store
@@ -45,7 +44,7 @@ from schemas.tables import Round
 from stages.progress import Progress
 from stages.records import masks_by_image
 
-Subject = int  # id of a mask (verification) or of an image (exhaustivity)
+SubjectId = int  # of a mask (verification) or of an image (exhaustivity)
 VerdictOf = Callable[[Question, Answer], AnyVerdict]
 
 
@@ -86,8 +85,7 @@ class GateRound:
     @cached_property
     def masks(self) -> pa.Table:
         """The masks of the round, as they were when the gate first looked at them or as they are now."""
-        rows = self.store.read_table(self.record.stage)
-        return rows.filter(pc.equal(rows["round"], self.record.round))
+        return self.store.read_rows(self.record.stage, round=self.record.round)
 
     @property
     def url(self) -> str:
@@ -108,18 +106,18 @@ class QuestionRound(GateRound, ABC):
         return 1.0 if getattr(self.config.gates, self.gate) == "all" else self.config.labeling.verify_frac
 
     @abstractmethod
-    def draw(self, published: Set[Subject]) -> None:
+    def draw(self, published: Set[SubjectId]) -> None:
         """Settle and keep what is asked.
 
         published: questions that went out before that was kept, in a workspace of an older version.
         """
 
     @abstractmethod
-    def view(self, subject: Subject) -> Image.Image:
+    def view(self, subject: SubjectId) -> Image.Image:
         """The picture on which people judge a subject."""
 
     @abstractmethod
-    def task(self, subject: Subject, url: str) -> dict[str, Any]:
+    def task(self, subject: SubjectId, url: str) -> dict[str, Any]:
         """The task that asks about a subject. url: of its picture, for the browser."""
 
     @abstractmethod
@@ -134,7 +132,7 @@ class QuestionRound(GateRound, ABC):
         tasks = self._tasks()
         published = {self._subject(task) for task in tasks}
         if not self.records.is_drawn():
-            self.draw(cast(set[Subject], published))
+            self.draw(cast(set[SubjectId], published))
         missing = [question.subject for question in self._open_questions() if question.subject not in published]
         chunk = self.config.labeling.images_per_chunk
         for at in range(0, len(missing), chunk):
@@ -179,12 +177,12 @@ class QuestionRound(GateRound, ABC):
                 if question.answer and question.answer.answer != SKIPPED
             ),
             skipped=tuple(
-                ByTask(*place, question.image_id, question.mask_id)
+                Subject(*place, question.image_id, question.mask_id)
                 for question in asked
                 if question.answer and question.answer.answer == SKIPPED
             ),
             unanswered=tuple(
-                ByTask(*place, question.image_id, question.mask_id) for question in asked if not question.answer
+                Subject(*place, question.image_id, question.mask_id) for question in asked if not question.answer
             ),
         )
 
@@ -197,16 +195,16 @@ class QuestionRound(GateRound, ABC):
                 self._write_picture(subject)
                 self.progress(f"{self.gate}: pictures", number, len(gone))
 
-    def _write_picture(self, subject: Subject) -> None:
+    def _write_picture(self, subject: SubjectId) -> None:
         self._picture(subject).write(jpeg_bytes(self.view(subject)))
 
-    def _picture(self, subject: Subject) -> Place:
+    def _picture(self, subject: SubjectId) -> Place:
         return place(self.folder.images) / self._picture_path(subject)
 
-    def _picture_url(self, subject: Subject) -> str:
+    def _picture_url(self, subject: SubjectId) -> str:
         return f"/data/local-files/?d={self._picture_path(subject)}"
 
-    def _picture_path(self, subject: Subject) -> str:
+    def _picture_path(self, subject: SubjectId) -> str:
         return f"{self.scope.path}/{subject}.jpg"
 
     def _open_questions(self) -> list[Question]:
@@ -216,7 +214,7 @@ class QuestionRound(GateRound, ABC):
         """The tasks of this gate and round; a question that is there twice goes but once where nobody answered it."""
         return without_doubles(self.client, self.client.tasks(self.project), self._subject)
 
-    def _subject(self, task: dict[str, Any]) -> Subject | None:
+    def _subject(self, task: dict[str, Any]) -> SubjectId | None:
         asked = subject_of(task, self.gate) if self.scope.holds(task) else None
         return (asked.mask_id or asked.image_id) if asked else None
 
@@ -226,7 +224,7 @@ class ExhaustivityRound(QuestionRound):
 
     gate = "exhaustivity"
 
-    def draw(self, published: Set[Subject]) -> None:
+    def draw(self, published: Set[SubjectId]) -> None:
         place = {"stage": self.record.stage, "round": self.record.round}
         gone = set(self.store.read_rows("returned", **place)["image_id"].to_pylist())
         image_ids = [image_id for image_id in self.record.image_ids if image_id not in gone]
@@ -241,11 +239,11 @@ class ExhaustivityRound(QuestionRound):
         more = sorted(published - set(drawn))
         self.records.draw([Question(image_id) for image_id in (*drawn, *more)])
 
-    def view(self, subject: Subject) -> Image.Image:
+    def view(self, subject: SubjectId) -> Image.Image:
         masks = self._masks_by_image.get(subject, [])
         return exhaustivity_view(self.store.load_image(subject), masks, seed=self.config.seed)
 
-    def task(self, subject: Subject, url: str) -> dict[str, Any]:
+    def task(self, subject: SubjectId, url: str) -> dict[str, Any]:
         masks = len(self._masks_by_image.get(subject, []))
         return exhaustivity_task(subject, url, stage=self.record.stage, round=self.record.round, masks=masks)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from engine.annotation import AnnotatedImage, Check, Link, OpenRound, Progress
+from engine.annotation import AnnotatedImage, AnnotationProgress, Check, Link, OpenRound
 from engine.keys import content_key
 from engine.store import Store
 from model.predictor import Predictor
@@ -32,8 +32,8 @@ class SimulatedTool:
     def publish(self, work: OpenRound) -> None:
         pass
 
-    def collect(self, work: OpenRound) -> Progress:
-        return Progress(finished=True)
+    def collect(self, work: OpenRound) -> AnnotationProgress:
+        return AnnotationProgress(finished=True)
 
     def annotated(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Iterator[AnnotatedImage]:
         """The clock runs on from image to image of a shard."""

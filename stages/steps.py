@@ -8,7 +8,7 @@ import pyarrow as pa
 from engine.analysis.generation import generation_statistics
 from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
-from engine.annotation import Progress as AnnotatorsProgress
+from engine.annotation import AnnotationProgress
 from engine.delta import rows_where
 from engine.store import Store
 from model.registry import find_model
@@ -47,10 +47,10 @@ def open_round(store: Store, step: Step, progress: Progress) -> str:
     return f"{message}; {opening.message}" if opening.message else message
 
 
-def wait_for_annotators(store: Store, step: Step, progress: Progress) -> AnnotatorsProgress:
+def wait_for_annotators(store: Store, step: Step, progress: Progress) -> AnnotationProgress:
     """How far annotators are, after they were shown what is missing and what they have done was read."""
     worker = WORKERS[step.stage](store.files, step.round, progress)
-    return worker.move() if isinstance(worker, AnnotationWorker) else AnnotatorsProgress(finished=True)
+    return worker.move() if isinstance(worker, AnnotationWorker) else AnnotationProgress(finished=True)
 
 
 def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress) -> str:

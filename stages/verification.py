@@ -20,7 +20,7 @@ from engine.quality.verifier_summary import audit_of, verifier_summary
 from engine.quality.views import verification_view
 from schemas.labeling import Verdict
 from schemas.rle import Rle
-from stages.gates import GateState, QuestionRound, Subject
+from stages.gates import GateState, QuestionRound, SubjectId
 
 if TYPE_CHECKING:
     from stages.verifier import RoundVerifier
@@ -35,7 +35,7 @@ class VerificationRound(QuestionRound):
 
     gate = "verification"
 
-    def draw(self, published: Set[Subject]) -> None:
+    def draw(self, published: Set[SubjectId]) -> None:
         ids = sorted(published)
         if not ids:
             stage, number = self.record.stage, self.record.round
@@ -44,11 +44,11 @@ class VerificationRound(QuestionRound):
         rows = self.masks.take(there.drop_null())
         self.records.put_sample(GateSample(rows) if published else self.verifier.sample(rows))
 
-    def view(self, subject: Subject) -> Image.Image:
+    def view(self, subject: SubjectId) -> Image.Image:
         row = self._rows[subject]
         return verification_view(self.store.load_image(row["image_id"]), Rle.of_row(row))
 
-    def task(self, subject: Subject, url: str) -> dict[str, Any]:
+    def task(self, subject: SubjectId, url: str) -> dict[str, Any]:
         return verification_task(self._rows[subject], url)
 
     def state(self, tasks: Sequence[dict[str, Any]]) -> GateState:

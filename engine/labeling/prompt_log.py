@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from cachetools import LRUCache
 
-from engine.files import append_line, last_lines, open_lock, take
+from engine.files import append_line, first_line, last_lines, lines_since, open_lock, take
 from engine.labeling.folder import LabelingFolder
 from engine.places import place
 from engine.store import Store
@@ -92,14 +92,12 @@ def keep_prompts(store: Store) -> int:
     with open_lock(store.files.tables.local_path("a lock") / ".prompts.lock") as lock:
         take(lock, wait=True)
         for log in (store.files.labeling / "prompts").find("*.jsonl"):
-            content = log.read()
-            whole = content[: content.rfind(b"\n") + 1]
-            first = whole.partition(b"\n")[0]
-            source = f"prompts/{hashlib.sha256(log.name.encode() + first).hexdigest()[:16]}"
+            path = log.local_path("the prompt log")
+            source = f"prompts/{hashlib.sha256(log.name.encode() + first_line(path)).hexdigest()[:16]}"
             seen = store.read_until("prompts", source)
-            if seen < len(whole):
-                calls = _parse_lines(whole[seen:].split(b"\n"), str(log))
-                store.append_rows("prompts", _rows(calls), source=source, until=len(whole))
+            if lines := lines_since(path, seen):
+                calls, read = _parse_lines(lines, path), sum(len(line) + 1 for line in lines)
+                store.append_rows("prompts", _rows(calls), source=source, until=seen + read)
                 kept += len(calls)
     return kept
 
@@ -199,7 +197,7 @@ def _from_row(row: dict[str, Any]) -> PromptCall:
     )
 
 
-def _parse_lines(lines: Sequence[bytes], path: Path | str) -> list[PromptCall]:
+def _parse_lines(lines: Sequence[bytes], path: Path) -> list[PromptCall]:
     calls, damaged = [], 0
     for line in filter(None, lines):
         try:

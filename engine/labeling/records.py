@@ -53,7 +53,8 @@ class RoundRecords:
 
     def seen_until(self) -> str:
         """The tool's time up to which every change of the round is kept, "" before the first."""
-        return max((row["seen_until"] for row in self._rows("collected", None).values()), default="")
+        times = self._store.read_rows("collected", ["seen_until"], **self._columns)["seen_until"].to_pylist()
+        return max(times, default="")
 
     def _rows(self, table: str, shard: str | None) -> dict[int, dict[str, Any]]:
         one_shard = {} if shard is None else {"shard": shard}

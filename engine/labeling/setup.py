@@ -1,7 +1,6 @@
 """The project of a stage or a gate in Label Studio: made, found again, put right. Doing it twice changes nothing."""
 
-from dataclasses import dataclass
-
+from engine.annotation import Link
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.places import place
@@ -12,19 +11,9 @@ from schemas.labeling import Purpose, instructions, labeling_config, project_tit
 PURPOSES_WITH_MODEL: tuple[Purpose, ...] = (*ANNOTATED_STAGES, "audit")
 
 
-@dataclass(frozen=True)
-class ProjectLink:
-    """url: for annotators. changed: what this call made or put right, a word each."""
-
-    purpose: Purpose
-    project: int
-    url: str
-    changed: tuple[str, ...]
-
-
 def setup_project(
     client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, *, name: str, backend_url: str
-) -> ProjectLink:
+) -> Link:
     """Make sure that the project of a purpose exists, with its labelling config, pictures, model backend and webhook.
 
     name: of the workspace, in the title. Raises InputError if the model backend does not answer, WaitError if Label
@@ -43,7 +32,7 @@ def setup_project(
     changed += _connect_pictures(client, folder, project, purpose)
     if purpose in PURPOSES_WITH_MODEL:
         changed += _connect_backend(client, project, backend_url)
-    return ProjectLink(purpose, project, f"{client.url}/projects/{project}/data", tuple(changed))
+    return Link(purpose, f"{client.url}/projects/{project}/data", tuple(changed), project)
 
 
 def known_project(client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, name: str) -> int | None:

@@ -10,13 +10,13 @@ from typing import Any
 
 from engine.annotation import (
     AnnotatedImage,
+    AnnotationProgress,
     Check,
     Event,
     EventKind,
     ImageWork,
     Link,
     OpenRound,
-    Progress,
     ShownImage,
 )
 from engine.keys import content_key
@@ -75,8 +75,7 @@ class LabelStudioTool:
 
     def setup(self, purpose: Purpose) -> Link:
         url = self.config.labeling.backend_url
-        link = setup_project(self.client, self.folder, purpose, name=self.name, backend_url=url)
-        return Link(link.purpose, link.url, link.changed, link.project)
+        return setup_project(self.client, self.folder, purpose, name=self.name, backend_url=url)
 
     def doctor(self, purpose: Purpose) -> Iterator[Check]:
         url = self.config.labeling.backend_url
@@ -97,7 +96,7 @@ class LabelStudioTool:
         if missing:
             work.tell("publish", done, total)
 
-    def collect(self, work: OpenRound) -> Progress:
+    def collect(self, work: OpenRound) -> AnnotationProgress:
         keep_prompts(self.store)
         scope, project = _scope(work), self.project(work.record.stage)
         records = RoundRecords(self.store, scope)
@@ -152,13 +151,13 @@ class LabelStudioTool:
     def _enough(self, work: OpenRound, found: CollectedRound) -> bool:
         return found.done >= math.ceil(self.config.labeling.done_frac * len(work.record.image_ids))
 
-    def _progress(self, work: OpenRound, found: CollectedRound) -> Progress:
+    def _progress(self, work: OpenRound, found: CollectedRound) -> AnnotationProgress:
         total, masks = len(work.record.image_ids), sum(len(image.masks) for image in found.images)
         url = self.url(work.record.stage)
         message = f"{found.done} of {total} images are annotated or skipped, {masks} masks; annotators work at {url}"
         if found.problems:
             message += f"; {len(found.problems)} to be looked at, the first: {found.problems[0]}"
-        return Progress(self._enough(work, found), message)
+        return AnnotationProgress(self._enough(work, found), message)
 
 
 def as_work(image: CollectedImage) -> ImageWork:

@@ -6,7 +6,7 @@ the same is asked, each once, and neither a project that somebody empties nor a 
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, cast
@@ -66,10 +66,6 @@ class GateRecords:
     def is_drawn(self) -> bool:
         """Whether it is settled what is asked."""
         return bool(len(self._store.read_rows("gates", **self._columns)))
-
-    def is_finished(self) -> bool:
-        """Whether its consequences are drawn."""
-        return self._gate()["finished"] if self.is_drawn() else False
 
     def questions(self) -> list[Question]:
         """In the order of the draw; none before it."""
@@ -168,10 +164,6 @@ class GateRecords:
     @cached_property
     def _columns(self) -> dict[str, Any]:
         return {"gate": self._scope.purpose, "stage": self._scope.stage, "round": self._scope.round}
-
-
-def subjects(questions: Iterable[Question]) -> list[int]:
-    return [question.subject for question in questions]
 
 
 def _question(row: Mapping[str, Any]) -> Question:

@@ -19,7 +19,17 @@ from typing import Any
 from cvat_xml import CvatImage, CvatShape, read_annotations, write_annotations
 from PIL import Image
 
-from engine.annotation import AnnotatedImage, Check, Event, EventKind, ImageWork, Link, OpenRound, Progress, ShownImage
+from engine.annotation import (
+    AnnotatedImage,
+    AnnotationProgress,
+    Check,
+    Event,
+    EventKind,
+    ImageWork,
+    Link,
+    OpenRound,
+    ShownImage,
+)
 from engine.files import atomic_file, make_folder, storage_errors, write_atomic
 from engine.keys import content_key
 from engine.labeling.folder import Scope
@@ -76,7 +86,7 @@ class CvatTool:
         xml = write_annotations(listed, labels=[LABEL], attribute=MADE_FROM)
         write_atomic(folder / "to_annotate" / "annotations.xml", xml)
 
-    def collect(self, work: OpenRound) -> Progress:
+    def collect(self, work: OpenRound) -> AnnotationProgress:
         """Of a picture that several files have, the one that was written last counts."""
         records, folder = self._records(work), self._round_folder(work)
         published, collected = records.published(), records.collected()
@@ -97,7 +107,7 @@ class CvatTool:
         done, total = len(collected | found), len(work.record.image_ids)
         message = f"{done} of {total} images are annotated; tasks are in {folder}"
         message += f"; {len(problems)} to be looked at, the first: {problems[0]}" if problems else ""
-        return Progress(done >= math.ceil(self.config.labeling.done_frac * total), message)
+        return AnnotationProgress(done >= math.ceil(self.config.labeling.done_frac * total), message)
 
     def annotated(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Iterator[AnnotatedImage]:
         records = self._records(work)
