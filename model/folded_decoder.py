@@ -17,17 +17,19 @@ of the image embedding; R rows, M of a mask prompt and A * T + 1 for each layer 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.common import LayerNorm2d
 from model.denormals import flushed
 from model.folded_image import Projection, SharedImage, SharedLayer, SharedNorm, SharedUpscaling
 from model.folded_keys import Keys, attend, attend_back, centred, weight_by_head
 from model.lanes import lane_count, side_by_side
 from model.mask_decoder import MaskDecoder
+from model.transformer import TwoWayAttentionBlock
 
 PROMPTS_A_LANE = 8  # on a CPU, prompts whose tokens are in hand together
 BESIDE = -32.0  # logit where none is made: no mask, by any threshold in use
@@ -40,7 +42,7 @@ class FoldedDecoder:
     """
 
     def __init__(self, decoder: MaskDecoder, *, dtype: torch.dtype = torch.float32) -> None:
-        self.decoder: Any = decoder  # torch says of submodules only that they are modules or tensors
+        self.decoder = decoder
         self.dtype = dtype
 
     def precompute(
@@ -58,15 +60,15 @@ class FoldedDecoder:
         high_res: what `MaskDecoder.project_high_res` returned for the image.
         used_hw: rows and columns, from the top left, whose logits are wanted; the others' are BESIDE. None: all.
         """
-        shared, place = _pixels(image), _pixels(image_pe)
+        shared, position = _pixels(image), _pixels(image_pe)
         bias, layers, of_mask = torch.zeros_like(shared[0]), [], mask_rows
         mixed: list[Tensor] = []
         biases: list[Tensor] = []
-        for layer in self.decoder.transformer.layers:
+        for layer in _blocks(self.decoder):
             to_image, to_tokens, norm = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token, layer.norm4
-            keys = self._project(to_image.k_proj, shared, place + bias, to_image.num_heads)
+            keys = self._project(to_image.k_proj, shared, position + bias, to_image.num_heads)
             values = self._project(to_image.v_proj, shared, bias[None], to_image.num_heads)
-            queries = self._project(to_tokens.q_proj, shared, place + bias, to_tokens.num_heads)
+            queries = self._project(to_tokens.q_proj, shared, position + bias, to_tokens.num_heads)
             new_bias = bias + to_tokens.out_proj.bias
             shared = centred(shared)
             mixed = [
@@ -82,7 +84,7 @@ class FoldedDecoder:
             mixed, biases = [each * norm.weight for each in mixed], [each * norm.weight for each in biases]
             of_mask = of_mask * norm.weight
         final = self.decoder.transformer.final_attn_token_to_image
-        final_keys = self._project(final.k_proj, shared, place + bias, final.num_heads)
+        final_keys = self._project(final.k_proj, shared, position + bias, final.num_heads)
         final_values = self._project(final.v_proj, shared, bias[None], final.num_heads)
         hw = (image.shape[2], image.shape[3])
         upscaling = self._share_upscaling(shared.unflatten(0, hw), bias, high_res, used_hw or hw)
@@ -108,7 +110,7 @@ class FoldedDecoder:
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         keys, queries = self._first_keys(image, tokens, mask_factors), tokens
-        for layer, shared in zip(decoder.transformer.layers, image.layers, strict=True):
+        for layer, shared in zip(_blocks(decoder), image.layers, strict=True):
             queries = _self_attention(layer, queries, tokens)
             mixed = attend(layer.cross_attn_token_to_image, queries + tokens, keys, shared.keys, shared.values)
             queries = layer.norm2(queries + mixed)
@@ -135,10 +137,10 @@ class FoldedDecoder:
             factors[:, :of_masks], rows[:, :of_masks] = mask_factors, image.mask_rows
         return Keys(scale, factors, rows, of_masks, of_masks, [])
 
-    def _project(self, linear: nn.Linear, shared: Tensor, placed: Tensor, heads: int) -> Projection:
-        of_shared, of_place = (weight_by_head(linear.weight @ each.T, heads) for each in (shared, placed))
-        of_place = of_place + weight_by_head(linear.bias[:, None], heads)
-        return Projection(of_shared.to(self.dtype), of_place.to(self.dtype), weight_by_head(linear.weight, heads))
+    def _project(self, linear: nn.Linear, shared: Tensor, constant: Tensor, heads: int) -> Projection:
+        of_shared, of_constant = (weight_by_head(linear.weight @ each.T, heads) for each in (shared, constant))
+        of_constant = of_constant + weight_by_head(linear.bias[:, None], heads)
+        return Projection(of_shared.to(self.dtype), of_constant.to(self.dtype), weight_by_head(linear.weight, heads))
 
     def _share_upscaling(
         self, shared: Tensor, bias: Tensor, high_res: tuple[Tensor, ...], used_hw: tuple[int, int]
@@ -146,20 +148,21 @@ class FoldedDecoder:
         """shared: (H, W, C)."""
         height, width = used_hw
         used = shared[:height, :width].reshape(height * width, -1)
-        to_half, _, _, to_quarter, _ = self.decoder.output_upscaling
-        first = to_half.weight.permute(2, 3, 1, 0)  # (2, 2, C / 4, C)
-        first = (first - first.mean(dim=2, keepdim=True)).flatten(0, 2)
-        rest = (first @ bias + centred(to_half.bias).repeat(4))[:, None]
-        second = to_quarter.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        fine = to_quarter.bias.repeat(4)[:, None]
+        half, quarter = (cast(nn.ConvTranspose2d, self.decoder.output_upscaling[at]) for at in (0, 3))
+        half_weight = half.weight.permute(2, 3, 1, 0)  # (2, 2, C / 4, C)
+        half_weight = (half_weight - half_weight.mean(dim=2, keepdim=True)).flatten(0, 2)
+        half_bias = (half_weight @ bias + centred(_bias(half)).repeat(4))[:, None]
+        quarter_weight = quarter.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        quarter_bias = _bias(quarter).repeat(4)[:, None]
         if high_res:
             finest, middle = high_res[0][..., : 4 * height, : 4 * width], high_res[1][..., : 2 * height, : 2 * width]
-            rest = rest + _four_pixels(middle - middle.mean(dim=1, keepdim=True))[0].flatten(0, 1).flatten(1)
+            centred_middle = middle - middle.mean(dim=1, keepdim=True)
+            half_bias = half_bias + _four_pixels(centred_middle)[0].flatten(0, 1).flatten(1)
             # Twice: the four pixels that an embedding's pixel becomes, and the four that each of those becomes.
             sixteen = _four_pixels(_four_pixels(finest)[0])  # (4 of the finer, 4 of the coarser, C / 8, H, W)
-            fine = fine + sixteen.transpose(0, 1).flatten(1, 2).flatten(2)
-        in_pixels = (each.to(self.dtype) for each in (first @ used.T, rest, second, fine))
-        return SharedUpscaling(used_hw, first, *in_pixels)
+            quarter_bias = quarter_bias + sixteen.transpose(0, 1).flatten(1, 2).flatten(2)
+        in_pixels = (each.to(self.dtype) for each in (half_weight @ used.T, half_bias, quarter_weight, quarter_bias))
+        return SharedUpscaling(used_hw, half_weight, *in_pixels)
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class Prompted:
 class FoldedMasks:
     """The masks of N prompts: predicted IoUs (N, M), and logits made for those masks that are asked for."""
 
-    def __init__(self, prompted: Sequence[Prompted], image: SharedImage, decoder: Any) -> None:
+    def __init__(self, prompted: Sequence[Prompted], image: SharedImage, decoder: MaskDecoder) -> None:
         """prompted: the N prompts in parts of one size, but for the last."""
         self.predicted_iou = torch.cat([part.predicted_iou for part in prompted])
         self._prompted, self._image, self._decoder = prompted, image, decoder
@@ -203,18 +206,19 @@ class FoldedMasks:
 
     def _maps(self, part: Prompted, prompts: Tensor) -> Tensor:
         """(n, M, 4h, 4w) logits of all masks of n of a part's prompts, on the h rows and w columns that go up."""
-        shared, keys, norm = self._image.upscaling, part.keys, self._decoder.output_upscaling[1]
+        shared, keys = self._image.upscaling, part.keys
+        norm = cast(LayerNorm2d, self._decoder.output_upscaling[1])
         dtype, (height, width) = keys.factors.dtype, shared.hw
         scale, factors = (
             each.unflatten(-1, self._image.hw)[prompts, ..., :height, :width].flatten(-2)
             for each in (keys.scale, keys.factors)
         )
-        half = shared.rest + shared.of_shared * scale[:, None]
-        half = half.baddbmm_((shared.first @ keys.rows[prompts].mT).to(dtype), factors)
+        half = shared.half_bias + shared.half_of_shared * scale[:, None]
+        half = half.baddbmm_((shared.half_weight @ keys.rows[prompts].mT).to(dtype), factors)
         half = half.unflatten(1, (4, -1))  # (n, 4, C / 4, P), norm over the channels
         deviation = half.square().mean(dim=2, keepdim=True).add_(norm.eps).rsqrt_()
         half.mul_(deviation).mul_(norm.weight.to(dtype)[:, None]).add_(norm.bias.to(dtype)[:, None])
-        quarter = F.gelu((shared.second @ F.gelu(half)).add_(shared.fine)).unflatten(2, (4, -1))
+        quarter = F.gelu((shared.quarter_weight @ F.gelu(half)).add_(shared.quarter_bias)).unflatten(2, (4, -1))
         maps = part.weights[prompts, None, None].to(dtype) @ quarter  # (n, 4, 4, M, P)
         grid = maps.unflatten(4, (height, width)).unflatten(2, (2, 2)).unflatten(1, (2, 2))  # n i j a b M y x
         return grid.permute(0, 5, 6, 1, 3, 7, 2, 4).reshape(len(prompts), -1, 4 * height, 4 * width)
@@ -227,11 +231,21 @@ def _prompts_a_part(count: int, device: torch.device) -> int:
     return max(1, min(PROMPTS_A_LANE, -(-count // lane_count())))
 
 
-def _self_attention(layer: Any, queries: Tensor, tokens: Tensor) -> Tensor:
+def _self_attention(layer: TwoWayAttentionBlock, queries: Tensor, tokens: Tensor) -> Tensor:
     if layer.skip_first_layer_pe:
-        return layer.norm1(layer.self_attn(queries, queries, queries))
-    placed = queries + tokens
-    return layer.norm1(queries + layer.self_attn(placed, placed, queries))
+        attended: Tensor = layer.norm1(layer.self_attn(queries, queries, queries))
+    else:
+        positioned = queries + tokens
+        attended = layer.norm1(queries + layer.self_attn(positioned, positioned, queries))
+    return attended
+
+
+def _blocks(decoder: MaskDecoder) -> list[TwoWayAttentionBlock]:
+    return cast(list[TwoWayAttentionBlock], list(decoder.transformer.layers))
+
+
+def _bias(convolution: nn.ConvTranspose2d) -> Tensor:
+    return cast(Tensor, convolution.bias)
 
 
 def _pixels(grid: Tensor) -> Tensor:

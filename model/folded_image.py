@@ -14,12 +14,12 @@ from torch import Tensor
 class Projection:
     """A linear map of the keys to A heads, as far as it does not depend on the prompt.
 
-    of_shared: (A, D, P). placed: the map of positions and bias, (A, D, P), or (A, D, 1) without positions.
+    of_shared: (A, D, P). of_constant: the map of positions and bias, (A, D, P), or (A, D, 1) without positions.
     weight: (A, D, C), for the rows, in the decoder's own type.
     """
 
     of_shared: Tensor
-    placed: Tensor
+    of_constant: Tensor
     weight: Tensor
 
 
@@ -53,17 +53,17 @@ class SharedUpscaling:
     """The two steps up. U = 4 * C / 4 and V = 4 * C / 8 channels: those of the four pixels that one becomes.
 
     hw: (h, w), the rows and columns of the embedding that go up, from the top left; p = h * w.
-    first: (U, C), centred over each pixel's channels, as the norm that follows would do; in the decoder's own type.
-    of_shared: (U, p).
-    rest: (U, p) or (U, 1). second: (V, C / 4). fine: (4, V, p) or (V, 1), added before the last activation.
+    half_weight: (U, C), centred over each pixel's channels, as the norm that follows would do; in the decoder's own
+    type. half_of_shared: (U, p), its product with `shared`. half_bias: (U, p) or (U, 1), what joins that product.
+    quarter_weight: (V, C / 4). quarter_bias: (4, V, p) or (V, 1), added before the last activation.
     """
 
     hw: tuple[int, int]
-    first: Tensor
-    of_shared: Tensor
-    rest: Tensor
-    second: Tensor
-    fine: Tensor
+    half_weight: Tensor
+    half_of_shared: Tensor
+    half_bias: Tensor
+    quarter_weight: Tensor
+    quarter_bias: Tensor
 
 
 @dataclass(frozen=True)

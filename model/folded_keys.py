@@ -27,12 +27,12 @@ for each layer passed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from model.folded_image import Projection, SharedLayer, SharedNorm
+from model.transformer import Attention, TwoWayAttentionBlock
 
 PROMPTS_AT_ONCE = {"cpu": 1}  # prompts whose pixels are in hand together; one prompt's stay in the cache of a core
 
@@ -59,7 +59,7 @@ class Keys:
         return (slice(start, start + step) for start in range(0, count, step))
 
 
-def attend(attention: Any, queries: Tensor, keys: Keys, to_keys: Projection, to_values: Projection) -> Tensor:
+def attend(attention: Attention, queries: Tensor, keys: Keys, to_keys: Projection, to_values: Projection) -> Tensor:
     """Tokens (N, T, C) attend to the image: what they take from it, (N, T, C)."""
     asked = heads(attention.q_proj(queries), attention.num_heads)
     asked = asked / asked.shape[-1] ** 0.5
@@ -74,11 +74,11 @@ def attend(attention: Any, queries: Tensor, keys: Keys, to_keys: Projection, to_
         of_rows = (weights.flatten(1, 2) @ factors.transpose(1, 2)).unflatten(1, weights.shape[1:3])
         of_shared = (weights * scale) @ to_values.of_shared.transpose(1, 2)
         of_rows = of_rows.to(values.dtype) @ values[some]
-        taken[some] = of_shared.to(values.dtype) + of_rows + to_values.placed.transpose(1, 2)
+        taken[some] = of_shared.to(values.dtype) + of_rows + to_values.of_constant.transpose(1, 2)
     return attention.out_proj(taken.transpose(1, 2).flatten(2))
 
 
-def attend_back(layer: Any, queries: Tensor, tokens: Tensor, keys: Keys, shared: SharedLayer) -> None:
+def attend_back(layer: TwoWayAttentionBlock, queries: Tensor, tokens: Tensor, keys: Keys, shared: SharedLayer) -> None:
     """The image attends to the tokens, and the keys are normed: new factors and rows, in place."""
     attention, norm = layer.cross_attn_image_to_token, layer.norm4
     asked = heads(attention.k_proj(queries + tokens), attention.num_heads)
@@ -106,7 +106,7 @@ def attend_back(layer: Any, queries: Tensor, tokens: Tensor, keys: Keys, shared:
 
 def _scores(asked: Tensor, by_row: Tensor, to_heads: Projection, scale: Tensor, factors: Tensor) -> Tensor:
     """(N, A, T, P): tokens' heads (N, A, T, D) times the keys' heads."""
-    scores = (asked @ to_heads.of_shared).mul_(scale).add_(asked @ to_heads.placed)
+    scores = (asked @ to_heads.of_shared).mul_(scale).add_(asked @ to_heads.of_constant)
     if factors.shape[1]:
         scores.flatten(1, 2).baddbmm_(by_row.flatten(1, 2), factors)
     return scores
