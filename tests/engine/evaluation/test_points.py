@@ -51,3 +51,12 @@ def test_bootstrap_interval_holds_the_mean_and_shrinks_with_more_values() -> Non
     assert narrow[1] - narrow[0] < (high - low) / 5
     with pytest.raises(ValueError, match="no values"):
         bootstrap_mean(np.array([]))
+
+
+def test_bootstrap_draws_as_many_values_as_there_are_with_replacement() -> None:
+    values = np.random.default_rng(3).random(91)
+    rng = np.random.default_rng(7)
+    means = [values[rng.integers(91, size=91)].mean() for _ in range(500)]
+    expected = np.quantile(means, [0.05, 0.95])
+    assert bootstrap_mean(values, level=0.9, draws=500, seed=7) == pytest.approx(tuple(expected))
+    assert bootstrap_mean(values[:1]) == (values[0], values[0])
