@@ -1,6 +1,7 @@
 """Mutants of a Python file: the same program with one small mistake in it, as people make them.
 
-What no test could tell apart is left as it is: texts, annotations, decorators, logging, `raise` and `__all__`.
+What no test could tell apart is left as it is: texts, annotations, decorators, logging, `raise`, `__all__` and
+`zip(strict=...)`, which only says what holds anyway.
 """
 
 import ast
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 Replacement = Callable[[ast.AST], ast.AST]  # gets a copy of the node, which it may change
 LOGGERS = ("_log", "logging", "warnings")
+TEXTS = ("description", "help")  # keywords that hold a text for people
 MINIMUM_MAXIMUM = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -97,6 +99,8 @@ def _mutable(node: ast.AST) -> Iterator[ast.AST]:
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "type_params", "bases"):
             continue
+        if field == "keywords" and _is_zip(node):
+            continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
                 yield from _mutable(child)
@@ -105,6 +109,8 @@ def _mutable(node: ast.AST) -> Iterator[ast.AST]:
 def _is_text(node: ast.AST) -> bool:
     if isinstance(node, ast.JoinedStr | ast.Raise | ast.Import | ast.ImportFrom):
         return True
+    if isinstance(node, ast.keyword):
+        return node.arg in TEXTS
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return isinstance(node.func.value, ast.Name) and node.func.value.id in LOGGERS
     if isinstance(node, ast.If):
@@ -112,6 +118,10 @@ def _is_text(node: ast.AST) -> bool:
     if isinstance(node, ast.Assign):
         return ast.unparse(node.targets[0]) == "__all__" or _is_type_alias(node)
     return False
+
+
+def _is_zip(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip"
 
 
 def _is_type_alias(node: ast.Assign) -> bool:
@@ -174,8 +184,7 @@ def _constants(node: ast.Constant) -> Iterator[tuple[str, Replacement]]:
 
 def _calls(node: ast.Call) -> Iterator[tuple[str, Replacement]]:
     for place, keyword in enumerate(node.keywords):
-        # `zip(strict=...)` only says what holds anyway.
-        if keyword.arg not in (None, "strict"):
+        if keyword.arg not in (None, *TEXTS) and not _is_zip(node):
             left = [other for at, other in enumerate(node.keywords) if at != place]
             yield f"without {keyword.arg}", _with("keywords", left)
     func = node.func

@@ -36,6 +36,7 @@ def changes(source: str) -> list[str]:
         ("x = a.minimum(b)", ["x = a.maximum(b)"]),
         ("f(a)", ["pass"]),
         ("x = f(a, b=c, d=e)", ["x = f(a, d=e)", "x = f(a, b=c)"]),
+        ("x = load(a, strict=True)", ["x = load(a)", "x = load(a, strict=False)"]),
         ("def f():\n    return a", ["def f():\n    return None"]),
     ],
 )
@@ -56,6 +57,8 @@ def test_mutants_by_hand(source: str, expected: list[str]) -> None:
         "x = f'{a + 1:.3f}'",
         "Number = int | None",
         "x = zip(a, b, strict=c)",
+        "x = zip(a, b, strict=True)",
+        "x = Field(description='a share of 3')",
         "x = folder / 'name'",
         "def f():\n    return None",
     ],

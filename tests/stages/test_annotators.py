@@ -149,3 +149,34 @@ def test_an_image_without_ground_truth_is_skipped_and_says_so() -> None:
 
 def test_equal_seeds_give_equal_work() -> None:
     assert annotate([region(1, 2), region(3)]) == annotate([region(1, 2), region(3)])
+
+
+def test_a_mask_that_came_from_a_box_is_mended_from_the_middle_of_the_box() -> None:
+    half = (LABELS == 1) | (LABELS == 2)
+    half[2:12, 16:] = False
+    shown = replace(prefilled(half, x=5, y=5), prompt=Prompt(box=(2.0, 2.0, 16.0, 12.0)))
+    image = RegionPredictor(LABELS)
+    work = SimulatedAnnotator(CONFIG).annotate(
+        image, [region(1, 2)], rng=np.random.default_rng(0), prefilled=[shown], model_id="m"
+    )
+    assert tuple(image.calls[0]["points"][0]) == (9.0, 7.0)  # type: ignore[index]
+    (mended,) = work.masks
+    assert mended.prompt.points[0] == (9.0, 7.0, 1)
+    assert mended.prompt.mask == shown.rle
+
+
+def test_nobody_looks_for_more_where_time_is_up() -> None:
+    slow = CONFIG.model_copy(update={"seconds_to_draw": 34.0})
+    first = LABELS == 1
+    first[2:5] = False
+    work = annotate([region(1), region(3)], config=slow, shown=[prefilled(first, x=5, y=8)], spoil=True)
+    assert [mask.rle for mask in work.masks] == [region(1)]
+    assert work.events[-1].kind == "skip"
+
+
+def test_an_image_without_objects_is_passed_over() -> None:
+    work = annotate([], shown=[prefilled(LABELS == 1, x=5, y=5)], clock_s=7)
+    assert work.masks == []
+    (event,) = work.events
+    assert (event.kind, event.seconds, event.at_s) == ("skip", 0.0, 7)
+    assert event.detail == {"reason": "no ground truth", "prefilled": 1}

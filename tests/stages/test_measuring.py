@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.snapshots import training_samples
 from engine.store import Store
 from schemas.tables import Round
-from stages.measuring import MEASURED_MASKS, measuring_set, set_aside
+from stages.measuring import MEASURED_MASKS, held_out_truth, measuring_set, set_aside
 from stages.rounds import tick
 from tests.stages.workspaces import make_workspace
 
@@ -94,3 +95,37 @@ def test_no_more_masks_are_measured_than_tell_a_mean(tmp_path: Path) -> None:
     found = measuring_set(store, frozenset(), seed=0)
     assert found is not None
     assert found.count == MEASURED_MASKS
+
+
+def test_an_image_may_be_set_aside_from_the_fifth_annotated_one_on(annotated: Store) -> None:
+    (record,) = annotated.rounds()
+    of_five = [set_aside(annotated, [replace(record, image_ids=record.image_ids[:5])], seed=seed) for seed in range(20)]
+    assert any(of_five)
+    assert set().union(*of_five) <= set(record.image_ids[:5])
+    one_more = replace(record, round=2, image_ids=record.image_ids[4:5])
+    four = replace(record, image_ids=record.image_ids[:4])
+    assert any(set_aside(annotated, [four, one_more], seed=seed) for seed in range(20))
+
+
+def test_of_many_images_and_masks_a_seeded_choice_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.measuring.MEASURED_IMAGES", 4)
+    store = make_workspace(tmp_path, images=6, holdout=6)
+    ids = np.sort(store.images()["image_id"].to_numpy())
+    rng = np.random.default_rng((3, 1))
+    images = set(rng.permutation(ids)[:4].tolist())
+    numbers = set(rng.permutation(4 * 3)[:5].tolist())
+    every = measuring_set(store, frozenset(), seed=3)
+    assert every is not None
+    assert set(every.masks) == images
+    assert every.count == 4 * 3
+    monkeypatch.setattr("stages.measuring.MEASURED_MASKS", 5)
+    some = measuring_set(store, frozenset(), seed=3)
+    assert some is not None
+    listed = [(image, mask) for image, of_image in every.masks.items() for mask in of_image]
+    assert [(image, mask) for image, of_image in some.masks.items() for mask in of_image] == [
+        each for number, each in enumerate(listed) if number in numbers
+    ]
+    truth = held_out_truth(store, images=2, seed=3)
+    chosen = np.sort(np.random.default_rng((3, 2)).permutation(ids)[:2])
+    assert list(truth) == chosen.tolist()
+    assert [len(of_image) for of_image in truth.values()] == [3, 3]

@@ -118,3 +118,11 @@ def test_only_people_do_without_ground_truth(store: Store) -> None:
 
 def test_rounds_are_as_many_as_the_configuration_says() -> None:
     assert rounds_of(_config(rounds=3), "semi_automatic") == 3
+
+
+def test_a_stage_that_has_had_its_rounds_takes_no_more_and_says_so_by_a_number() -> None:
+    plenty = {"images_per_round": 2, "later_rounds_left": 1, "later_images": 2, "first_round": False}
+    assert share_of_images(9, rounds_left=0, **plenty) == 0
+    assert share_of_images(9, rounds_left=-1, **plenty) == 0
+    assert share_of_images(0, rounds_left=1, **plenty) == 0
+    assert share_of_images(1, rounds_left=1, **plenty) == 0, "the last image is left to the later stage"
