@@ -226,8 +226,8 @@ semi_automatic:
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
   prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks;
                               # or one that an installed package adds
-  prefill_precision: 0.8      # share of the detector's masks that could be kept (at annotator.accept_iou) on held-out
-                              # images, which sets its threshold; where that is out of reach half of them, or none
+  prefill_precision: 0.8      # share of the detector's masks that can surely be kept (at annotator.accept_iou), told
+                              # from held-out images, which sets its threshold; out of reach: half of them, or none
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings
   generator: {}               # single settings of the preset to replace, for example {points_per_side: 16}
 

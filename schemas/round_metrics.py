@@ -75,16 +75,16 @@ class PrefillThreshold(_Part):
 
     @property
     def reached(self) -> bool:
-        """Whether any threshold has the stated precision; if not, nothing is prefilled."""
+        """Whether any threshold surely has the stated precision; if not, nothing is prefilled."""
         return self.threshold < NOTHING_PASSES
 
     def summary(self, nothing: str = NOTHING_PREFILLED) -> str:
-        """One line for people. nothing: what follows where no threshold has the stated precision, and the way out."""
+        """One line for people. nothing: what follows where no threshold surely has it, and the way out."""
         where = "held-out images" if self.measured_on == "holdout" else "images with masks that were set aside"
         if not self.reached:
             return (
-                f"no threshold has precision {self.stated_precision:g} at IoU {self.iou:g} on {self.images} {where}: "
-                f"{nothing}"
+                f"no threshold surely has precision {self.stated_precision:g} at IoU {self.iou:g} on {self.images} "
+                f"{where}: {nothing}"
             )
         recall = "" if self.recall is None else f", recall {self.recall:.2f}"
         precision = f"precision {self.precision:.2f} at IoU {self.iou:g}"

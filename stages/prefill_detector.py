@@ -34,7 +34,7 @@ from stages.records import ShardRows, Where, masks_by_image
 from stages.workers import Picture, images_by_shard
 
 # Part of every detector's key: raise it when the same inputs would give another detector or threshold.
-DETECTOR_VERSION = 2
+DETECTOR_VERSION = 3
 MEASURED_IMAGES = 200  # at most; more hardly move the threshold and cost minutes
 _one_training = threading.Lock()  # threads of one process wait for the detector instead of each training its own
 

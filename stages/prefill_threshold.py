@@ -1,12 +1,12 @@
-"""Which prefilled masks people are shown: the lowest threshold at which the stated share of masks can be kept."""
+"""Which prefilled masks people are shown: the lowest threshold at which the stated share can surely be kept."""
 
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from engine.evaluation.matching import MATCH_IOU
 from schemas.round_metrics import NOTHING_PASSES, PrefillThreshold
+from stages.sure_threshold import sure_from
 
 # Where the stated precision is out of reach, masks are shown at this one or not at all: to look at, mend or delete more
 # masks than can be kept costs people more than it saves them.
@@ -25,25 +25,19 @@ def choose_threshold(
     iou: float = MATCH_IOU,
     measured_on: MeasuredOn = "holdout",
 ) -> PrefillThreshold:
-    """The lowest of N scores at which at least the share `precision` of the masks at or above it is right.
+    """The lowest of N scores at and above which the share of right masks is surely not below `precision`.
 
-    scores, right: (N,), of the masks of all images. Where no score will do, the threshold lets nothing through.
+    scores, right: (N,), of the masks of all images. Where no score will do, as where too few masks were measured, the
+    threshold lets nothing through.
     """
-    values, hits = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
-    order = np.argsort(-values, kind="stable")
-    ranked, right_so_far = values[order], hits[order].cumsum()
-    # Masks of equal score pass together.
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, dtype=np.int64)
-    enough = ends[right_so_far[ends] / (ends + 1) >= precision]
-    masks = int(enough[-1]) + 1 if len(enough) else 0
-    n_right = int(right_so_far[masks - 1]) if masks else 0
+    sure = sure_from(scores, right, precision=precision)
     return PrefillThreshold(
-        threshold=float(ranked[masks - 1]) if masks else NOTHING_PASSES,
+        threshold=NOTHING_PASSES if sure.threshold is None else sure.threshold,
         stated_precision=precision,
-        precision=n_right / masks if masks else None,
-        recall=n_right / objects if objects else None,
-        masks=masks,
-        right=n_right,
+        precision=sure.right / sure.masks if sure.masks else None,
+        recall=sure.right / objects if objects else None,
+        masks=sure.masks,
+        right=sure.right,
         objects=objects,
         images=images,
         iou=iou,

@@ -35,7 +35,8 @@ from schemas.labeling import Verdict
 from schemas.rle import Rle
 from schemas.tables import Round
 from stages.progress import Progress, silent
-from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thresholds
+from stages.sure_threshold import SureFrom
+from stages.verifier_thresholds import VerifierThresholds, choose_thresholds
 
 # Part of every verifier's key and of the names of kept features: raise it when equal answers would give another one.
 VERIFIER_VERSION = 1

@@ -48,10 +48,11 @@ class _HalfRight:
         return GenerationResult(masks, {}, {}, 0.0, None)
 
 
-@pytest.mark.parametrize(("precision", "threshold"), [(0.9, 0.8), (0.3, 0.4)])
+@pytest.mark.parametrize(("precision", "threshold"), [(0.7, 0.8), (0.3, 0.4)])
 def test_it_is_the_lowest_that_has_the_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: float, threshold: float
 ) -> None:
+    """The 6 masks of objects tell a precision of .785, the 12 masks of all one of .327, by their Wilson bounds."""
     store = _workspace(tmp_path, precision=precision)
     monkeypatch.setattr(generator_threshold, "MaskGenerator", lambda _predictor, _config: _HalfRight(store))
     opened = tick(store, "fully_automatic")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.quality.gate_summary import wilson_share
-from stages.verifier_thresholds import SureFrom, VerifierThresholds, choose_thresholds
+from stages.sure_threshold import SureFrom
+from stages.verifier_thresholds import VerifierThresholds, choose_thresholds
 
 
 def test_by_hand() -> None:
