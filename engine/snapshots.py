@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.hard_examples import HARD_COLUMNS, hard_masks
 from engine.images import decode_image_file
 from engine.places import Place
 from engine.store import Store
@@ -54,6 +56,14 @@ class SnapshotDataset:
         masks = rows.select(["rle", "height", "width"]).to_pylist()
         return Sample(decoded.pixels, [Rle.of_row(row).coco() for row in masks])
 
+    def favour(self, hard: npt.NDArray[np.bool_], weight: float) -> None:
+        """Let samples come more often by the share of their masks that are hard, `weight` times where all are.
+
+        hard: (N,) of all masks, in their order.
+        """
+        for index, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
+            self.weights[index] *= 1 + (weight - 1) * float(hard[start:end].mean())
+
     def left_out(self, config: TrainingConfig, *, side_px: int) -> dict[str, int]:
         """How many masks no step ever learns from, since they cover too little of its input or too much of a picture.
 
@@ -85,18 +95,20 @@ def training_samples(
     stage: Stage | None = None,
     round: int | None = None,
     oversampling: Mapping[Stage, float] | None = None,
+    hard_weight: float = 1.0,
     without: Collection[int] = (),
 ) -> SnapshotDataset:
     """Select masks to train on; images that are held out never come, nor do those of the ids in `without`.
 
     tables_versions: of `images` and the stages' tables, as from Store.versions. selection: `accumulated` takes the
     stages up to `stage`, and of that stage the rounds up to `round` (all where None); `new_only` takes one round alone.
-    oversampling: how often a stage's samples come, relative to 1.
+    oversampling: how often a stage's samples come, relative to 1. hard_weight: how often one does of which all masks
+    were hard to make (`engine.hard_examples`), relative to one without such.
     Raises ValueError if `new_only` is not told stage and round, or if a weight is not above 0.
     """
     oversampling = dict(oversampling or {})
-    if any(weight <= 0 for weight in oversampling.values()):
-        raise ValueError(f"oversampling weights must be above 0: {oversampling}")
+    if any(weight <= 0 for weight in (*oversampling.values(), hard_weight)):
+        raise ValueError(f"oversampling weights must be above 0: {oversampling}, hard {hard_weight}")
     images = store.read_table("images", columns=["image_id", "path", "split"], version=tables_versions["images"])
     images = images.filter(pc.equal(images["split"], "train"))
     if without:
@@ -115,7 +127,10 @@ def training_samples(
         "round": round or 0,
         "oversampling": oversampling,
     }
-    return SnapshotDataset(masks, pictures, rule)
+    samples = SnapshotDataset(masks, pictures, rule if hard_weight == 1 else {**rule, "hard_weight": hard_weight})
+    if hard_weight != 1 and len(samples):
+        samples.favour(hard_masks(store, masks), hard_weight)
+    return samples
 
 
 def _wanted(selection: Selection, stage: Stage | None, round: int | None) -> dict[Stage, range | None]:
@@ -131,7 +146,7 @@ def _wanted(selection: Selection, stage: Stage | None, round: int | None) -> dic
 
 
 def _masks_of(store: Store, stage: Stage, version: int, images: pa.ChunkedArray, rounds: range | None) -> pa.Table:
-    rows = store.read_table(stage, columns=_COLUMNS, version=version)
+    rows = store.read_table(stage, columns=[*_COLUMNS, *HARD_COLUMNS], version=version)
     rows = rows.filter(pc.is_in(rows["image_id"], value_set=images))
     if rounds is not None:
         rows = rows.filter(pc.and_(pc.greater_equal(rows["round"], rounds.start), pc.less(rows["round"], rounds.stop)))

@@ -132,6 +132,7 @@ class RetrainingConfig(_Section):
     preset: str = "retrain"
     selection: Literal["new_only", "accumulated"] = "accumulated"
     oversampling: dict[Stage, float] = Field({"assisted_manual": 10, "semi_automatic": 10})
+    hard_weight: float = Field(1, gt=0)
     steps: int | None = Field(None, ge=1)
     masks_per_image: int | None = Field(None, ge=1)
     lr: float | None = Field(None, gt=0)
@@ -241,6 +242,8 @@ retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs
   selection: accumulated      # masks to train on: all so far, or new_only (what the last round brought)
   oversampling: {assisted_manual: 10, semi_automatic: 10}  # people's masks weigh most (SAM paper, figure 13)
+  hard_weight: 1              # how often a picture comes of which all masks were hard: they took people long for their
+                              # round, or came in place of what a gate rejected; 1: as often as any other
   steps: null                 # null: what the preset says (retrain: 40 to 3000, by the number of images)
   masks_per_image: null       # of a step; null: what the preset says, as below
   lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is 4 times that

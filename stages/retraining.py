@@ -118,6 +118,7 @@ class _Retraining:
             stage=self.record.stage,
             round=self.record.round,
             oversampling=settings.oversampling,
+            hard_weight=settings.hard_weight,
             without=self.aside,
         )
         if not len(samples):

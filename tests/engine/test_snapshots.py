@@ -142,3 +142,25 @@ def test_a_picture_that_is_gone_is_named(annotated: Store) -> None:
     annotated.picture({"path": annotated.images()["path"][0].as_py()}).remove()
     with pytest.raises(InputError, match="cannot read the file"):
         [samples[index] for index in range(len(samples))]
+
+
+def test_samples_come_more_often_by_their_share_of_hard_masks(annotated: Store) -> None:
+    """Of every image two masks a round, in 10 seconds; of every second image one mask of round 1 took 30."""
+    slow = sorted(select(annotated, "new_only", stage="assisted_manual", round=1).image_ids)[::2]
+    for shard in annotated.shards():
+        rows = annotated.read_rows("assisted_manual", shard=shard, round=1).sort_by("mask_id").to_pylist()
+        met: set[int] = set()
+        for row in rows:
+            first = row["image_id"] not in met
+            met.add(row["image_id"])
+            row |= {"origin": "manual", "seconds": 30.0 if first and row["image_id"] in slow else 10.0}
+        table, key = table_of("assisted_manual", rows), content_key("timed")
+        annotated.replace_shard("assisted_manual", shard, table, round=1, key=key)
+    rule: dict[str, Any] = {"stage": "semi_automatic", "round": 1, "oversampling": {"assisted_manual": 10}}
+    plain, favoured = select(annotated, **rule), select(annotated, **rule, hard_weight=5)
+    assert plain.weights == [10.0] * 6 + [1.0] * 6
+    assert favoured.weights == [20.0, 10.0] * 3 + [1.0] * 6, "one of four masks: 1 + (5 - 1) / 4 times"
+    assert select(annotated, **rule, hard_weight=1).lineage() == plain.lineage(), "models of before are found again"
+    assert favoured.lineage() == {**plain.lineage(), "hard_weight": 5}
+    with pytest.raises(ValueError, match="above 0"):
+        select(annotated, hard_weight=0)

@@ -156,6 +156,15 @@ def test_the_same_retraining_again_is_found(tmp_path: Path) -> None:
     assert len(list((store.workspace / "models").glob("assisted_manual-1-*"))) == 1
 
 
+def test_pictures_with_hard_masks_weigh_as_the_settings_say(tmp_path: Path) -> None:
+    store = make_workspace(
+        tmp_path, images=3, holdout=1, retraining={"steps": 1, "masks_per_image": 2, "hard_weight": 3}
+    )
+    _until_retrained(store)
+    (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
+    assert read_info(folder).card.trained_on["hard_weight"] == 3
+
+
 def test_without_held_out_images_a_fifth_of_the_annotated_ones_measures(tmp_path: Path) -> None:
     store = make_workspace(tmp_path, images=24, holdout=0, assisted_manual={"rounds": 1})
     message = _until_retrained(store)
