@@ -35,12 +35,13 @@ COMPLETENESS: tuple[Completeness, ...] = get_args(Completeness)
 
 SECONDS_PER_MASK_LIMIT = 30.0  # SAM paper, section 4: once a mask took longer, go to the next image
 
-# `smartOnly`: a plain point or box cannot be drawn by mistake; it is a prompt to the model or nothing. Labels in one
+# `smartOnly`: a plain point or box cannot be drawn by mistake; it is a prompt to the model or nothing. A smart brush
+# would come first among the smart tools, and clicks do nothing with it. Labels in one
 # row and `defaultZoom`: else the picture runs under the bar of buttons, or opens enlarged with its borders cut off.
 MASKS_CONFIG = f"""\
 <View>
   <View style="display: flex; flex-wrap: wrap; gap: 1em">
-    <BrushLabels name="{BRUSH}" toName="{IMAGE}">
+    <BrushLabels name="{BRUSH}" toName="{IMAGE}" smart="false">
       <Label value="{OBJECT}" background="#1f9d8b"/>
     </BrushLabels>
     <KeyPointLabels name="{POINT}" toName="{IMAGE}" smart="true" smartOnly="true">
@@ -50,7 +51,8 @@ MASKS_CONFIG = f"""\
       <Label value="{PROMPT}" background="#d8862b"/>
     </RectangleLabels>
   </View>
-  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false" defaultZoom="auto"/>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" rotateControl="false" defaultZoom="auto"
+    horizontalAlignment="center"/>
 </View>
 """
 
@@ -97,11 +99,13 @@ def instructions(purpose: Purpose) -> str:
 
 
 _HOW_TO = (
-    "<p><b>How.</b> Switch on Auto-Annotation below the picture. The smart tools are the last icon beside it (key M): "
-    "with the point tool and the label <i>foreground</i> click on an object, and its mask appears; with Alt held down "
-    "a click says what does not belong to it. With the box tool and the label <i>prompt</i> draw a box around it. "
-    "Accept the mask with the tick, then go on with the next object. The brush and the eraser mend what clicks do not "
-    "reach. Submit when you are done; masks that were not accepted are lost.</p>"
+    "<p><b>How.</b> Switch on Auto-Annotation below the picture, and leave Auto-Accept off. The smart tools are the "
+    "last icon beside it (key M goes through them). With the point tool click on an object, also where "
+    "another mask lies over it, and its mask appears; with Alt held down a click says what does not belong to it. With "
+    "the box tool draw a box around it. Accept the mask with Enter or the tick, then go on with the next object. The "
+    "brush and the eraser (choose a mask first) mend what clicks do not reach. Submit when you are done (Ctrl+Enter); "
+    "masks that were not accepted are lost.</p><p>If a click selects a mask instead of asking the model, hold Ctrl "
+    "down; if it does nothing, choose the label <i>foreground</i> (key 2) or, for a box, <i>prompt</i> (key 3).</p>"
 )
 _ORDER = (
     "<p><b>Which objects.</b> Whatever you could name, things and stuff alike, most prominent first. <b>Once a mask "

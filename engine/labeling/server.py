@@ -34,6 +34,7 @@ from schemas.errors import InputError, WaitError
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 
+_START = Path(__file__).with_name("page") / "start.py"  # adds a script to the pages: see editor.js there
 _POLL_S = 0.2
 _REQUEST_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 600.0  # the first start builds the database: 40 s on two idle cores
@@ -205,7 +206,7 @@ def _data_folder(workspace: Path) -> Path:
 
 def _command(home: Path, *, data: Path, host: str, port: int) -> list[str]:
     # Not bin/label-studio: scripts of an environment name the path at which it was built. -I: no foreign packages.
-    start = [str(home / "bin" / "python"), "-I", "-u", "-m", "label_studio.server", "start", "--no-browser"]
+    start = [str(home / "bin" / "python"), "-I", "-u", str(_START), "start", "--no-browser"]
     return [*start, "--data-dir", str(data), "--internal-host", host, "--port", str(port), "--log-level", "INFO"]
 
 

@@ -22,11 +22,12 @@ SQUARE_FRAC = 0.2  # side of the square, of the picture's width and height
 @dataclass
 class EchoBackend:
     """prompts: the `context.result` of every interactive call, empty ones left out. masks: by region id, what was
-    answered. Both in the order of the calls."""
+    answered. Both in the order of the calls. fail: answer with status 500 instead."""
 
     url: str = ""
     prompts: list[list[dict[str, Any]]] = field(default_factory=list)
     masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    fail: bool = False
 
     def answer(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The `results` for a call of /predict: one entry a task, empty where nothing was prompted."""
@@ -73,6 +74,9 @@ def running_echo_backend() -> Iterator[EchoBackend]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            if backend.fail:
+                self.send_error(500)
+                return
             self._send(
                 {"results": backend.answer(body)} if self.path == "/predict" else {"model_version": MODEL_VERSION}
             )

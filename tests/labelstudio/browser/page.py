@@ -91,7 +91,7 @@ class LabelingPage:
         self.page.locator(f'button[aria-label="{_SMART_TOOLS[tool]}"]').last.click()
 
     def choose_label(self, label: str) -> None:
-        """Needed before each prompt: a finished one gives its label up."""
+        """Needed before each prompt where the page is Label Studio's own: a finished one gives its label up."""
         chip = self._label(label)
         if "selected" not in (chip.get_attribute("class") or ""):
             chip.click()
@@ -121,8 +121,26 @@ class LabelingPage:
         """Make the suggested mask a region."""
         self._decide("accept")
 
+    def accept_by_key(self) -> None:
+        self.page.keyboard.press("Enter")
+        self.page.get_by_test_id("bottombar-accept-suggestions-button").wait_for(state="hidden")
+
     def reject(self) -> None:
         self._decide("reject")
+
+    def press(self, key: str) -> None:
+        """A key while nothing is being written; the page takes it in."""
+        self.page.keyboard.press(key)
+        self._settle()
+
+    def selected_tool(self) -> str:
+        """The editor's name of the tool in hand; smart ones end in "-dynamic"."""
+        tool = "[...Htx.annotationStore.selected.objects][0].getToolsManager().findSelectedTool().fullName"
+        return str(self.page.evaluate(tool))
+
+    def note(self) -> str:
+        """What the page says of a prompt that brought no mask."""
+        return self.page.locator("#sam-engine-note").inner_text()
 
     def regions(self) -> int:
         """Number of regions in the list at the side, prompts included."""

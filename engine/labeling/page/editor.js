@@ -1,0 +1,94 @@
+// What Label Studio's editor lacks for prompts, added to the page of a server that `sam-engine labeling server` started.
+//
+// A press of the mouse with a smart tool is meant for the model, whatever lies below it. By itself the editor selects the
+// mask there instead, gives up the label after each prompt, and sends prompts of earlier objects along with new ones.
+(() => {
+  "use strict";
+
+  const PROMPTS = new Set(["keypointregion", "rectangleregion"]);
+  const NOTE = "sam-engine-note";
+  const NOTE_MS = 8000;
+
+  function smartTool() {
+    const annotation = window.Htx?.annotationStore?.selected;
+    for (const object of annotation?.objects ?? []) {
+      const tool = object.getToolsManager?.().findSelectedTool();
+      if (tool?.dynamic) return { annotation, tool };
+    }
+    return null;
+  }
+
+  // Prompts that no suggestion stands for: of before a reload, or left when an accept was undone or no answer came.
+  function leftOver(annotation) {
+    const prompts = annotation.regions.filter((region) => PROMPTS.has(region.type));
+    const live = prompts.filter((region) => region.dynamic);
+    const waiting = annotation.suggestions.size > 0 || window.Htx.awaitingSuggestions;
+    // Negative points alone have no mask: they wait for the object that they restrict.
+    const inHand = waiting || live.every((region) => region.negative);
+    return inHand ? prompts.filter((region) => !region.dynamic) : prompts;
+  }
+
+  function prepare({ annotation, tool }) {
+    for (const region of leftOver(annotation)) {
+      region.setDrawing(true); // else the model would be asked about what is left
+      region.deleteRegion();
+    }
+    if (annotation.hasSelection) annotation.unselectAreas();
+    const control = tool.control;
+    if (!control.selectedLabels?.length) control.children?.[0]?.setSelected?.(true);
+  }
+
+  document.addEventListener(
+    "mousedown",
+    (event) => {
+      if (!(event.target instanceof HTMLCanvasElement) || event.button !== 0) return;
+      const found = smartTool();
+      if (!found || found.annotation.isReadOnly()) return;
+      prepare(found);
+      // With Ctrl held down the editor draws over regions instead of selecting them.
+      Object.defineProperty(event, "ctrlKey", { value: true });
+    },
+    true,
+  );
+
+  // Enter accepts what the model suggests; Ctrl and Enter submits, as ever.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    if (event.target.closest?.("input, textarea, button, [contenteditable=true]")) return;
+    document.querySelector("[data-testid=bottombar-accept-suggestions-button]")?.click();
+  });
+
+  function tell(text) {
+    document.getElementById(NOTE)?.remove();
+    const note = document.createElement("div");
+    note.id = NOTE;
+    note.setAttribute("role", "alert");
+    note.textContent = text;
+    note.style.cssText =
+      "position:fixed;top:60px;left:50%;transform:translateX(-50%);z-index:10000;padding:8px 16px;border-radius:4px;" +
+      "background:#b3261e;color:#fff;max-width:80vw";
+    document.body.append(note);
+    setTimeout(() => note.remove(), NOTE_MS);
+  }
+
+  async function problemOf(response) {
+    if (!response.ok) return `status ${response.status}`;
+    const answer = await response.clone().json();
+    return answer.errors?.[0] ?? answer.data?.error ?? "";
+  }
+
+  const fetchBefore = window.fetch;
+  window.fetch = async (...request) => {
+    const address = String(request[0]?.url ?? request[0]);
+    const asked = address.includes("/interactive-annotating");
+    try {
+      const response = await fetchBefore(...request);
+      const problem = asked ? await problemOf(response) : "";
+      if (problem) tell(`The model gave no mask: ${problem}`);
+      return response;
+    } catch (error) {
+      if (asked) tell("The model gave no mask: Label Studio does not answer");
+      throw error;
+    }
+  };
+})();

@@ -1,0 +1,113 @@
+"""Prompts in a real browser: they reach the model through masks, at the price of one action each, and never join
+another object; keys do what the instructions say. The page is that of a server that `labeling server` starts."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from schemas.labeling import FOREGROUND
+from tests.labelstudio.browser.echo_backend import EchoBackend
+from tests.labelstudio.browser.page import LabelingPage
+from tests.labelstudio.test_browser_smoke import Project, echo_backend, places, project
+
+pytestmark = [pytest.mark.labelstudio, pytest.mark.browser]
+
+__all__ = ["echo_backend", "project"]  # fixtures
+AUTOSAVE_MS = 6500  # after five seconds a draft is kept, prompts without a mask with it
+
+
+@pytest.fixture
+def page(labeling_page: LabelingPage, project: Project) -> Iterator[LabelingPage]:
+    """A task with a prefilled mask from (.65, .6) to (.95, .9), ready for clicks."""
+    open_for_clicks(labeling_page, project)
+    yield labeling_page
+    assert labeling_page.errors == []
+
+
+def open_for_clicks(page: LabelingPage, project: Project) -> None:
+    page.open_task(project.id, project.task)
+    page.set_auto_annotation()
+    page.set_auto_accept(False)
+    page.pick_smart_tool("point")
+
+
+def test_ten_of_ten_clicks_on_masks_reach_the_model(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    at = [(0.67 + 0.06 * number, y) for y in (0.65, 0.85) for number in range(5)]
+    for x, y in at:
+        page.click(x, y)  # waits for the model's answer
+        page.accept_by_key()
+    assert [places(prompts) for prompts in echo_backend.prompts] == [
+        [(round(100 * x), round(100 * y), True)] for x, y in at
+    ]
+
+
+def test_boxes_are_drawn_over_masks(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    page.pick_smart_tool("box")
+    for _ in range(2):
+        page.drag_box(0.7, 0.65, 0.9, 0.85)
+        page.accept_by_key()
+    assert [len(prompts) for prompts in echo_backend.prompts] == [1, 1]
+
+
+def test_one_click_is_two_actions_and_three_clicks_are_four(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    page.click(0.25, 0.25)
+    page.accept_by_key()
+    page.click(0.7, 0.2)
+    page.click(0.8, 0.3)
+    page.click(0.6, 0.1, negative=True)
+    page.accept_by_key()
+    assert [len(prompts) for prompts in echo_backend.prompts] == [1, 1, 2, 3]
+    assert places(echo_backend.prompts[-1]) == [(70, 20, True), (80, 30, True), (60, 10, False)]
+    assert page.regions() == 3
+
+
+def test_a_prompt_of_before_a_reload_joins_no_later_object(
+    page: LabelingPage, project: Project, echo_backend: EchoBackend
+) -> None:
+    page.click(0.3, 0.3)
+    page.page.wait_for_timeout(AUTOSAVE_MS)
+    open_for_clicks(page, project)
+    for x, y in ((0.8, 0.2), (0.6, 0.2)):
+        page.click(x, y)
+        page.accept_by_key()
+    assert [places(prompts) for prompts in echo_backend.prompts[1:]] == [[(80, 20, True)], [(60, 20, True)]]
+    kinds = [region["type"] for region in page.submit()["result"]]
+    assert kinds == ["brushlabels"] * 3
+
+
+def test_a_prompt_that_comes_back_by_undo_joins_no_later_object(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    page.click(0.3, 0.3)
+    page.accept_by_key()
+    page.press("Control+z")
+    page.click(0.8, 0.2)
+    assert places(echo_backend.prompts[-1]) == [(80, 20, True)]
+
+
+def test_negative_points_wait_for_their_object(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    page.click(0.3, 0.3, negative=True)
+    page.click(0.4, 0.3)
+    assert places(echo_backend.prompts[-1]) == [(30, 30, False), (40, 30, True)]
+
+
+def test_keys_are_those_of_the_instructions(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    tools = []
+    for _ in range(4):
+        page.press("m")
+        tools.append(page.selected_tool())
+    assert {"KeyPointTool-dynamic", "RectangleTool-dynamic"} <= set(tools)
+    assert "BrushTool-dynamic" not in tools, "with which clicks do nothing"
+    page.pick_smart_tool("point")
+    page.press("2")
+    assert FOREGROUND in (page.page.locator(".lsf-label_selected").inner_text())
+    page.click(0.3, 0.3)
+    assert len(echo_backend.prompts) == 1
+
+
+def test_a_model_that_does_not_answer_is_told(page: LabelingPage, project: Project, echo_backend: EchoBackend) -> None:
+    echo_backend.fail = True
+    assert page.click(0.3, 0.3)["errors"]
+    assert page.note().startswith("The model gave no mask: ")
+    page.screenshot("told")
+    echo_backend.fail = False
+    page.click(0.8, 0.2)
+    assert places(echo_backend.prompts[-1]) == [(80, 20, True)]
