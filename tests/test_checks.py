@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,11 @@ HOOKS = {
 
 def test_all_checks_are_configured() -> None:
     assert {"ruff", "ruff-format", "mypy", "import-linter", "typos"} <= set(HOOKS)
+
+
+def test_types_are_checked_on_every_floor_and_in_the_examples() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert {*project["importlinter"]["root_packages"], "examples"} <= set(project["mypy"]["files"])
 
 
 @pytest.mark.checks
