@@ -100,7 +100,7 @@ def instructions(purpose: Purpose) -> str:
 
 _HOW_TO = (
     "<p><b>How.</b> Switch on Auto-Annotation below the picture, and leave Auto-Accept off. The smart tools are the "
-    "last icon beside it (key M goes through them). With the point tool click on an object, also where "
+    "last icon beside it (key M: the point, again: the box). With the point tool click on an object, also where "
     "another mask lies over it, and its mask appears; with Alt held down a click says what does not belong to it. With "
     "the box tool draw a box around it. Accept the mask with Enter or the tick, then go on with the next object. The "
     "brush and the eraser (choose a mask first) mend what clicks do not reach. Submit when you are done (Ctrl+Enter); "

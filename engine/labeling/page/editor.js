@@ -9,13 +9,30 @@
   const NOTE = "sam-engine-note";
   const NOTE_MS = 8000;
 
+  const SMART_TOOLS = ["KeyPointTool-dynamic", "RectangleTool-dynamic"];
+
+  function managers(annotation) {
+    return [...(annotation?.objects ?? [])].flatMap((object) => object.getToolsManager?.() ?? []);
+  }
+
   function smartTool() {
     const annotation = window.Htx?.annotationStore?.selected;
-    for (const object of annotation?.objects ?? []) {
-      const tool = object.getToolsManager?.().findSelectedTool();
+    for (const manager of managers(annotation)) {
+      const tool = manager.findSelectedTool();
       if (tool?.dynamic) return { annotation, tool };
     }
     return null;
+  }
+
+  // The point tool, from there the box tool, and back; false where there are none.
+  function nextSmartTool() {
+    for (const manager of managers(window.Htx?.annotationStore?.selected)) {
+      const tools = SMART_TOOLS.map((name) => manager.allTools().find((tool) => tool.fullName === name)).filter(Boolean);
+      if (!tools.length) continue;
+      manager.selectTool(tools[(tools.indexOf(manager.findSelectedTool()) + 1) % tools.length], true);
+      return true;
+    }
+    return false;
   }
 
   // Prompts that no suggestion stands for: of before a reload, or left when an accept was undone or no answer came.
@@ -51,12 +68,21 @@
     true,
   );
 
-  // Enter accepts what the model suggests; Ctrl and Enter submits, as ever.
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-    if (event.target.closest?.("input, textarea, button, [contenteditable=true]")) return;
-    document.querySelector("[data-testid=bottombar-accept-suggestions-button]")?.click();
-  });
+  // Enter accepts what the model suggests; Ctrl and Enter submits, as ever. M goes through the smart tools, which Label
+  // Studio's own handler does only the first time.
+  window.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      if (event.target.closest?.("input, textarea, [contenteditable=true]")) return;
+      const accept = document.querySelector("[data-testid=bottombar-accept-suggestions-button]");
+      if (event.key === "Enter" && accept) {
+        event.preventDefault(); // nor press a button that was used last
+        accept.click();
+      } else if (event.key === "m" && window.Htx?.autoAnnotation && nextSmartTool()) event.stopImmediatePropagation();
+    },
+    true,
+  );
 
   function tell(text) {
     document.getElementById(NOTE)?.remove();
