@@ -129,6 +129,8 @@ def _read_region(region: Mapping[str, Any]) -> Click | DrawnBox | None:
     value, positive = region["value"], region.get("is_positive") is not False
     x, y = _percent(value["x"]), _percent(value["y"])
     if kind == "keypointlabels":
+        if "is_positive" not in region:  # the editor says it of points of this session alone, not of a draft's
+            return None
         return Click(str(region.get("id") or f"point {x} {y}"), x, y, int(positive))
     if not positive:  # SAM knows no boxes around what the object is not
         return None

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +19,16 @@ import pyarrow as pa
 from cachetools import LRUCache
 
 from engine.files import append_line, first_line, last_lines, lines_since, open_lock, take
+from engine.labeling.contexts import Prompt
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.object_in_hand import TaskPrompts
 from engine.places import place
 from engine.store import Store
 from schemas.errors import InputError
 from schemas.tables import table_of
 
 _REMEMBERED_PROMPTS = 100_000
+_REMEMBERED_TASKS = 10_000
 _RECENT_BYTES = 4 * 2**20  # about ten thousand calls: an object that is being clicked began among them
 _log = logging.getLogger(__name__)
 
@@ -126,7 +129,8 @@ def _image_id(of_task: str) -> int:
 
 
 class PromptHistory:
-    """When each prompt was first seen and how often its object was asked about, also before a restart.
+    """When each prompt was first seen, how often its object was asked about, and which prompts are of the object in
+    hand, also before a restart.
 
     Safe to use from several threads. Knows the last hundred thousand prompts.
     """
@@ -136,15 +140,38 @@ class PromptHistory:
         self._lock = threading.Lock()
         self._read: set[int] = set()
         self._seen: LRUCache[tuple[int | None, int | None, str], Seen] = LRUCache(_REMEMBERED_PROMPTS)
+        self._tasks: LRUCache[tuple[int | None, int | None], TaskPrompts] = LRUCache(_REMEMBERED_TASKS)
+
+    def own(
+        self, prompt: Prompt, *, project: int | None, task: int | None, accepted: Container[str], at: float
+    ) -> Prompt:
+        """Of all prompts that were sent those of the object in hand; see `TaskPrompts.own`."""
+        with self._lock:
+            self._read_project(project)
+            return self._task((project, task)).own(prompt, accepted=accepted, at=at)
 
     def note(self, *, project: int | None, task: int | None, prompt_ids: Sequence[str], at: float) -> Seen:
         """Count a call with these prompts, which are all of one object. at: Unix time."""
         with self._lock:
-            if project is not None and project not in self._read:
-                self._read.add(project)
-                for call in _read_recent(self._workspace, project):
-                    self._note((project, call.task), call.prompt_ids, call.at)
+            self._read_project(project)
             return self._note((project, task), prompt_ids, at)
+
+    def answered(self, own: Prompt, *, project: int | None, task: int | None, region_id: str, at: float) -> None:
+        """Note the region that was answered to the prompts of one object; "" where there was none."""
+        with self._lock:
+            self._task((project, task)).put(own, region_id=region_id, at=at)
+
+    def _read_project(self, project: int | None) -> None:
+        if project is None or project in self._read:
+            return
+        self._read.add(project)
+        for call in _read_recent(self._workspace, project):
+            self._note((project, call.task), call.prompt_ids, call.at)
+            points, boxes = call.prompt_ids[: len(call.points)], call.prompt_ids[len(call.points) :]
+            self._task((project, call.task)).put_ids(points, boxes, call.region_id, call.at)
+
+    def _task(self, where: tuple[int | None, int | None]) -> TaskPrompts:
+        return self._tasks.setdefault(where, TaskPrompts())
 
     def _note(self, where: tuple[int | None, int | None], prompt_ids: Iterable[str], at: float) -> Seen:
         keys = [(*where, prompt_id) for prompt_id in prompt_ids]

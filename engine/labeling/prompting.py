@@ -1,10 +1,11 @@
 """Label Studio's questions answered: the context of a click becomes prompts, prompts become a mask, a mask a region.
 
 A context holds all points and boxes that an annotator has set for one object: points alone, a box alone, or both
-together. One point alone, or a box alone, is ambiguous: the model gives three masks, and the one of the highest
-predicted IoU is answered. A second click at the same place within ten seconds asks for the next of the three; a
-suggestion in Label Studio is one mask, so the others cannot be shown beside it. More points refine: the logits of the
-mask before go in with them, if this process still has them; if not, the prompts alone are decoded.
+together; what is left in it of earlier objects is taken out (`object_in_hand`). One point alone, or a box alone, is
+ambiguous: the model gives three masks, and the one of the highest predicted IoU is answered. A second click at the same
+place within ten seconds asks for the next of the three; a suggestion in Label Studio is one mask, so the others cannot
+be shown beside it. More points refine: the logits of the mask before go in with them, if this process still has them;
+if not, the prompts alone are decoded.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from schemas.errors import InputError
 
 SAME_PLACE_S = 10.0
 MASKS_OF_A_CLICK = 3
+MAX_PROMPTS = 64  # of one object
 _REMEMBERED_LOGITS = 128  # of `vit_t` a quarter of a megabyte each
 _REMEMBERED_TASKS = 1024
 _log = logging.getLogger(__name__)
@@ -73,25 +75,30 @@ class Prompter:
         self._memory, self._history = _Memory(), PromptHistory(workspace)
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a request: for a context at most one region, for none an empty result a task.
+        """The answer to a request: for a context at most one region, for none an empty list a task.
 
-        Without a context Label Studio asks for predictions of tasks, also of one that has just been opened: there are
-        none, but the pictures are encoded ahead.
+        Where a context brings no mask because something is wrong, the result says it in "error", which the page of
+        our own server shows. Without a context Label Studio asks for predictions of tasks, also of one that has just
+        been opened: there are none, but the pictures are encoded ahead.
         """
         started = time.perf_counter()
-        given = request.get("tasks")
-        tasks = [task for task in given if isinstance(task, dict)] if isinstance(given, list) else []
+        tasks = _dicts(request.get("tasks"))
         params = request.get("params")
         context = params.get("context") if isinstance(params, dict) else None
         tags = read_tags(str(request.get("label_config") or ""))
         if context is None:
             if tags is not None:
                 self._encode_ahead(self.pictures(tasks, tags), opened=len(tasks) == 1)
-            return {"results": [self._result(None) for _ in tasks or [{}]]}
+            return {"results": [[] for _ in tasks or [{}]]}  # an empty result would be kept as a prediction of nothing
         if tags is None or not tasks:
             return {"results": [self._result(None)]}
         where = Where(_whole(str(request.get("project")).split(".")[0]), _whole(tasks[0].get("id")))
-        return {"results": [self._result(self._click(where, tasks[0], tags, read_context(context), started))]}
+        try:
+            region = self._click(where, tasks[0], tags, read_context(context), started)
+        except InputError as error:
+            _log.error("project %s, task %s: %s", where.project, where.task, error)
+            return {"results": [self._result(None) | {"error": str(error)}]}
+        return {"results": [self._result(region)]}
 
     def pictures(self, tasks: Sequence[Mapping[str, Any]], tags: Tags = OUR_TAGS) -> list[Path]:
         """The files of tasks' pictures; those that are not there are logged and left out."""
@@ -117,10 +124,20 @@ class Prompter:
         if not prompt.ids:
             return None
         now = self._clock()
-        seen = self._history.note(project=where.project, task=where.task, prompt_ids=prompt.ids, at=now)
-        decoded = self._mask(where, task, tags, prompt, now)
-        region_id = "" if decoded is None else _region_id(where, prompt, seen, self.model_id)
-        self._write_down(where, task, prompt, region_id, decoded, now, 1000 * (time.perf_counter() - started))
+        at = {"project": where.project, "task": where.task}
+        prompt = self._history.own(prompt, **at, accepted=_regions_of(task), at=now)
+        if len(prompt.ids) > MAX_PROMPTS:
+            raise InputError(
+                f"{len(prompt.ids)} prompts for one object; at most {MAX_PROMPTS}: accept it, or reject it"
+            )
+        seen = self._history.note(**at, prompt_ids=prompt.ids, at=now)
+        region_id, decoded = "", None
+        try:
+            decoded = self._mask(where, task, tags, prompt, now)
+            region_id = "" if decoded is None else _region_id(where, prompt, seen, self.model_id)
+        finally:
+            self._history.answered(prompt, **at, region_id=region_id, at=now)
+            self._write_down(where, task, prompt, region_id, decoded, now, 1000 * (time.perf_counter() - started))
         if decoded is None:
             return None
         meta = _meta(prompt, decoded, seen, now, self.model_id)
@@ -128,19 +145,14 @@ class Prompter:
         return brush_region(decoded.mask, region_id=region_id, score=score, meta=meta, tags=tags)
 
     def _mask(self, where: Where, task: Mapping[str, Any], tags: Tags, prompt: Prompt, now: float) -> Decoded | None:
-        """None, and a line in the log, where there is no mask with any pixels."""
+        """None where the prompts name no object yet. Raises InputError where there is no mask with any pixels."""
         if not prompt.names_an_object:
             return None
-        try:
-            with self._ahead.clicking():
-                decoded = self._decode(where, self._cache.get(self._picture(task, tags)), prompt, now)
-        except InputError as error:
-            _log.error("project %s, task %s: %s", where.project, where.task, error)
-            return None
+        with self._ahead.clicking():
+            decoded = self._decode(where, self._cache.get(self._picture(task, tags)), prompt, now)
         if decoded.mask.any():
             return decoded
-        _log.info("project %s, task %s: the model sees nothing at these prompts", where.project, where.task)
-        return None
+        raise InputError("the model sees nothing at these prompts; try another place, or a box")
 
     def _decode(self, where: Where, image: ReadyImage, prompt: Prompt, now: float) -> Decoded:
         rank, asked = self._memory.wanted_mask(where, prompt, now)
@@ -284,6 +296,17 @@ def _prompted(
         boxes = (across.new_tensor(prompt.box).view(2, 2) * across).float().view(1, 4)
     masks = None if mask_input is None else mask_input[None]
     return sam.prompt(image.shared, points=points, boxes=boxes, masks=masks, multimask_output=three)
+
+
+def _regions_of(task: Mapping[str, Any]) -> set[str]:
+    """Ids of all that was accepted on a task, as far as Label Studio was told: drafts are kept after five seconds."""
+    works = [each for kind in ("drafts", "annotations") for each in _dicts(task.get(kind))]
+    regions = [region for work in works for region in _dicts(work.get("result"))]
+    return {str(region.get("id")) for region in regions if region.get("type") == "brushlabels"}
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _whole(value: Any) -> int | None:

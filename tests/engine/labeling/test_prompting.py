@@ -352,7 +352,7 @@ def test_any_request_is_answered(
     body = click_body(task_body("gone.png"), point(1, 2, id="p"))
     results = prompter.predict(body | odd)["results"]
     assert len(results) >= 1
-    assert all(result["result"] == [] for result in results)
+    assert all(result == [] or result["result"] == [] for result in results)
 
 
 def test_negative_points_alone_name_no_object_but_are_logged(prompter: Prompter, workspace: Path, sam: Sam) -> None:
@@ -408,12 +408,12 @@ def test_names_of_another_config(prompter: Prompter) -> None:
 # Batches
 
 
-def test_a_batch_gets_empty_results_and_its_pictures_are_encoded_ahead(prompter: Prompter, workspace: Path) -> None:
+def test_a_batch_gets_no_predictions_and_its_pictures_are_encoded_ahead(prompter: Prompter, workspace: Path) -> None:
     other = workspace / "labeling" / "images" / "other.png"
     other.write_bytes(picture_bytes(shapes(1)[0]))
     tasks = [task_body(PICTURE), task_body("gone.png"), task_body("other.png"), {"id": 3}, {"id": 4, "data": None}]
     results = prompter.predict(batch_body(*tasks))["results"]
-    assert results == [{"model_version": MODEL_ID, "score": 0.0, "result": []}] * 5
+    assert results == [[]] * 5, "an empty result would be kept as a prediction of nothing"
     assert prompter._ahead.wait(30)
     assert len(list((workspace / "labeling" / "embeddings" / MODEL_ID).iterdir())) == 2
     prompter._ahead.close()
@@ -447,3 +447,110 @@ def test_clicks_of_several_threads_do_not_mix(start: Callable[[], Prompter], dir
     for thread in threads:
         thread.join()
     assert right == [True] * 2 * threads_at_once
+
+
+# Objects one after the other
+
+
+def accepted(*regions: dict[str, Any]) -> dict[str, Any]:
+    """A task whose draft has these regions already."""
+    return task_body(PICTURE) | {"drafts": [{"id": 1, "result": list(regions)}]}
+
+
+def ask_on(prompter: Prompter, task: dict[str, Any], *regions: dict[str, Any]) -> dict[str, Any]:
+    body = click_body(task, *regions)
+    body["tasks"] = [task]
+    (result,) = prompter.predict(json.loads(json.dumps(body)))["results"]
+    (region,) = result["result"]
+    found: dict[str, Any] = region
+    return found
+
+
+def draft_of(region: dict[str, Any]) -> dict[str, Any]:
+    """A prompt as the editor sends it after a reload: it says no more whether it is positive."""
+    return {key: value for key, value in region.items() if key != "is_positive"}
+
+
+def told(region: dict[str, Any]) -> tuple[float, float, list[float]]:
+    """First and last act in seconds of the session, and x of the points."""
+    meta = meta_of(region)
+    began = Clock().now
+    return round(meta["t_first"] - began, 3), round(meta["t_last"] - began, 3), [x for x, _, _ in meta["points"]]
+
+
+def test_a_session_of_many_kinds_of_acts_is_told_as_it_was(
+    start: Callable[[], Prompter], clock: Clock, workspace: Path
+) -> None:
+    """Clicks, a reload, a click that another mask follows, an undone accept, a box, and a restart of the backend."""
+    prompter, began = start(), clock.now
+    one, two, three, four, five, six = (point(x, 50, id=f"p{x}") for x in (10, 20, 30, 40, 50, 60))
+
+    def at(second: float) -> None:
+        clock.now = began + second
+
+    at(1)
+    ask(prompter, one)
+    at(4)
+    first = ask(prompter, one, two)
+    assert told(first) == (1.0, 4.0, [10.0, 20.0])
+    at(100)  # reloaded before it was accepted: the draft's prompts are sent along
+    second = ask(prompter, draft_of(one), draft_of(two), three)
+    assert told(second) == (100.0, 100.0, [30.0])
+    at(110)  # `three` was accepted; what the draft had stays
+    third = ask(prompter, draft_of(one), draft_of(two), four)
+    assert told(third) == (110.0, 110.0, [40.0])
+    at(120)  # the draft has the mask of `four`; its accept was undone, so that its point is there again
+    fourth = ask_on(prompter, accepted(third), four, five)
+    assert told(fourth) == (120.0, 120.0, [50.0])
+    at(130)
+    boxed = ask(prompter, box(10, 10, 50, 50, id="b"))
+    assert told(boxed) == (130.0, 130.0, [])
+    at(133)
+    prompter = start()
+    again = ask(prompter, box(10, 10, 50, 50, id="b"), box(10, 10, 60, 60, id="c"))
+    assert told(again) == (130.0, 133.0, [])
+    at(200)
+    later = ask(prompter, box(10, 10, 60, 60, id="c"), box(20, 20, 40, 40, id="d"))
+    assert told(later) == (200.0, 200.0, [])
+    at(210)
+    assert told(ask(prompter, six)) == (210.0, 210.0, [60.0])
+    kept = [call.prompt_ids for call in prompt_log.read(workspace, 1)]
+    assert kept == [("p10",), ("p10", "p20"), ("p30",), ("p40",), ("p50",), ("b",), ("b", "c"), ("d",), ("p60",)]
+
+
+def test_what_an_accept_leaves_behind_is_another_objects(prompter: Prompter) -> None:
+    """A point that stayed although one that was sent with it went."""
+    one, two, three = (point(x, 50, id=f"p{x}") for x in (10, 20, 30))
+    ask(prompter, one)
+    ask(prompter, one, two)
+    assert told(ask(prompter, one, three))[2] == [30.0]
+
+
+def test_points_and_boxes_of_one_object_may_alternate(prompter: Prompter) -> None:
+    one, two, drawn = point(10, 50, id="p"), point(20, 50, id="q"), box(10, 10, 50, 50, id="b")
+    ask(prompter, one)
+    ask(prompter, drawn)
+    assert told(ask(prompter, one, two))[2] == [10.0, 20.0]
+
+
+def test_a_point_that_is_taken_back_leaves_the_others(prompter: Prompter) -> None:
+    one, two, three = (point(x, 50, id=f"p{x}") for x in (10, 20, 30))
+    ask(prompter, one, two)
+    assert told(ask(prompter, one))[2] == [10.0]
+    assert told(ask(prompter, one, three))[2] == [10.0, 30.0]
+
+
+def test_too_many_prompts_for_one_object(prompter: Prompter, workspace: Path) -> None:
+    points = [point(number % 100, number % 90, id=f"p{number}") for number in range(65)]
+    assert ask(prompter, *points[:64])
+    (result,) = prompter.predict(click_body(task_body(PICTURE), *points))["results"]
+    assert result["result"] == []
+    assert result["error"].startswith("65 prompts for one object; at most 64")
+    assert len(prompt_log.read(workspace, 1)) == 1
+
+
+def test_why_there_is_no_mask_is_in_the_answer(prompter: Prompter) -> None:
+    (result,) = prompter.predict(click_body(task_body("gone.png"), point(25, 50, id="p")))["results"]
+    assert result["result"] == []
+    assert "gone.png" in result["error"]
+    assert "publish the image again" in result["error"]
