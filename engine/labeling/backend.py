@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import torch
 import uvicorn
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.gatekeeper import Gatekeeper
 from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.prompting import Prompter
 from engine.places import place
@@ -60,7 +62,15 @@ def serve(
     listening = _listen(host, port)
     # Torch's threads wait for each other at the end of every operation: with several clicks at once one each is best.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ANNOTATORS_AT_ONCE))
-    app = make_app(workspace, sam, model_id=info.model_id, model_name=info.name, settings=config.labeling, queue=queue)
+    app = make_app(
+        workspace,
+        sam,
+        model_id=info.model_id,
+        model_name=info.name,
+        settings=config.labeling,
+        queue=queue,
+        hosts=_names(host, config.labeling.backend_url),
+    )
     # No access log: addresses can carry tokens.
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10))
     address = f"http://{host}:{listening.getsockname()[1]}"
@@ -76,10 +86,12 @@ def make_app(
     model_name: str = "",
     settings: LabelingConfig | None = None,
     queue: Sequence[Path] = (),
+    hosts: Sequence[str] = (),
 ) -> FastAPI:
     """The app for a workspace and a model that is in evaluation mode.
 
-    settings: bounds of the embeddings, default those of `LabelingConfig`. queue: pictures to encode ahead.
+    settings: bounds of the embeddings, default those of `LabelingConfig`. queue: pictures to encode ahead. hosts: names
+    by which it may be asked beside those of loopback.
     """
     backend = _Backend(workspace, sam, model_id, model_name, settings or LabelingConfig())
 
@@ -94,6 +106,7 @@ def make_app(
 
     app = FastAPI(title="sam-engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.ahead = backend.ahead
+    app.add_middleware(Gatekeeper, hosts=hosts)
     app.add_middleware(_ServerTime)
     app.add_exception_handler(InputError, _bad_request)
     app.add_api_route("/health", backend.health, methods=["GET"])
@@ -102,6 +115,11 @@ def make_app(
     app.add_api_route("/webhook", backend.webhook, methods=["POST"])
     app.add_api_route("/versions", backend.versions, methods=["GET", "POST"])
     return app
+
+
+def _names(host: str, backend_url: str) -> list[str]:
+    """What the backend is called: by those who started it, and by Label Studio."""
+    return [name for name in (host, urlsplit(backend_url).hostname) if name]
 
 
 async def _keep_prompts(workspace: Path) -> None:

@@ -42,6 +42,8 @@ from tests.pictures import encoded as picture_bytes
 from tests.pictures import shapes
 
 MODEL_ID = "0123456789abcdef"
+URL = "http://127.0.0.1:9090"
+AS_JSON = {"Content-Type": "application/json"}
 PICTURE = "assisted_manual-1/42.png"
 
 
@@ -64,7 +66,9 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(workspace: Path, sam: Sam) -> Iterator[TestClient]:
     settings = LabelingConfig(embeddings_in_memory=2, embeddings_on_disk_mb=10)
-    with TestClient(make_app(workspace, sam, model_id=MODEL_ID, model_name="tiny", settings=settings)) as client:
+    with TestClient(
+        make_app(workspace, sam, model_id=MODEL_ID, model_name="tiny", settings=settings), base_url=URL
+    ) as client:
         yield client
 
 
@@ -87,7 +91,7 @@ def test_setup_again_and_again_keeps_no_token(
             answer = client.post("/setup", json=setup_body())
             assert (answer.status_code, answer.json()["model_version"]) == (200, MODEL_ID)
         client.post("/webhook", json=webhook_body("ANNOTATION_CREATED"))
-        client.post("/setup", content=json.dumps(setup_body())[:-5])
+        client.post("/setup", content=json.dumps(setup_body())[:-5], headers=AS_JSON)
     assert TOKEN not in caplog.text
     kept = [path.read_bytes() for path in workspace.rglob("*") if path.is_file()]
     assert not [data for data in kept if TOKEN.encode() in data]
@@ -151,7 +155,7 @@ def test_a_thousand_masks_on_a_task(client: TestClient) -> None:
     ids=["empty", "open", "token", "list", "null", "bytes", "deep", "number"],
 )
 def test_what_is_no_json_object(client: TestClient, route: str, body: bytes) -> None:
-    answer = client.post(route, content=body)
+    answer = client.post(route, content=body, headers=AS_JSON)
     assert answer.status_code == 400
     message = answer.json()["error"]
     assert message.startswith(f"{route}: ")
@@ -190,7 +194,7 @@ def test_new_tasks_are_encoded_onto_the_disk(client: TestClient) -> None:
 
 def test_the_queue_is_encoded_from_the_start(workspace: Path, sam: Sam) -> None:
     picture = workspace / "labeling" / "images" / PICTURE
-    with TestClient(make_app(workspace, sam, model_id=MODEL_ID, queue=[picture])) as client:
+    with TestClient(make_app(workspace, sam, model_id=MODEL_ID, queue=[picture]), base_url=URL) as client:
         assert client.app.state.ahead.wait(30)  # type: ignore[attr-defined]
         assert counts(client) == {"encoded": 1}
 
@@ -240,7 +244,7 @@ def test_a_real_server_says_nothing_of_tokens_and_stops(workspace: Path, sam: Sa
         health = wait_until_up(url, process)
         assert (health["model_version"], health["model"]) == (model_id, "tiny")
         httpx.post(f"{url}/setup?token={TOKEN}", json=setup_body(), headers={"Authorization": f"Token {TOKEN}"})
-        httpx.post(f"{url}/setup", content=json.dumps(setup_body())[:-1])
+        httpx.post(f"{url}/setup", content=json.dumps(setup_body())[:-1], headers=AS_JSON)
         answer = httpx.post(f"{url}/predict?token={TOKEN}", json=click_body(task_body(PICTURE), point(25, 50, id="p")))
         assert answer.json()["results"][0]["result"][0]["meta"]["sa"]["model_id"] == model_id
     finally:

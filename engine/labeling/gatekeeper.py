@@ -1,0 +1,97 @@
+"""Who may ask the model backend, and how much at once: looked at before a body is read.
+
+Label Studio asks server to server. A web page in a browser of the same machine could ask as well; it is known by the
+`Origin` that browsers send, by a `Host` that is no name of this backend, or by a body that is not called JSON.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 8_000_000  # a click carries all masks of its picture, a thousand of 6 kB; read, it is 200 MB at worst
+
+
+class Gatekeeper:
+    """Answers in the place of `app` where a request is refused: 403, 413 or 415, and why in a line.
+
+    hosts: names, without a port, by which the backend may be asked; addresses of this machine alone always.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = ()) -> None:
+        self._app, self._hosts = app, {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = self._refused(scope["method"], headers)
+        if refused is None and scope["method"] == "POST":
+            body = await _read(receive)
+            if body is None:
+                refused = (413, f"more than {MAX_BODY_BYTES / 1e6:g} MB; fewer masks on one picture make it less")
+            else:
+                receive = _again(body, receive)
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        status, why = refused
+        await JSONResponse({"error": why}, status_code=status)(scope, receive, send)
+
+    def _refused(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        if "origin" in headers:
+            return 403, "web pages may not ask the model backend"
+        host = _without_port(headers.get("host", ""))
+        if not (host in self._hosts or _is_this_machine(host)):
+            return 403, "the model backend is not known by this name; see labeling.backend_url in engine.yaml"
+        if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return 415, "expected Content-Type: application/json"
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
+            return 413, f"more than {MAX_BODY_BYTES / 1e6:g} MB; fewer masks on one picture make it less"
+        return None
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None where it is too large, whatever its header said, or where the client has left."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body in one piece, then whatever else comes, such as that the client has left."""
+    given = False
+
+    async def read() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return read
+
+
+def _without_port(host: str) -> str:
+    name = host.strip().lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0]
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
