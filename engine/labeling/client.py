@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _PAGE = 100
 _TIMEOUT_S = 120
+# A task is handed to one person, unless it wants more; who skips one has looked at it, and nobody else need.
+HANDED_OUT = {"maximum_annotations": 1, "skip_queue": "IGNORE_SKIPPED"}
 _NO_RETRY = {"max_retries": 0}  # a request that was carried out and whose answer was lost must not be sent again
 
 
@@ -77,6 +79,7 @@ class LabelStudioClient:
                 show_instruction=bool(instructions),
                 show_skip_button=True,
                 sampling="Sequential sampling",
+                **HANDED_OUT,
             )
             return int(created.id)
 
@@ -175,6 +178,11 @@ class LabelStudioClient:
         found: dict[str, Any] = self.get(f"/api/tasks/{task}", what=f"task {task}")
         return found
 
+    def want_people(self, task: int, people: int) -> None:
+        """Have a task handed to so many people."""
+        # The SDK's `tasks.update` knows no overlap.
+        self._request("PATCH", f"/api/tasks/{task}", what=f"task {task}", json={"overlap": people})
+
     def delete_task(self, task: int) -> None:
         with self._clear_errors(f"task {task}"):
             self.sdk.tasks.delete(str(task))
@@ -259,6 +267,9 @@ def _updated_since(time: str) -> str:
 
 
 def _brief(body: Any) -> str:
-    """What the server said, in a short line."""
-    text = " ".join(str(body.get("detail", body) if isinstance(body, dict) else body).split())
+    """What the server said, in a short line; what was not valid, where it says that."""
+    said = body
+    if isinstance(body, dict):
+        said = body.get("validation_errors") or body.get("detail", body)
+    text = " ".join(str(said).split())
     return text if len(text) <= 200 else text[:197] + "..."

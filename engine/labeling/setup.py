@@ -1,7 +1,7 @@
 """The project of a stage or a gate in Label Studio: made, found again, put right. Doing it twice changes nothing."""
 
 from engine.annotation import Link
-from engine.labeling.client import LabelStudioClient
+from engine.labeling.client import HANDED_OUT, LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.places import place
 from schemas.config import ANNOTATED_STAGES
@@ -25,11 +25,15 @@ def setup_project(
     if project is None:
         project = client.create_project(title=project_title(name, purpose), config=config, instructions=text)
         changed.append("project")
-    elif client.project(project).get("label_config", "").split() != config.split():
-        client.update_project(project, label_config=config, expert_instruction=text)
-        changed.append("labelling config")
+    else:
+        changed += _put_right(client, project, config, text)
+    try:
+        changed += _connect_pictures(client, folder, project, purpose)
+    except InputError:
+        if "project" in changed:
+            client.delete_project(project)  # nobody can work in it
+        raise
     folder.put_project(purpose, project)
-    changed += _connect_pictures(client, folder, project, purpose)
     if purpose in PURPOSES_WITH_MODEL:
         changed += _connect_backend(client, project, backend_url)
     return Link(purpose, f"{client.url}/projects/{project}/data", tuple(changed), project)
@@ -42,12 +46,31 @@ def known_project(client: LabelStudioClient, folder: LabelingFolder, purpose: Pu
     return kept if kept in projects.values() else projects.get(project_title(name, purpose))
 
 
+def _put_right(client: LabelStudioClient, project: int, config: str, text: str) -> list[str]:
+    """Of a project that is there already. What is right is not sent: the server goes through all tasks for it."""
+    found, changed = client.project(project), []
+    if found.get("label_config", "").split() != config.split():
+        client.update_project(project, label_config=config, expert_instruction=text)
+        changed.append("labelling config")
+    if any(found.get(name) != value for name, value in HANDED_OUT.items()):
+        client.update_project(project, **HANDED_OUT)
+        changed.append("how tasks are handed out")
+    return changed
+
+
 def _connect_pictures(client: LabelStudioClient, folder: LabelingFolder, project: int, purpose: Purpose) -> list[str]:
     pictures = folder.images / purpose  # the server refuses its document root itself
     place(pictures).make_folder()
     if str(pictures.resolve()) in client.local_storages(project):
         return []
-    client.add_local_storage(project, folder=str(pictures.resolve()))
+    try:
+        client.add_local_storage(project, folder=str(pictures.resolve()))
+    except InputError as error:
+        raise InputError(
+            f"Label Studio cannot show pictures of {pictures}; start it on a machine that has this folder, with "
+            f"LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="
+            f"{folder.images.resolve()} ({error})"
+        ) from error
     return ["pictures"]
 
 

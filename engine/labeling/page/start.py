@@ -1,4 +1,4 @@
-"""Starts Label Studio 1.23.2 with `sam_engine_page` added. Run as a file by Label Studio's own Python.
+"""Starts Label Studio 1.23.2 with `sam_engine_page` and `hand_out` added. Run as a file by Label Studio's own Python.
 
 Its settings cannot be extended by a module of settings, since they read themselves while they are read. So the addition
 comes between their reading and the making of the application that answers.
@@ -17,6 +17,9 @@ def _run_with_page(host: str, port: str) -> None:
 
     sys.path.append(str(Path(__file__).parent))
     settings.MIDDLEWARE.append("sam_engine_page.add_script")
+    import hand_out
+
+    hand_out.install()
     _run(host=host, port=port)
 
 
