@@ -61,10 +61,32 @@ class ShownImage:
 
 
 @dataclass(frozen=True)
+class GivenAnnotation:
+    """What one person gave for an image, once. number: of the annotation in the tool. annotator: a pseudonym.
+
+    valid: what the image's work is made of; of an annotation that is not, `masks` are kept here. people: how many were
+    to annotate the image. unaccepted_prompts: whose mask nobody took. seconds: that it was open. submitted_s: Unix
+    time.
+    """
+
+    number: int
+    annotator: str
+    valid: bool
+    skipped: bool
+    people: int
+    unaccepted_prompts: int
+    seconds: float
+    submitted_s: float
+    mask_count: int
+    masks: Sequence[Mask] = ()
+
+
+@dataclass(frozen=True)
 class AnnotatedImage:
     """What came of an image that was shown. annotator: a pseudonym. work: None where nobody finished it.
 
-    model_id, generation: of the image as it was shown.
+    model_id, generation: of the image as it was shown. annotations: all that people gave for it, also where one of
+    several counts; a tool whose annotators cannot get into each other's way need not tell them.
     """
 
     image_id: int
@@ -72,6 +94,7 @@ class AnnotatedImage:
     model_id: str
     work: ImageWork | None
     generation: Sequence[dict[str, Any]] = ()
+    annotations: Sequence[GivenAnnotation] = ()
 
 
 @dataclass(frozen=True)

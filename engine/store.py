@@ -27,7 +27,7 @@ from schemas.round_metrics import RoundMetrics
 from schemas.tables import IMAGES, MASK_TABLES, TABLES, Round, table_of
 
 # Tables in which several stages keep their rows of one shard.
-SHARED_TABLES = ("events", "generation")
+SHARED_TABLES = ("events", "generation", "annotations")
 _KEY = re.compile(r"[0-7][0-9a-f]{15}")
 _SHARD = re.compile(r"[0-9]{6,}")
 
@@ -85,8 +85,8 @@ class Store:
         """Replace the rows of a shard (of one round, if given) in one atomic commit that records `key` too.
 
         rows: of the table's schema, all of this shard (and stage, and round); may be empty. key: from `content_key`, of
-        everything the rows follow from. Returns False and writes nothing where this key is committed already. `events`
-        and `generation` keep rows of several stages and need `stage` along with `round`. Give `round` always or never
+        everything the rows follow from. Returns False and writes nothing where this key is committed already. Those of
+        `SHARED_TABLES` keep rows of several stages and need `stage` along with `round`. Give `round` always or never
         for one table: keys of rounds and keys of whole shards do not know of each other.
         Raises ValueError for rows that do not fit, InputError if the disk is full.
         """

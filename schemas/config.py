@@ -81,6 +81,7 @@ class LabelingConfig(_Section):
     verify_frac: float = Field(0.05, ge=0, le=1)
     verifier_precision: float | None = Field(0.95, gt=0, lt=1)
     audit_images: int = Field(50, ge=1)
+    overlap_frac: float = Field(0.0, ge=0, le=1)
 
 
 Asked = Annotated[
@@ -211,6 +212,7 @@ labeling:                     # Label Studio, where annotator.kind is label_stud
   verifier_precision: 0.95    # of the answers that a verifier gives in people's place, once it has 200 of earlier gates
                               # to learn from; null: people answer all
   audit_images: 50            # images of an audit (SAM paper, section 5: 500)
+  overlap_frac: 0.0           # share of a round's images that two people annotate: how far they agree is in the report
 
 gates:                        # passed before a round that people annotated is learned from: off, sample (as much as
                               # labeling.verify_frac) or all; sam-engine labeling setup --gates makes their projects

@@ -38,6 +38,39 @@ class AnnotatorMetrics(_Part):
     over_limit: int
 
 
+class PersonMetrics(_Part):
+    """What one annotator gave, images kept as they were shown among it.
+
+    images: whose valid annotation is theirs, skipped ones among them. unaccepted_prompts: left when they submitted.
+    superseded: annotations of theirs that do not count, since another one of the image does; with their masks and the
+    seconds that they were open.
+    """
+
+    images: int
+    skipped: int
+    unaccepted_prompts: int
+    superseded: int
+    superseded_masks: int
+    superseded_s: float
+
+
+class AgreementMetrics(_Part):
+    """How far people agree on images that more than one of them annotated; each other person beside the valid one.
+
+    images: such pairs of people, planned ones among them. pairs: of masks that show the same object, of all objects
+    that either of the two marked. Intervals: 95 %, over images. None where there is nothing to take a mean of.
+    """
+
+    images: int
+    planned: int
+    pairs: int
+    objects: int
+    mean_iou: float | None
+    mean_iou_interval: tuple[float, float] | None
+    found_by_both_frac: float | None
+    found_by_both_interval: tuple[float, float] | None
+
+
 class GenerationMetrics(_Part):
     """What the mask generator took and threw away.
 
@@ -118,6 +151,8 @@ class RoundMetrics(_Part):
 
     Of its masks and events (`engine.analysis.statistics`): images to prefilled_deleted_frac. annotators: their ids.
     by_annotator: what the masks of each took. drawn: masks that annotators had to finish with the brush.
+    people, agreement: what each annotator gave, also where it does not count, and how far they agree
+    (`engine.analysis.team`); None where nothing says so.
     generation: of the mask generator; prefill: how the object detector's threshold was chosen, and
     generator_threshold how the mask generator's was.
     Of its retraining: trained_images to scores. guard: None before it. share: of the way from the start model to the
@@ -136,6 +171,8 @@ class RoundMetrics(_Part):
     drawn: int | None = None
     annotators: tuple[str, ...] = ()
     by_annotator: dict[str, AnnotatorMetrics] | None = None
+    people: dict[str, PersonMetrics] | None = None
+    agreement: AgreementMetrics | None = None
     prefilled: int | None = None
     prefilled_kept_frac: float | None = None
     prefilled_edited_frac: float | None = None

@@ -138,6 +138,26 @@ COLLECTED = _schema(
     task=pa.string(),
 )
 
+# One row per annotation that somebody submitted or skipped an image of a round with. Of several of one image one is
+# valid: its masks are in the stage's table. `people`: how many were to annotate the image. `seconds`: that it was open;
+# `submitted_s`: Unix time. `masks`: JSON list of `schemas.mask.Mask.to_json`, of an annotation that is not valid.
+ANNOTATIONS = _schema(
+    annotation=pa.int64(),
+    image_id=pa.int64(),
+    shard=pa.string(),
+    stage=pa.string(),
+    round=pa.int32(),
+    annotator=pa.string(),
+    people=pa.int32(),
+    valid=pa.bool_(),
+    skipped=pa.bool_(),
+    unaccepted_prompts=pa.int32(),
+    seconds=pa.float32(),
+    submitted_s=pa.float64(),
+    mask_count=pa.int32(),
+    masks=pa.string(),
+)
+
 # One row per answer of the model backend to an annotator's prompts on one object, also where nobody accepted the mask:
 # `at` is Unix time; `points` and `boxes` (one after the other) are in percent of the picture; `image_id` is 0 where the
 # task does not say it; `region` is the id of the mask's region in the answer, "" and `predicted_iou` NaN where there
@@ -206,6 +226,7 @@ TABLES: dict[str, pa.Schema] = {
     "rounds": ROUNDS,
     "published": PUBLISHED,
     "collected": COLLECTED,
+    "annotations": ANNOTATIONS,
     "prompts": PROMPTS,
     "questions": QUESTIONS,
     "gates": GATE_ROUNDS,

@@ -9,7 +9,7 @@ from engine.quality.returned import ReturnedImage, masks_shown_again, returned_i
 from model.predictor import Predictor
 from schemas.mask import Mask
 from stages.annotation_tools import annotation_tool
-from stages.records import ShardRows, Where, add_annotations
+from stages.records import ShardRows, Where, add_annotations, add_given
 from stages.workers import Picture, ShardWorker
 
 
@@ -39,8 +39,9 @@ class AnnotationWorker(ShardWorker):
         rows = ShardRows()
         for image in self.tool.annotated(self, shard, image_ids):
             rows.generation += image.generation
+            where = Where(image.image_id, shard, self.stage, self.round, image.model_id)
+            add_given(rows, image.annotations, where)
             if image.work is not None:
-                where = Where(image.image_id, shard, self.stage, self.round, image.model_id)
                 add_annotations(rows, image.work, where, annotator=image.annotator)
         return rows
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 
-from engine.annotation import ImageWork
+from engine.annotation import GivenAnnotation, ImageWork
 from engine.masks.difference import MaskDifference
 from schemas.config import Stage
 from schemas.mask import Mask, mask_id
@@ -31,6 +32,7 @@ class ShardRows:
     masks: dict[int, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     generation: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
 
     def add_mask(self, mask: Mask, where: "Where") -> int:
         """Add a mask, where it is not there yet; returns its id."""
@@ -68,6 +70,27 @@ def add_annotations(rows: ShardRows, work: ImageWork, where: Where, *, annotator
                 "seconds": event.seconds,
                 "mask_id": 0 if event.mask is None else ids[event.mask],
                 "detail": json.dumps(event.detail, sort_keys=True),
+            }
+        )
+
+
+def add_given(rows: ShardRows, given: Sequence[GivenAnnotation], where: Where) -> None:
+    """Add what each person gave for an image, whether it counts or not."""
+    for one in given:
+        masks = [replace(mask, annotator=one.annotator).to_json() for mask in one.masks]
+        rows.annotations.append(
+            {
+                "annotation": one.number,
+                **where.columns(),
+                "annotator": one.annotator,
+                "people": one.people,
+                "valid": one.valid,
+                "skipped": one.skipped,
+                "unaccepted_prompts": one.unaccepted_prompts,
+                "seconds": one.seconds,
+                "submitted_s": one.submitted_s,
+                "mask_count": one.mask_count,
+                "masks": json.dumps(masks),
             }
         )
 

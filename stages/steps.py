@@ -8,6 +8,7 @@ import pyarrow as pa
 from engine.analysis.generation import generation_statistics
 from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
+from engine.analysis.team import team_statistics
 from engine.annotation import AnnotationProgress
 from engine.delta import rows_where
 from engine.store import Store
@@ -123,7 +124,9 @@ def _statistics(store: Store, record: Round, shards: Sequence[str]) -> RoundMetr
         parts = [store.read_shard(table, shard, round=record.round) for shard in shards]
         return rows_where(pa.concat_tables(parts), stage=record.stage)
 
-    statistics = round_statistics(read(record.stage), read("events"), images=len(record.image_ids))
+    masks = read(record.stage)
+    statistics = round_statistics(masks, read("events"), images=len(record.image_ids))
+    statistics = statistics.updated(team_statistics(masks, read("annotations")))
     generation = read("generation")
     if not len(generation):
         return statistics

@@ -137,6 +137,9 @@ class ShardWorker(ABC):
         for table, of_table in (("events", rows.events), ("generation", rows.generation)):
             records = table_of(table, of_table)
             self.store.replace_shard(table, shard, records, stage=self.stage, round=self.round, key=key)
+        given = table_of("annotations", rows.annotations)  # only tools of people have some
+        if len(given) or self.store.committed("annotations", shard, stage=self.stage, round=self.round):
+            self.store.replace_shard("annotations", shard, given, stage=self.stage, round=self.round, key=key)
         masks = table_of(self.stage, list(rows.masks.values()))
         self.store.replace_shard(self.stage, shard, masks, round=self.round, key=key)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from engine.analysis.learning import learning_lines
 from engine.analysis.rounds import RoundReport, round_reports
+from engine.analysis.team import team_lines
 from engine.masks.difference import MaskDifference
 from engine.places import Place
 from engine.store import Store
@@ -79,6 +80,7 @@ def as_markdown(reports: Sequence[RoundReport]) -> str:
     lines += ["", MIOU_NOTE]
     lines += learning_lines(reports)
     lines += _annotator_lines(reports)
+    lines += team_lines(reports)
     lines += _prefill_lines(reports)
     lines += _generation_lines(reports)
     if any(report.simulated for report in reports):

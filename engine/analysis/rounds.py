@@ -3,11 +3,19 @@
 Without matplotlib: `sam-engine status` reads it too, and answers at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.store import Store
-from schemas.round_metrics import AnnotatorMetrics, GenerationMetrics, PrefillThreshold, RoundMetrics
+from schemas.round_metrics import (
+    AgreementMetrics,
+    AnnotatorMetrics,
+    GenerationMetrics,
+    PersonMetrics,
+    PrefillThreshold,
+    RoundMetrics,
+)
 from schemas.tables import Round
 
 _LEARNED = ("guard", "share", "left_out", "measured_on", "measured_images", "measured_masks")
@@ -19,7 +27,8 @@ class RoundReport:
     """One round; None where there is nothing to say (nobody clicks in the fully automatic stage).
 
     drawn: share of the masks that annotators made which they had to finish with the brush. kept, edited, deleted:
-    shares of the masks that they were shown ready-made. by_annotator: what each one's masks took.
+    shares of the masks that they were shown ready-made. by_annotator: what each one's masks took. people: what each
+    gave, also where it does not count; agreement: of those who annotated the same images.
     prefill: how well the object detector's masks show objects. generation: what the mask generator took and dropped.
     learned: what was measured, the retraining among it (`engine.analysis.learning`); None before that.
     """
@@ -42,15 +51,18 @@ class RoundReport:
     model_after: str
     simulated: bool
     by_annotator: dict[str, AnnotatorMetrics] | None = None
+    people: dict[str, PersonMetrics] | None = None
+    agreement: AgreementMetrics | None = None
     prefill: PrefillThreshold | None = None
     generation: GenerationMetrics | None = None
     learned: RoundMetrics | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; of `learned` those of the retraining."""
-        people = self.by_annotator
         return dict(vars(self)) | {
-            "by_annotator": None if people is None else {name: own.to_dict() for name, own in people.items()},
+            "by_annotator": _by_name(self.by_annotator),
+            "people": _by_name(self.people),
+            "agreement": self.agreement and self.agreement.to_dict(),
             "prefill": self.prefill and self.prefill.to_dict(),
             "generation": self.generation and self.generation.to_dict(),
             "learned": self.learned and _of_retraining(self.learned),
@@ -83,10 +95,18 @@ def _round_report(record: Round) -> RoundReport:
         model_after=record.model_after,
         simulated="simulated" in metrics.annotators,
         by_annotator=metrics.by_annotator,
+        people=metrics.people,
+        agreement=metrics.agreement,
         prefill=metrics.prefill,
         generation=metrics.generation,
         learned=metrics if metrics.guard is not None else None,
     )
+
+
+def _by_name(
+    people: Mapping[str, AnnotatorMetrics] | Mapping[str, PersonMetrics] | None,
+) -> dict[str, dict[str, Any]] | None:
+    return None if people is None else {name: own.to_dict() for name, own in people.items()}
 
 
 def _of_retraining(metrics: RoundMetrics) -> dict[str, Any]:

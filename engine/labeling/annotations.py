@@ -61,20 +61,24 @@ class PromptRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class CollectedImage:
-    """What the valid annotation of an image holds.
+    """What an annotation of an image holds; from `read_task` the valid one, with the others beside it.
 
-    done: submitted or skipped, without a problem. deleted: prefilled masks that are gone. unaccepted_prompts: prompts
-    whose mask was never accepted. lead_time_s: that the annotation was open. problems: one line each, for people.
+    annotation: its number, 0 where nobody was there yet. done: submitted or skipped, without a problem. deleted:
+    prefilled masks that are gone. unaccepted_prompts: prompts whose mask was never accepted. others: annotations that
+    are not valid, oldest first. missing_people: how many more are to annotate the image. lead_time_s: that the
+    annotation was open. problems: one line each, for people.
     """
 
     image_id: int
+    annotation: int = 0
     annotator: str = ""
     done: bool = False
     skipped: bool = False
     masks: tuple[CollectedMask, ...] = ()
     deleted: tuple[Prefilled, ...] = ()
     unaccepted_prompts: int = 0
-    superseded: int = 0
+    others: tuple["CollectedImage", ...] = ()
+    missing_people: int = 0
     lead_time_s: float = 0.0
     submitted_s: float = 0.0
     problems: tuple[str, ...] = field(default=())
@@ -85,22 +89,30 @@ def read_task(task: dict[str, Any], published: PublishedImage) -> CollectedImage
 
     Of several annotations the one that was changed last is valid; one that was submitted goes before a skipped one.
     """
-    nothing = CollectedImage(published.image_id)
     annotations = sorted(task.get("annotations") or (), key=_changed_at)
-    submitted = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
-    if not annotations:
-        return nothing
-    valid = (submitted or annotations)[-1]
-    found = replace(
-        nothing,
-        annotator=f"label_studio:{_account(valid)}",
-        superseded=len(annotations) - 1,
-        lead_time_s=float(valid.get("lead_time") or 0.0),
-        submitted_s=_unix_time(_changed_at(valid)),
+    read = [_read_annotation(annotation, published) for annotation in annotations]
+    if not read:
+        return CollectedImage(published.image_id)
+    valid = ([one for one in read if not one.skipped] or read)[-1]
+    people = {one.annotator for one in read if one.done}
+    return replace(
+        valid,
+        others=tuple(one for one in read if one is not valid),
+        missing_people=max(0, published.people - len(people)),
     )
-    if valid.get("was_cancelled"):
-        return replace(found, done=True, skipped=True, deleted=())
-    return _read_result(found, valid, published)
+
+
+def _read_annotation(annotation: dict[str, Any], published: PublishedImage) -> CollectedImage:
+    found = CollectedImage(
+        published.image_id,
+        annotation=int(annotation.get("id") or 0),
+        annotator=f"label_studio:{_account(annotation)}",
+        lead_time_s=max(0.0, float(annotation.get("lead_time") or 0.0)),
+        submitted_s=_unix_time(_changed_at(annotation)),
+    )
+    if annotation.get("was_cancelled"):
+        return replace(found, done=True, skipped=True)
+    return _read_result(found, annotation, published)
 
 
 def _read_result(found: CollectedImage, annotation: dict[str, Any], published: PublishedImage) -> CollectedImage:
@@ -210,7 +222,8 @@ def _with_seconds(masks: Sequence[CollectedMask], image: CollectedImage) -> tupl
     A mask from prompts takes from its first prompt to its last. The rest, drawing, looking and thinking, is shared
     alike among the masks that were drawn or edited by hand; where there are none, among those from prompts.
     """
-    prompted = [mask.last_prompt_s - mask.first_prompt_s if mask.made_by_prompts else 0.0 for mask in masks]
+    # A clock that was set back while somebody clicked says nothing.
+    prompted = [max(0.0, mask.last_prompt_s - mask.first_prompt_s) if mask.made_by_prompts else 0.0 for mask in masks]
     by_hand = [not mask.untouched and not mask.made_by_prompts for mask in masks]
     sharing = by_hand if any(by_hand) else [mask.made_by_prompts for mask in masks]
     rest = max(0.0, image.lead_time_s - sum(prompted))

@@ -29,11 +29,23 @@ class CollectedRound:
 
     @property
     def done(self) -> int:
-        return sum(image.done for image in self.images)
+        """Images that as many people as were asked have annotated or skipped."""
+        return sum(image.done and not image.missing_people for image in self.images)
+
+    @property
+    def waiting(self) -> int:
+        """Images that somebody has done, and that somebody else is to do as well."""
+        return sum(image.done and image.missing_people > 0 for image in self.images)
+
+    @property
+    def superseded(self) -> int:
+        """Annotations that do not count, since another one of their image does."""
+        return sum(len(image.others) for image in self.images)
 
     @property
     def problems(self) -> list[str]:
-        return [problem for image in self.images for problem in image.problems]
+        read = [one for image in self.images for one in (image, *image.others)]
+        return [problem for one in read for problem in one.problems]
 
 
 def fetch(

@@ -117,6 +117,9 @@ class Publisher:
         records = [
             replace(record, task=there[record.image_id]) for record in (*seen, *(image.record for image in group))
         ]
+        for record in records:
+            if record.people > 1:
+                self.client.want_people(record.task, record.people)
         repaired = sum(self._repair(record) for record in records if record.prefilled)
         self._show_prefilled(records)
         # Last: an image whose task is known here is not looked at again, so people must see all of it by now.

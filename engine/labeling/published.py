@@ -45,7 +45,7 @@ class Prefilled:
 class PublishedImage:
     """task: 0 until the import is known to have arrived. shown_hw, full_hw: (height, width) of the picture shown, and
     of the image itself. generator_config: hash of the settings that made the prefilled masks, "" where there are none.
-    generation: rows of the table of that name, for when the round is stored.
+    generation: rows of the table of that name, for when the round is stored. people: how many are to annotate it.
     """
 
     image_id: int
@@ -56,6 +56,7 @@ class PublishedImage:
     generator_config: str = ""
     prefilled: tuple[Prefilled, ...] = field(default=())
     generation: tuple[dict[str, Any], ...] = field(default=())
+    people: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +68,7 @@ class PublishedImage:
             "generator_config": self.generator_config,
             "prefilled": [one.to_json() for one in self.prefilled],
             "generation": list(self.generation),
+            **({"people": self.people} if self.people != 1 else {}),  # records from before it stay what they are
         }
 
     @classmethod
@@ -83,6 +85,7 @@ class PublishedImage:
             record["generator_config"],
             tuple(Prefilled.from_json(one, full_hw, made_by=made_by) for one in record["prefilled"]),
             tuple(record["generation"]),
+            int(record.get("people", 1)),
         )
 
 

@@ -14,6 +14,7 @@ from engine.annotation import (
     Check,
     Event,
     EventKind,
+    GivenAnnotation,
     ImageWork,
     Link,
     OpenRound,
@@ -34,6 +35,7 @@ from engine.store import Store
 from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.labeling import GATES, Purpose
+from schemas.tables import Round
 
 _RANKED_TOGETHER = 8  # chunks: so many images are looked at before the most useful of them go out
 
@@ -87,11 +89,14 @@ class LabelStudioTool:
         publisher = Publisher(self.client, self.folder, records, scope, project=self.project(record.stage))
         missing = publisher.missing(record.image_ids)
         total, chunk = len(record.image_ids), self.config.labeling.images_per_chunk
+        twice = annotated_twice(record, share=self.config.labeling.overlap_frac, seed=self.config.seed)
         done = total - len(missing)
         for group in _groups(missing, chunk * _RANKED_TOGETHER):
             for image_ids in _groups(work.most_useful_first(group), chunk):
                 work.tell("publish", done, total)
-                publisher.publish(map(self._to_publish, work.shown(image_ids)), chunk=chunk)
+                shown = work.shown(image_ids)
+                to_send = (self._to_publish(image, people=2 if image.image_id in twice else 1) for image in shown)
+                publisher.publish(to_send, chunk=chunk)
                 done += len(image_ids)
         if missing:
             work.tell("publish", done, total)
@@ -119,7 +124,8 @@ class LabelStudioTool:
         for image in read_round(published, records.collected(shard), image_ids).images:
             shown = published[image.image_id]
             done = as_work(image) if image.done else None
-            yield AnnotatedImage(image.image_id, image.annotator, shown.model_id, done, shown.generation)
+            given = [as_given(one, valid=one is image and image.done, people=shown.people) for one in _all(image)]
+            yield AnnotatedImage(image.image_id, image.annotator, shown.model_id, done, shown.generation, given)
 
     def settings(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Sequence[object]:
         """What was published and collected is all that the work follows from."""
@@ -128,7 +134,7 @@ class LabelStudioTool:
         collected = records.collected(shard)
         return (content_key([(shown.get(each), collected.get(each)) for each in image_ids]),)
 
-    def _to_publish(self, image: ShownImage) -> ImageToPublish:
+    def _to_publish(self, image: ShownImage, *, people: int) -> ImageToPublish:
         hw = (image.pixels.shape[0], image.pixels.shape[1])
         record = PublishedImage(
             image.image_id,
@@ -139,6 +145,7 @@ class LabelStudioTool:
             generator_config=image.generator_config,
             prefilled=self._prefilled(image),
             generation=image.generation,
+            people=people,
         )
         return to_publish(image.pixels, record, longest_side_px=self.config.labeling.longest_side_px)
 
@@ -155,6 +162,10 @@ class LabelStudioTool:
         total, masks = len(work.record.image_ids), sum(len(image.masks) for image in found.images)
         url = self.url(work.record.stage)
         message = f"{found.done} of {total} images are annotated or skipped, {masks} masks; annotators work at {url}"
+        if found.waiting:
+            message += f"; {found.waiting} wait for a second person (labeling.overlap_frac)"
+        if found.superseded:
+            message += f"; {found.superseded} more of images that somebody else, or the same person, annotated as well"
         if found.problems:
             message += f"; {len(found.problems)} to be looked at, the first: {found.problems[0]}"
         return AnnotationProgress(self._enough(work, found), message)
@@ -178,6 +189,35 @@ def as_work(image: CollectedImage) -> ImageWork:
         known = {"predicted_iou": round(float(gone.mask.predicted_iou), 4)} if gone.mask.origin != "manual" else {}
         work.events.append(Event("delete", at, 0.0, detail={"reason": "deleted by the annotator", **known}))
     return work
+
+
+def as_given(image: CollectedImage, *, valid: bool, people: int) -> GivenAnnotation:
+    """An annotation as it is kept, whether it counts or not."""
+    masks = tuple(mask.mask for mask in image.masks)
+    return GivenAnnotation(
+        image.annotation,
+        image.annotator,
+        valid,
+        image.skipped,
+        people,
+        image.unaccepted_prompts,
+        image.lead_time_s,
+        image.submitted_s,
+        len(masks),
+        () if valid else masks,
+    )
+
+
+def annotated_twice(record: Round, *, share: float, seed: int) -> frozenset[int]:
+    """Images of a round that two people are to annotate: a share of them, at least one, the same at every call."""
+    count = max(1, round(share * len(record.image_ids))) if share else 0
+    order = sorted(record.image_ids, key=lambda each: content_key("overlap", seed, record.stage, record.round, each))
+    return frozenset(order[:count])
+
+
+def _all(image: CollectedImage) -> list[CollectedImage]:
+    """The annotations of an image, the valid one first."""
+    return [image, *image.others] if image.annotation else []
 
 
 def _kind(mask: CollectedMask) -> EventKind:

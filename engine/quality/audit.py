@@ -126,12 +126,12 @@ def audit_report(images: Sequence[AuditedImage], *, skipped: int = 0) -> AuditRe
         pairs=int(pairs.sum()),
         deleted=int(deleted.sum()),
         added=int(added.sum()),
-        over_high=_estimate(high, pairs),
-        over_fair=_estimate(fair, pairs),
-        mean_iou=_estimate(np.array([one.sum() for one in ious]), pairs),
-        kept_high=_estimate(high, masks),
-        deleted_frac=_estimate(deleted, masks),
-        added_frac=_estimate(added, masks, limit=np.inf),
+        over_high=ratio_estimate(high, pairs),
+        over_fair=ratio_estimate(fair, pairs),
+        mean_iou=ratio_estimate(np.array([one.sum() for one in ious]), pairs),
+        kept_high=ratio_estimate(high, masks),
+        deleted_frac=ratio_estimate(deleted, masks),
+        added_frac=ratio_estimate(added, masks, limit=np.inf),
     )
 
 
@@ -171,7 +171,7 @@ def _greedy(iou: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_]) -> dic
     return found
 
 
-def _estimate(
+def ratio_estimate(
     parts: npt.NDArray[np.float64], wholes: npt.NDArray[np.float64], *, limit: float = 1.0
 ) -> Estimate | None:
     """sum(parts) / sum(wholes) over images (N,), and its interval; None where the wholes are nothing.

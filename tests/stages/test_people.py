@@ -8,6 +8,7 @@ import pytest
 
 from engine.store import Store
 from schemas.errors import WaitError
+from schemas.mask import Mask
 from stages.assisted_manual import AssistedManualWorker
 from stages.planning import next_step
 from stages.rounds import tick
@@ -63,6 +64,36 @@ def test_a_round_waits_for_people_and_goes_on_when_they_are_done(server: FakeLab
     report = (store.workspace / "reports" / "rounds.md").read_text()
     assert "label_studio:3" in report
     assert "simulated" not in report
+
+
+def test_the_work_of_a_second_person_is_kept_and_in_the_report(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = workspace(tmp_path, labeling={"overlap_frac": 0.3})
+    to_the_open_round(store)
+    tick(store, STAGE)
+    (planned,) = (number for number, task in server.stored.items() if task.get("overlap") == 2)
+    for number in server.stored:
+        annotate(server, store, number, at=f"2026-01-02T00:00:0{number}Z")
+    message = tick(store, STAGE).message
+    assert "2 of 3 images" in message
+    assert "1 wait for a second person" in message
+    annotate(server, store, planned, at="2026-01-03T00:00:00Z")
+    server.stored[planned]["annotations"][-1] |= {"completed_by": 4, "id": 2}
+    assert tick(store, STAGE).state == "advanced"
+    objects = len(ground_truth(store, int(server.stored[planned]["data"]["image_id"])))
+    kept = store.read_table("annotations").to_pylist()
+    assert len(kept) == 4
+    (second,) = (row for row in kept if not row["valid"])
+    assert (second["annotator"], second["mask_count"], second["seconds"]) == ("label_studio:3", objects, 47.0)
+    assert len([Mask.from_json(mask) for mask in json.loads(second["masks"])]) == objects
+    of_image = store.read_image(STAGE, second["image_id"]).to_pylist()
+    assert {row["annotator"] for row in of_image} == {"label_studio:4"}
+    metrics = store.rounds(STAGE)[0].metrics
+    assert metrics.agreement is not None
+    assert (metrics.agreement.planned, metrics.agreement.pairs, metrics.agreement.mean_iou) == (1, objects, 1.0)
+    assert metrics.people is not None
+    assert metrics.people["label_studio:3"].superseded_s == 47.0
+    tick(store, STAGE)
+    assert "# Agreement" in (store.workspace / "reports" / "rounds.md").read_text()
 
 
 def test_the_same_tick_twice_changes_nothing(server: FakeLabelStudio, tmp_path: Path) -> None:

@@ -145,6 +145,11 @@ class FakeLabelStudio:
         self.stored[number]["predictions"].append(prediction)
         self._answer(fails)
 
+    def want_people(self, number: int, people: int) -> None:
+        fails = self._call()
+        self.stored[number]["overlap"] = people
+        self._answer(fails)
+
     def delete_task(self, number: int) -> None:
         del self.stored[number]
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -123,7 +124,43 @@ def test_the_last_of_several_annotations_counts() -> None:
         found = read_task(task(*order), published())
         assert found.masks[0].mask.rle == OTHER
         assert found.annotator == "label_studio:2"
-        assert found.superseded == 2
+        assert len(found.others) == 2
+        (kept,) = (one for one in found.others if not one.skipped)
+        assert kept.masks[0].mask.rle == EVEN, "what does not count is not lost"
+        assert kept.annotator == "label_studio:1"
+
+
+def test_an_image_for_two_people_waits_for_the_second() -> None:
+    for_two = replace(published(), people=2)
+    first, again, second = (
+        annotation(region(EVEN, "a"), id=number, completed_by=who, updated_at=f"2026-01-01T1{number}:00:00Z")
+        for number, who in ((0, 1), (1, 1), (2, 2))
+    )
+    assert read_task(task(first), for_two).missing_people == 1
+    assert read_task(task(first), for_two).done, "what is there counts if the round is closed before"
+    assert read_task(task(first, again), for_two).missing_people == 1, "the same person in two tabs is no second one"
+    assert read_task(task(first, second), for_two).missing_people == 0
+    skipped = second | {"was_cancelled": True}
+    assert read_task(task(first, skipped), for_two).missing_people == 0
+
+
+def test_two_tabs_of_one_person_leave_both_works() -> None:
+    first = annotation(region(EVEN, "a"), id=1, updated_at="2026-01-01T10:00:00Z", lead_time=20.0)
+    second = annotation(region(OTHER, "b"), id=2, updated_at="2026-01-01T11:00:00Z")
+    found = read_task(task(first, second), published())
+    assert found.masks[0].mask.rle == OTHER
+    (kept,) = found.others
+    assert (kept.annotator, kept.masks[0].mask.rle, kept.lead_time_s) == (found.annotator, EVEN, 20.0)
+
+
+@pytest.mark.parametrize("lead_time", [-5.0, 0.0, 10.0])
+def test_a_clock_that_was_set_back_makes_no_time_negative(lead_time: float) -> None:
+    back = region(EVEN, "a", **prompted(1000.0, 400.0))
+    found = read_task(task(annotation(back, region(OTHER, "b"), lead_time=lead_time)), published())
+    assert found.done
+    assert found.lead_time_s == max(0.0, lead_time)
+    assert sum(mask.mask.seconds for mask in found.masks) == found.lead_time_s
+    assert all(mask.mask.seconds >= 0 for mask in found.masks)
 
 
 def test_masks_of_another_size_are_a_problem_and_nothing_else_is_lost() -> None:

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.engine.stores import store_of_images
 
 SCOPE = Scope("semi_automatic", "semi_automatic", 2)
 IDS = [11, 2**62 + 5, 13, 14, 15]
+FOR_TWO = 15  # people; it is in the last chunk
 
 
 @pytest.fixture
@@ -36,7 +38,8 @@ def images(ids: list[int]) -> list[ImageToPublish]:
         published(rectangle(n, n, n + 20, n + 9), rectangle(1, 1, 9, 9), image_id=ids[n], task=0)
         for n in range(len(ids))
     ]
-    return [to_publish(pixels, record, longest_side_px=SHOWN[1]) for record in made]
+    for_two = [replace(record, people=2 if record.image_id == FOR_TWO else 1) for record in made]
+    return [to_publish(pixels, record, longest_side_px=SHOWN[1]) for record in for_two]
 
 
 def publish_all(publisher: Publisher, *, chunk: int = 2) -> None:
@@ -51,6 +54,7 @@ def assert_all_there_once(server: FakeLabelStudio, publisher: Publisher) -> None
         stored = server.stored[record.task]
         assert stored["data"]["image_id"] == str(image_id)
         assert [region["id"] for region in stored["predictions"][-1]["result"]] == ["prefilled-0", "prefilled-1"]
+        assert stored.get("overlap", 1) == (2 if image_id == FOR_TWO else 1)
     assert server.settings["model_version"] == "semi_automatic round 2, model model", "or nobody sees the masks"
 
 
@@ -102,7 +106,7 @@ def test_pictures_that_were_deleted_are_written_again(server: FakeLabelStudio, p
 
 
 @pytest.mark.parametrize("lost_answer", [False, True])
-@pytest.mark.parametrize("call", range(1, 14))
+@pytest.mark.parametrize("call", range(1, 15))
 def test_a_server_that_goes_away_at_any_call(
     server: FakeLabelStudio, publisher: Publisher, call: int, lost_answer: bool
 ) -> None:
@@ -122,7 +126,7 @@ def test_prefilled_masks_that_got_lost_are_sent_again(server: FakeLabelStudio, p
     assert_all_there_once(server, publisher)
 
 
-@pytest.mark.parametrize("call", range(1, 10))
+@pytest.mark.parametrize("call", range(1, 11))
 def test_a_server_that_goes_away_at_any_call_of_the_only_chunk(
     server: FakeLabelStudio, publisher: Publisher, call: int
 ) -> None:
