@@ -8,8 +8,15 @@ from engine.store import Store
 from schemas.tables import table_of
 
 
-def store_of_images(folder: Path, image_ids: Sequence[int], *, hw: tuple[int, int] = (40, 60)) -> Store:
-    """A workspace with these images, in one shard; there are no files."""
+def store_of_images(
+    folder: Path,
+    image_ids: Sequence[int],
+    *,
+    hw: tuple[int, int] = (40, 60),
+    held_out: Sequence[int] = (),
+    has_ground_truth: bool = False,
+) -> Store:
+    """A workspace with these images, in one shard; there are no files. has_ground_truth: whether they say so."""
     store = Store.create(folder / "workspace")
     rows = [
         {
@@ -19,8 +26,8 @@ def store_of_images(folder: Path, image_ids: Sequence[int], *, hw: tuple[int, in
             "source": "",
             "width": hw[1],
             "height": hw[0],
-            "split": "train",
-            "has_ground_truth": False,
+            "split": "holdout" if image_id in held_out else "train",
+            "has_ground_truth": has_ground_truth,
         }
         for image_id in image_ids
     ]
