@@ -142,7 +142,8 @@ def _of(node: ast.AST) -> Iterator[tuple[str, Replacement]]:
             yield "condition", lambda one: _with("test", ast.UnaryOp(ast.Not(), one.test))(one)  # type: ignore[attr-defined]
         case ast.Constant():
             yield from _constants(node)
-        case ast.Return(value=value) if value is not None and ast.unparse(value) != "None":
+        # None for False is the same to all who ask `if`, and the types forbid it; True is put for it below.
+        case ast.Return(value=value) if value is not None and ast.unparse(value) not in ("None", "False"):
             yield "return", _with("value", ast.Constant(None))
         case ast.Expr(value=ast.Call() as call) if not _is_text(call):
             yield "statement", lambda _: ast.Pass()

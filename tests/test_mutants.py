@@ -38,6 +38,7 @@ def changes(source: str) -> list[str]:
         ("x = f(a, b=c, d=e)", ["x = f(a, d=e)", "x = f(a, b=c)"]),
         ("x = load(a, strict=True)", ["x = load(a)", "x = load(a, strict=False)"]),
         ("def f():\n    return a", ["def f():\n    return None"]),
+        ("def f():\n    return False", ["def f():\n    return True"]),
     ],
 )
 def test_mutants_by_hand(source: str, expected: list[str]) -> None:

@@ -180,3 +180,82 @@ def test_an_image_without_objects_is_passed_over() -> None:
     (event,) = work.events
     assert (event.kind, event.seconds, event.at_s) == ("skip", 0.0, 7)
     assert event.detail == {"reason": "no ground truth", "prefilled": 1}
+
+
+def nested(pixels: int) -> Rle:
+    """The first pixels of region 1, of which there are 100."""
+    mask = np.zeros_like(LABELS, dtype=bool)
+    mask[2:12, 2:12] = np.arange(100).reshape(10, 10) < pixels
+    return rle_codec.encode(mask)
+
+
+@pytest.mark.parametrize(("pixels", "said"), [(90, "accept"), (89, "prompt"), (50, "prompt"), (49, "delete")])
+def test_what_is_kept_mended_or_thrown_away_begins_at_its_iou(pixels: int, said: str) -> None:
+    """IoUs .9, .89, .5 and .49 with the object."""
+    shown = prefilled(rle_codec.decode(nested(pixels)), x=5, y=2)
+    work = annotate([region(1)], shown=[shown])
+    assert kinds(work)[0] == said
+    assert [mask.rle for mask in work.masks] == [nested(90) if said == "accept" else region(1)]
+
+
+def test_an_object_is_shown_by_a_mask_from_the_accepted_iou_on() -> None:
+    exactly, less = (annotate([region(1), nested(pixels)], config=CONFIG) for pixels in (90, 89))
+    assert [mask.rle for mask in exactly.masks] == [region(1)]
+    assert len(less.masks) == 2
+
+
+def test_what_a_click_says_is_in_its_events_and_in_the_mask() -> None:
+    nearly = LABELS == 3
+    nearly[20, 2] = False
+    work = annotate([rle_codec.encode(nearly)])
+    (mask,) = work.masks
+    assert (mask.predicted_iou, mask.model_id, mask.generator_config) == (pytest.approx(0.8), "m", "")
+    assert mask.rle == region(3)
+    prompt, accept = work.events
+    ((x, y, label),) = mask.prompt.points
+    assert prompt.detail == {"x": x, "y": y, "label": label}
+    assert accept.detail == {"clicks": 1, "iou": 0.9722}
+    assert (work.events[0].at_s, work.clock_s) == (5, 6), "a clock that nobody set begins at 0"
+
+
+def test_a_mask_that_is_thrown_away_says_how_sure_the_model_was_of_it() -> None:
+    shown = prefilled(LABELS == 0, x=30, y=30, predicted_iou=0.123456)
+    work = annotate([region(1)], shown=[shown])
+    deleted = work.events[0]
+    assert (deleted.kind, deleted.seconds, deleted.mask) == ("delete", 1, None)
+    assert deleted.detail == {"reason": "shows no object", "predicted_iou": 0.1235}
+
+
+def test_a_mask_that_takes_just_the_limit_does_not_end_the_image() -> None:
+    just = CONFIG.model_copy(update={"seconds_per_mask_limit": 29.0})
+    assert len(annotate([region(1), region(3)], config=just, spoil=True).masks) == 2
+
+
+def test_what_was_left_unfinished_says_why() -> None:
+    slow = CONFIG.model_copy(update={"seconds_to_draw": 34.0})
+    shown = [prefilled(rle_codec.decode(nested(80)), x=5, y=2), prefilled(LABELS[:, ::-1] == 1, x=25, y=5)]
+    second = rle_codec.encode((LABELS[:, ::-1] == 1) & (np.arange(32) < 28))
+    work = annotate([region(1), second], config=slow, shown=shown, spoil=True)
+    limit, left = work.events[-2:]
+    assert (limit.kind, limit.detail) == ("skip", {"reason": "a mask took over the limit", "limit_s": 30.0})
+    assert (left.kind, left.detail["reason"]) == ("delete", "left unfinished: out of time")
+
+
+def test_a_mended_mask_is_the_detectors_in_part_and_each_click_is_timed() -> None:
+    shown = replace(prefilled((LABELS == 1) | (LABELS == 2), x=5, y=5), generator_config="settings")
+    work = annotate([region(1, 2, 3)], shown=[shown], config=CONFIG.model_copy(update={"accept_iou": 1.0}))
+    (mended,) = work.masks
+    assert (mended.generator_config, mended.model_id, mended.clicks) == ("settings", "m", 2)
+    assert mended.seconds == 1 + 2 * 2 + 1
+    assert [event.seconds for event in work.events] == [1 + 2, 2, 1]
+    assert [(event.detail["x"], event.detail["y"]) for event in work.events[:2]] == [
+        (x, y) for x, y, _ in mended.prompt.points[1:]
+    ]
+    assert work.events[-1].detail == {"clicks": 2, "iou": 1.0}
+
+
+def test_the_limits_of_the_settings_are_those_of_clicking() -> None:
+    once = annotate([region(1, 2)], config=CONFIG.model_copy(update={"max_clicks": 1}))
+    assert kinds(once) == ["prompt", "draw"]
+    easy = annotate([region(1, 2)], config=CONFIG.model_copy(update={"accept_iou": 0.5}))
+    assert kinds(easy) == ["prompt", "accept"]

@@ -91,3 +91,53 @@ def test_a_panorama_keeps_a_row_of_logits() -> None:
     logits = logits_of_mask(np.ones((2, 4000), dtype=bool), input_hw=(1, 64), image_size=64)
     assert (logits[0, 0] > 5).all()
     assert (logits[0, 1:] < -5).all()
+
+
+def test_logits_by_hand() -> None:
+    """A logit stands for 4 x 4 pixels of the input; 8 where the mask covers all of them, 0 where half, else -8."""
+    mask = np.zeros((16, 24), dtype=bool)
+    mask[4:12, 4:10] = True
+    logits = logits_of_mask(mask, input_hw=(16, 24), image_size=32)
+    assert logits.dtype == np.float32
+    expected = np.full((8, 8), -8.0)
+    expected[1:3, 1] = 8.0
+    expected[1:3, 2] = 0.0
+    assert logits.tolist() == [expected.tolist()]
+
+
+def test_the_frame_of_logits_is_rounded_and_never_larger_than_the_square() -> None:
+    for input_hw, rows in (((9, 32), 2), ((10, 32), 2), ((11, 32), 3), ((32, 32), 8), ((40, 32), 8)):
+        logits = logits_of_mask(np.ones((8, 8), dtype=bool), input_hw=input_hw, image_size=32)
+        assert (logits[0, :rows] == 8).all(), input_hw
+        assert (logits[0, rows:] == -8).all(), input_hw
+
+
+@pytest.mark.parametrize(
+    ("points", "logits", "several"),
+    [([], None, True), ([], np.zeros((1, 8, 8), np.float32), False), ([(6.0, 6.0, 1)], None, False)],
+)
+def test_several_masks_are_asked_of_a_first_point_alone(points: list, logits: object, several: bool) -> None:  # type: ignore[type-arg]
+    labels = two_regions()
+    predictor = RegionPredictor(labels)
+    start = Clicked(mask=np.zeros_like(labels, dtype=bool), points=points, logits=logits)  # type: ignore[arg-type]
+    clicked = click_until(
+        predictor, labels > 0, rng=np.random.default_rng(0), max_clicks=1, accept_iou=0.9, start=start
+    )
+    (call,) = predictor.calls
+    assert call["multimask"] is several
+    assert (call["points"].dtype, call["labels"].dtype) == (np.float32, np.int64)  # type: ignore[attr-defined]
+    assert clicked.points[: len(points)] == points
+    assert clicked.logits is not None
+    assert clicked.logits.shape == (1, 8, 8)
+
+
+def test_nobody_clicks_at_what_is_good_enough_or_at_nothing() -> None:
+    labels = two_regions()
+    predictor = RegionPredictor(labels)
+    half = Clicked(mask=labels == 1)
+    rng = np.random.default_rng(0)
+    assert click_until(predictor, labels > 0, rng=rng, max_clicks=9, accept_iou=0.5, start=half) is half
+    nothing = click_until(predictor, labels > 5, rng=rng, max_clicks=9, accept_iou=0.5)
+    assert predictor.calls == []
+    assert (nothing.clicks, nothing.points, nothing.logits, nothing.mask.any()) == (0, [], None, False)
+    assert np.isnan(nothing.predicted_iou)

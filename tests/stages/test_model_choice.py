@@ -10,7 +10,7 @@ from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
 from model.sam import Sam, build_sam
 from schemas.round_metrics import Guard
-from stages.model_choice import FEWEST_MASKS, SHARES, choose_share, guard
+from stages.model_choice import FEWEST_MASKS, FORGOTTEN, SHARES, choose_share, guard
 
 
 def _scores(one: float | np.ndarray, three: float | np.ndarray = 0.7, *, masks: int = 40) -> ModelScores:
@@ -96,3 +96,64 @@ def test_what_may_be_chance_is_accepted() -> None:
     found = guard(_scores(0.9, masks=few), _scores(0.1, masks=few))
     assert found == Guard(accepted=True, reason=f"not compared: {few} masks are held out or set aside")
     assert guard(None, None).accepted
+
+
+def test_a_model_that_is_as_good_is_accepted_and_says_so_in_full() -> None:
+    same = guard(_scores(0.5, masks=FEWEST_MASKS), _scores(0.5, masks=FEWEST_MASKS))
+    assert same.to_dict() == {"accepted": True, "reason": ""}, "FEWEST_MASKS are enough to compare"
+    worse = guard(_scores(0.5, masks=FEWEST_MASKS), _scores(0.25, masks=FEWEST_MASKS))
+    assert worse.to_dict() == {
+        "accepted": False,
+        "reason": "worse at 1 click on masks that it never learned from: -0.250 to -0.250",
+    }
+    nothing = "not compared: 0 masks are held out or set aside"
+    assert guard(_scores(0.5), None).to_dict() == {"accepted": True, "reason": nothing}
+    assert guard(None, _scores(0.5)).reason == "not compared: 40 masks are held out or set aside"
+
+
+def test_as_much_as_may_be_lost_is_not_forgotten() -> None:
+    sam, start = _models()
+
+    def share(left: float, *, known: bool = True) -> float:
+        old = _scores(left, masks=1)
+        before = _scores(0.5, masks=1) if known else None
+        return choose_share(sam, start, old_before=before, score_new=lambda: _scores(0.5), score_old=lambda: old).share
+
+    assert share(0.5 - FORGOTTEN) == SHARES[0]
+    assert share(0.5 - 1.01 * FORGOTTEN) == SHARES[-1]
+    assert share(0.0, known=False) == SHARES[0], "nothing is known of what it was"
+
+
+@pytest.mark.parametrize(
+    ("new", "share", "asked"),
+    [
+        ((0.5, 0.5, 0.6), 0, 2),  # no better on the next way: it looks no further
+        ((0.5, 0.6, 0.6), 1, 3),
+        ((0.5, 0.6, 0.7), 2, 3),
+        ((0.5, 0.4, 0.7), 0, 2),
+    ],
+)
+def test_it_looks_as_long_as_a_shorter_way_is_better(new: tuple[float, ...], share: int, asked: int) -> None:
+    sam, start = _models()
+    scores = iter([_scores(0.5, 2 * each - 0.5) for each in new])
+    ways: list[float] = []
+
+    def score_new() -> ModelScores:
+        ways.append(_way(sam))
+        return next(scores)
+
+    found = choose_share(sam, start, old_before=None, score_new=score_new, score_old=lambda: _scores(0.1))
+    assert found.share == SHARES[share]
+    assert ways == pytest.approx(list(SHARES[:asked]))
+    assert _way(sam) == pytest.approx(SHARES[share])
+    assert found.old is not None
+    assert found.old.means()["miou"] == pytest.approx(0.1)
+
+
+def test_a_shorter_way_that_forgets_again_is_not_taken() -> None:
+    sam, start = _models()
+    old = iter([_scores(0.6), _scores(0.1), _scores(0.1)])
+    found = choose_share(
+        sam, start, old_before=_scores(0.6), score_new=lambda: _scores(1 - _way(sam)), score_old=lambda: next(old)
+    )
+    assert found.share == SHARES[0]

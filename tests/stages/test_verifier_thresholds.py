@@ -63,3 +63,16 @@ def test_what_is_sure_has_the_precision_and_no_lower_score_has(
         which = scores >= found.threshold
         assert (found.masks, found.right) == (which.sum(), good[which].sum())
         assert found.right / found.masks >= precision
+
+
+def test_scores_of_any_kind_are_answered_as_they_were_counted() -> None:
+    """float32 scores and answers of 0 and 1: what was sure when the threshold was chosen is sure when it is asked."""
+    scores = np.linspace(0.9, 0.1, 80).astype(np.float32)
+    good = (np.arange(80) < 40).astype(int)
+    found = choose_thresholds(scores, good, precision=0.9)
+    assert found.good.masks == found.bad.masks == 41, "40 right of 41 have a bound of .922"
+    given = [found.answer(float(score)) for score in scores]
+    assert given == ["good"] * 40 + ["bad"] * 40
+    assert found == choose_thresholds(scores.tolist(), [bool(one) for one in good], precision=0.9)
+    assert found.to_dict()["bad"] == {"threshold": found.bad.threshold, "masks": 41, "right": 40}
+    assert choose_thresholds([], [], precision=0.9) == VerifierThresholds(SureFrom(None, 0, 0), SureFrom(None, 0, 0))
