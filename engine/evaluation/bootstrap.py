@@ -1,7 +1,6 @@
 """Confidence intervals by the percentile bootstrap."""
 
 import numpy as np
-from scipy import stats
 
 _NUMBERS_AT_ONCE = 1_000_000  # that are drawn together, whatever their number
 
@@ -15,6 +14,8 @@ def bootstrap_mean(values: np.ndarray, *, level: float = 0.95, draws: int = 2000
         raise ValueError("no values to take the mean of")
     if len(values) == 1:
         return float(values[0]), float(values[0])
+    from scipy import stats  # takes longer to import than most commands to run
+
     found = stats.bootstrap(
         (values,),
         np.mean,
