@@ -114,8 +114,10 @@ def training_samples(
     if without:
         aside = pa.array(sorted(without), type=pa.int64())
         images = images.filter(pc.invert(pc.is_in(images["image_id"], value_set=aside)))
+    # Those that tell hard masks are read where they count: a column of a billion masks is memory.
+    columns = _COLUMNS if hard_weight == 1 else [*_COLUMNS, *HARD_COLUMNS]
     parts = [
-        _masks_of(store, name, tables_versions[name], images["image_id"], rounds)
+        _masks_of(store, name, tables_versions[name], images["image_id"], rounds, columns)
         for name, rounds in _wanted(selection, stage, round).items()
     ]
     masks = pa.concat_tables(parts).sort_by([(name, "ascending") for name in ("stage_index", "image_id", "mask_id")])
@@ -145,8 +147,10 @@ def _wanted(selection: Selection, stage: Stage | None, round: int | None) -> dic
     return {**before, stage: None if round is None else range(round + 1)}
 
 
-def _masks_of(store: Store, stage: Stage, version: int, images: pa.ChunkedArray, rounds: range | None) -> pa.Table:
-    rows = store.read_table(stage, columns=[*_COLUMNS, *HARD_COLUMNS], version=version)
+def _masks_of(
+    store: Store, stage: Stage, version: int, images: pa.ChunkedArray, rounds: range | None, columns: list[str]
+) -> pa.Table:
+    rows = store.read_table(stage, columns=columns, version=version)
     rows = rows.filter(pc.is_in(rows["image_id"], value_set=images))
     if rounds is not None:
         rows = rows.filter(pc.and_(pc.greater_equal(rows["round"], rounds.start), pc.less(rows["round"], rounds.stop)))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from engine.analysis.markdown import table_section
 from schemas.round_metrics import RoundMetrics, Score
 
 _SCORES = (("miou", "1 click"), ("miou_3", "3 clicks"), ("miou_box", "Box"))
@@ -35,19 +36,8 @@ def learning_lines(reports: Sequence[Retraining]) -> list[str]:
         for report in reports
         if report.learned is not None
     ]
-    if not rows:
-        return []
-    titles = ["Round", *(title for _, title in (*_SCORES, *_OLD_SCORES)), "IoU off by", "Share", "Left out", "Used"]
-    return [
-        "",
-        "# What the model learned",
-        "",
-        f"| {' | '.join(titles)} |",
-        f"|{' --- |' * len(titles)}",
-        *rows,
-        "",
-        LEARNING_NOTE,
-    ]
+    columns = ["Round", *(title for _, title in (*_SCORES, *_OLD_SCORES)), "IoU off by", "Share", "Left out", "Used"]
+    return table_section("What the model learned", columns, rows, LEARNING_NOTE)
 
 
 def _cells(metrics: RoundMetrics) -> list[str]:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from engine.analysis.learning import learning_lines
+from engine.analysis.markdown import table_section
 from engine.analysis.rounds import RoundReport, round_reports
 from engine.analysis.team import team_lines
 from engine.masks.difference import MaskDifference
@@ -143,14 +144,20 @@ def _annotator_lines(reports: Sequence[RoundReport]) -> list[str]:
         for report in reports
         for name, own in (report.by_annotator or {}).items()
     ]
-    if not rows:
-        return []
-    titles = ("Stage", "Round", "Annotator", "Masks", "s / mask", "Clicks / mask", f"Over {SECONDS_PER_MASK_LIMIT:g} s")
+    columns = (
+        "Stage",
+        "Round",
+        "Annotator",
+        "Masks",
+        "s / mask",
+        "Clicks / mask",
+        f"Over {SECONDS_PER_MASK_LIMIT:g} s",
+    )
     note = (
         f"Masks that annotators made or mended. After one that took over {SECONDS_PER_MASK_LIMIT:g} s an annotator is "
         "to go to the next image (SAM paper, section 4)."
     )
-    return ["", "# Annotators", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}", *rows, "", note]
+    return table_section("Annotators", columns, rows, note)
 
 
 def _prefill_lines(reports: Sequence[RoundReport]) -> list[str]:
@@ -162,14 +169,11 @@ def _prefill_lines(reports: Sequence[RoundReport]) -> list[str]:
         for report in reports
         if (found := report.prefill) is not None
     ]
-    if not rows:
-        return []
-    titles = ("Stage", "Round", "Threshold", "Precision asked for", "Precision", "Recall", "Masks on images")
+    columns = ("Stage", "Round", "Threshold", "Precision asked for", "Precision", "Recall", "Masks on images")
     note = (
         "Measured on held-out images, or on a random fifth of those with masks, which the detector did not learn from."
     )
-    header = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
-    return ["", "# Prefilled by the object detector", "", *header, *rows, "", note]
+    return table_section("Prefilled by the object detector", columns, rows, note)
 
 
 def _share(value: float | None) -> str:

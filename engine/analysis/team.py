@@ -8,14 +8,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.analysis.markdown import table_section
 from engine.analysis.rounds import RoundReport
 from engine.quality.audit import PAIR_IOU, AuditedImage, CorrectedMask, Estimate, compare, ratio_estimate
 from schemas.mask import Mask
 from schemas.rle import Rle
 from schemas.round_metrics import AgreementMetrics, PersonMetrics
 
-_PEOPLE = ("Images", "Skipped", "Prompts not accepted", "Superseded", "Their masks", "Their seconds")
-_AGREEMENT = ("Images twice", "Planned", "Pairs", "Mean IoU of pairs", "Found by both")
+_PEOPLE = (
+    "Stage",
+    "Round",
+    "Annotator",
+    "Images",
+    "Skipped",
+    "Prompts not accepted",
+    "Superseded",
+    "Their masks",
+    "Their seconds",
+)
+_AGREEMENT = ("Stage", "Round", "Images twice", "Planned", "Pairs", "Mean IoU of pairs", "Found by both")
 _PEOPLE_NOTE = (
     "Superseded: annotations of images of which another one counts, the one that was changed last; with their masks "
     "they are in the table `annotations`. Prompts not accepted: clicks and boxes that were left when the image was "
@@ -58,8 +69,8 @@ def team_lines(reports: Sequence[RoundReport]) -> list[str]:
         if (own := report.agreement) is not None
     ]
     return [
-        *_section("People", ("Annotator", *_PEOPLE), people, _PEOPLE_NOTE),
-        *_section("Agreement", _AGREEMENT, agreement, _AGREEMENT_NOTE),
+        *table_section("People", _PEOPLE, people, _PEOPLE_NOTE),
+        *table_section("Agreement", _AGREEMENT, agreement, _AGREEMENT_NOTE),
     ]
 
 
@@ -136,10 +147,3 @@ def _place(report: RoundReport) -> str:
 
 def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
     return "-" if value is None or interval is None else f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
-
-
-def _section(title: str, columns: Sequence[str], rows: Sequence[str], note: str) -> list[str]:
-    if not rows:
-        return []
-    titles = ("Stage", "Round", *columns)
-    return ["", f"# {title}", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}", *rows, "", note]

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 8_000_000  # a click carries all masks of its picture, a thousand of 6 kB; read, it is 200 MB at worst
+_TOO_LARGE = f"more than {MAX_BODY_BYTES / 1e6:g} MB; fewer masks on one picture make it less"
 
 
 class Gatekeeper:
@@ -32,7 +33,7 @@ class Gatekeeper:
         if refused is None and scope["method"] == "POST":
             body = await _read(receive)
             if body is None:
-                refused = (413, f"more than {MAX_BODY_BYTES / 1e6:g} MB; fewer masks on one picture make it less")
+                refused = (413, _TOO_LARGE)
             else:
                 receive = _again(body, receive)
         if refused is None:
@@ -51,7 +52,7 @@ class Gatekeeper:
             return 415, "expected Content-Type: application/json"
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
-            return 413, f"more than {MAX_BODY_BYTES / 1e6:g} MB; fewer masks on one picture make it less"
+            return 413, _TOO_LARGE
         return None
 
 
