@@ -11,7 +11,8 @@ import math
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from deltalake.exceptions import CommitFailedError
 
 from engine.files import storage_errors
 from engine.places import place
+from engine.remote import is_remote, remote_errors, table_options
 
 PARTITION = "shard"
 _ATTEMPTS = 20
@@ -46,8 +48,9 @@ class ShardedTable:
     """A Delta table in a folder. Safe to use from several threads; other processes may write it at the same time."""
 
     def __init__(self, uri: str | Path, schema: pa.Schema) -> None:
-        """uri: a local path, or any address that deltalake knows."""
+        """uri: a local path, or a URL of an object store (s3://, gs://, az://). Raises InputError for another."""
         self.uri = str(uri)
+        self._options = table_options(self.uri)
         self.schema = schema
         self._lock = threading.RLock()
         self._handle: DeltaTable | None = None
@@ -62,10 +65,11 @@ class ShardedTable:
     def create(self) -> None:
         """Make the table; does nothing where it exists. All history is kept."""
         statistics = [name for name in self.schema.names if name in _STATISTICS]
-        with storage_errors(self.uri):
+        with self._errors():
             place(self.uri).make_folder()
             DeltaTable.create(
                 self.uri,
+                storage_options=self._options,
                 schema=self.schema,
                 partition_by=[PARTITION] if PARTITION in self.schema.names else None,
                 mode="ignore",
@@ -77,7 +81,8 @@ class ShardedTable:
             )
 
     def exists(self) -> bool:
-        return DeltaTable.is_deltatable(self.uri)
+        with self._errors():
+            return DeltaTable.is_deltatable(self.uri, self._options)
 
     def version(self) -> int:
         return int(self._latest().version())
@@ -103,7 +108,7 @@ class ShardedTable:
         """
         properties = CommitProperties(app_transactions=[Transaction(app_id, number)]) if app_id else None
         for attempt in range(_ATTEMPTS):
-            with self._lock, storage_errors(self.uri):
+            with self._lock, self._errors():
                 # One look for both: a writer that came in between shows as a conflict, not as something to replace.
                 latest = self._latest()
                 if app_id and latest.transaction_version(app_id) == number:
@@ -150,7 +155,7 @@ class ShardedTable:
 
     def query(self, condition: str) -> pa.Table:
         """Rows that fulfil an SQL condition, over the whole table (reads every file)."""
-        with self._lock:
+        with self._lock, self._errors():
             builder = QueryBuilder().register("t", self._latest())
             found = pa.table(builder.execute(f"SELECT * FROM t WHERE {condition}").read_all())
         return _with_unknown(_columns_of(found), self.schema, rows=found.num_rows)
@@ -169,9 +174,9 @@ class ShardedTable:
         return actions.column(column).to_pylist() if column in actions.column_names else []
 
     def _latest(self) -> DeltaTable:
-        with self._lock:
+        with self._lock, self._errors():
             if self._handle is None:
-                self._handle = DeltaTable(self.uri)
+                self._handle = DeltaTable(self.uri, storage_options=self._options)
             else:
                 self._handle.update_incremental()
             return self._handle
@@ -188,8 +193,14 @@ class ShardedTable:
 
     def _at(self, version: int) -> DeltaTable:
         if self._old is None or self._old[0] != version:
-            self._old = (version, DeltaTable(self.uri, version=version))
+            self._old = (version, DeltaTable(self.uri, version=version, storage_options=self._options))
         return self._old[1]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What goes wrong with the disk or the object store, in one line."""
+        with remote_errors(self.uri), storage_errors(self.uri):
+            yield
 
 
 def _shard_in(path: str) -> str:
@@ -199,7 +210,8 @@ def _shard_in(path: str) -> str:
 
 def _read_file(path: str, shard: str | None, schema: pa.Schema, where: Mapping[str, str | int]) -> pa.Table:
     stored = [name for name in schema.names if name != PARTITION]
-    file = pq.ParquetFile(path)
+    # What is at a URL is fetched whole: each column by itself would be a request of its own.
+    file = pq.ParquetFile(pa.BufferReader(place(path).read()) if is_remote(path) else path)
     groups = [at for at in range(file.num_row_groups) if _may_hold(file.metadata.row_group(at), where)]
     columns = _columns_of(file.read_row_groups(groups, columns=stored))
     rows = sum(file.metadata.row_group(at).num_rows for at in groups)

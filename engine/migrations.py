@@ -62,7 +62,7 @@ def bring_up_to_date(store: "Store") -> None:
     missing = store.missing_tables()
     if found == FORMAT and not missing:
         return
-    tables = store.files.tables.local_path("the lock of a workspace")
+    tables = store.files.tables.on_disk()  # a lock of this machine
     with storage_errors(store.files), open_lock(tables / ".migration.lock") as lock:
         take(lock, wait=True)
         _create(store, missing)

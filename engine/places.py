@@ -1,11 +1,12 @@
 """Places: files and folders on this machine's disk, or at a URL that fsspec opens (memory://, s3://, gs://).
 
 The methods have other names than those of `pathlib.Path`, so that no place is taken for a path by mistake: whoever
-needs a path on this disk asks for `local_path` and says what for.
+needs a path on this disk asks for `local_path` and says what for, or for `on_disk`, where this machine keeps what is
+its own: locks, copies and logs.
 """
 
-import io
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ from engine.files import (
     remove_unfinished,
     storage_errors,
 )
+from engine.remote import has_folders, opened, remote_errors
+from model.registry import user_home
 from schemas.errors import InputError
 
 _SCHEME = "://"
+_COPIED_AT_ONCE = 4 * 2**20
 
 
 class Place(Protocol):
@@ -42,6 +46,13 @@ class Place(Protocol):
         """Its path on this machine's disk, without which `what` cannot be. Raises InputError where it is at a URL."""
         ...
 
+    def on_disk(self) -> Path:
+        """The path that stands for it on this machine's disk: its own, or for a URL one below the user's folder.
+
+        For what belongs to this machine alone (locks, copies, logs), never for what other machines have to see.
+        """
+        ...
+
     def exists(self) -> bool:
         """Whether a file or folder is there."""
         ...
@@ -56,6 +67,10 @@ class Place(Protocol):
 
     def text(self) -> str:
         """All of a file of UTF-8. Raises FileNotFoundError where there is none."""
+        ...
+
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        """A file to read piece by piece, from anywhere in it. Raises FileNotFoundError where there is none."""
         ...
 
     def write(self, data: bytes, *, sync_folder: bool = True) -> None:
@@ -94,17 +109,39 @@ class Place(Protocol):
         ...
 
     def only_one(self, *, busy: str) -> AbstractContextManager[None]:
-        """Hold a lock file. Raises WaitError, which says `busy`, where another process holds it, and InputError where
-        the place is at a URL."""
+        """Hold a lock file. Raises WaitError, which says `busy`, where another process holds it.
+
+        The lock of a place at a URL holds on this machine alone: other machines do not see it.
+        """
         ...
 
 
-def place(root: str | Path) -> Place:
-    """The place at a local path or a URL. Raises InputError where fsspec cannot open such a URL."""
+def place(root: "str | Path | Place") -> Place:
+    """The place at a local path or a URL; a place is itself. Raises InputError where fsspec cannot open such a URL."""
+    if isinstance(root, LocalPlace | RemotePlace):
+        return root
     text = str(root)
     if _SCHEME not in text:
         return LocalPlace(Path(text))
     return RemotePlace(text.rstrip("/"))
+
+
+def copy(source: Place, target: Place) -> None:
+    """Put what a file holds at another place, whole or not at all. Raises FileNotFoundError where there is none."""
+    with source.opened() as from_file, target.writing() as to_file:
+        shutil.copyfileobj(from_file, to_file, _COPIED_AT_ONCE)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder on this machine's disk, which is gone when the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def full_name(where: Place) -> str:
+    """An address that means the same wherever one is: an absolute path or a URL."""
+    return str(where.path.resolve()) if isinstance(where, LocalPlace) else str(where)
 
 
 def is_relative(path: str) -> bool:
@@ -131,6 +168,9 @@ class LocalPlace:
     def local_path(self, what: str) -> Path:
         return self.path
 
+    def on_disk(self) -> Path:
+        return self.path
+
     def exists(self) -> bool:
         return self.path.exists()
 
@@ -142,6 +182,9 @@ class LocalPlace:
 
     def text(self) -> str:
         return self.read().decode()
+
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        return self.path.open("rb")
 
     def write(self, data: bytes, *, sync_folder: bool = True) -> None:
         with atomic_file(self.path, sync_folder=sync_folder) as file:
@@ -196,31 +239,48 @@ class RemotePlace:
     def local_path(self, what: str) -> Path:
         raise self._needs_a_disk(what)
 
+    def on_disk(self) -> Path:
+        scheme, _, path = self.url.partition(_SCHEME)
+        return user_home() / "remote" / scheme / path
+
     def exists(self) -> bool:
-        files, path = self._opened()
-        return bool(files.exists(path))
+        with self._opened() as (files, path):
+            return bool(files.exists(path))
 
     def size(self) -> int | None:
-        files, path = self._opened()
-        return int(files.size(path)) if files.isfile(path) else None
+        with self._opened() as (files, path):
+            try:
+                found = files.info(path)
+            except FileNotFoundError:
+                return None
+            return int(found["size"]) if found["type"] == "file" else None
 
     def read(self) -> bytes:
-        files, path = self._opened()
-        return bytes(files.cat_file(path))
+        with self._opened() as (files, path):
+            return bytes(files.cat_file(path))
 
     def text(self) -> str:
         return self.read().decode()
 
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        with self._opened() as (files, path):
+            file = files.open(path, "rb")
+        with file:  # outside: errors of those who read it are theirs
+            yield file
+
     def write(self, data: bytes, *, sync_folder: bool = True) -> None:
-        files, path = self._opened()
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        files.pipe_file(path, data)
+        with self._opened(writing=True) as (files, path):
+            files.pipe_file(path, data)
 
     @contextmanager
     def writing(self) -> Iterator[BinaryIO]:
-        content = io.BytesIO()
-        yield content
-        self.write(content.getvalue())
+        with scratch_folder() as scratch:
+            content = scratch / "content"
+            with content.open("wb") as file:
+                yield file
+            with self._opened(writing=True) as (files, path):
+                files.put_file(str(content), path)
 
     def append_line(self, line: bytes) -> None:
         raise self._needs_a_disk("a log that grows line by line")
@@ -232,29 +292,28 @@ class RemotePlace:
         pass
 
     def find(self, pattern: str) -> list[Place]:
-        files, path = self._opened()
-        return [self / found.removeprefix(path).lstrip("/") for found in sorted(files.glob(f"{path}/{pattern}"))]
+        with self._opened() as (files, path):
+            return [self / found.removeprefix(path).lstrip("/") for found in sorted(files.glob(f"{path}/{pattern}"))]
 
     def remove(self) -> None:
-        files, path = self._opened()
-        if files.exists(path):
-            files.rm(path, recursive=True)
+        with self._opened() as (files, path):
+            if files.exists(path):
+                files.rm(path, recursive=True)
 
     def remove_unfinished(self) -> None:
         pass
 
     def only_one(self, *, busy: str) -> AbstractContextManager[None]:
-        raise self._needs_a_disk("the lock of a workspace")
+        return only_one(self.on_disk(), busy=busy)
 
     def _needs_a_disk(self, what: str) -> InputError:
         return InputError(f"{self}: {what} must lie on a disk of this machine; use a workspace that is a folder")
 
-    def _opened(self) -> tuple[Any, str]:
-        """The file system and the path in it; fsspec keeps one file system for all who ask."""
-        from fsspec.core import url_to_fs  # only here: it takes 60 ms to import
-
-        try:
-            files, path = url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"{self}: cannot be opened: {' '.join(str(error).split())}") from error
-        return files, path
+    @contextmanager
+    def _opened(self, *, writing: bool = False) -> Iterator[tuple[Any, str]]:
+        """The file system and the path in it. What goes wrong with them is said in one line."""
+        with remote_errors(self.url, writing=writing):
+            files, path = opened(self.url)
+            if writing and has_folders(self.url):
+                files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            yield files, path

@@ -7,6 +7,7 @@ key of the work, so a killed process leaves nothing that a reader can see and a 
 import re
 import threading
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,16 @@ _SHARD = re.compile(r"[0-9]{6,}")
 class Store:
     """The tables and images of a workspace. Cheap to keep open; safe to use from several threads."""
 
-    def __init__(self, workspace: Path | Workspace) -> None:
+    def __init__(self, workspace: str | Path | Workspace) -> None:
         """Open a workspace; one that an older version made is brought up to date.
 
         Raises InputError if it is none, if a newer version made it, or if a table with masks is gone.
         """
         self.files = Workspace(workspace)
-        self.workspace = self.files.local_path("the tables of a workspace")
         self._tables = {name: ShardedTable(str(self.files.tables / name), TABLES[name]) for name in TABLES}
         if not self._tables["images"].exists():
+            with suppress(FileNotFoundError):
+                self.files.config.read()  # where even the bucket is missing, this says so
             raise InputError(
                 f"{self.files}: not a workspace (no table 'images'); make one with: sam-engine init {self.files}"
             )
@@ -52,7 +54,7 @@ class Store:
         bring_up_to_date(self)
 
     @classmethod
-    def create(cls, workspace: Path | Workspace) -> "Store":
+    def create(cls, workspace: str | Path | Workspace) -> "Store":
         """Make a workspace: folders, tables and a commented engine.yaml. What exists stays as it is.
 
         Raises InputError if the folder cannot be written.
@@ -70,6 +72,11 @@ class Store:
         if fresh:
             write_format(files)
         return cls(files)
+
+    @property
+    def workspace(self) -> Path:
+        """Its folder. Raises InputError for a workspace at a URL."""
+        return self.files.local_path("a workspace whose folder is asked for")
 
     def missing_tables(self) -> list[str]:
         """Tables of this version that the workspace has not."""

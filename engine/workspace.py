@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from engine.places import Place, is_relative, place
+from engine.mirrors import models_here
+from engine.places import Place, full_name, is_relative, place
 from model.registry import model_roots
 from schemas.config import CONFIG_FILE, EngineConfig, parse_config
 
@@ -33,6 +34,11 @@ class Workspace:
     def name(self) -> str:
         """The folder's own name."""
         return self.root.name
+
+    @property
+    def full_name(self) -> str:
+        """Its address, that means the same wherever one is: an absolute path or a URL."""
+        return full_name(self.root)
 
     @property
     def config(self) -> Place:
@@ -101,8 +107,8 @@ class Workspace:
         return self.root.local_path(what)
 
     def model_roots(self) -> list[Path]:
-        """Folders in which models are looked for, its own first; they are read from a disk of this machine."""
-        return model_roots(self.root.local_path("models"))
+        """Folders in which models are looked for, its own first; see `engine.mirrors` where it is a URL."""
+        return [models_here(self.models), *model_roots()]
 
     def settings(self) -> EngineConfig:
         """Read and validate its `engine.yaml`. Raises InputError naming the file, the key, its value and what is
@@ -112,3 +118,8 @@ class Workspace:
         except FileNotFoundError:
             content = None
         return parse_config(content, file=self.config, workspace=self)
+
+
+def roots_of(workspace: "str | Path | Workspace | None") -> list[Path]:
+    """Folders in which models are looked for, those of a workspace first, if there is one."""
+    return model_roots() if workspace is None else Workspace(workspace).model_roots()

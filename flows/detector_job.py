@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.encoded_samples import EncodedSamples
+from engine.mirrors import refuse_copy
 from engine.samples import CocoSamples
+from engine.workspace import roots_of
 from flows.console import note, progress_bars
 from model.detector_training import DetectorTraining, train_detector
 from model.devices import device_of
 from model.object_detector import DETECTOR_FOLDER, ObjectDetector, save_detector
 from model.predictor import Predictor
-from model.registry import model_roots
 from model.sam import Sam
 from model.storage import load_model
 from schemas.errors import InputError
@@ -38,7 +39,7 @@ class DetectorJob:
     coco: tuple[Path, ...]
     model: str
     images: Path | None
-    workspace: Path | None
+    workspace: str | None
     steps: int | None
     min_area: int
     seed: int
@@ -50,7 +51,8 @@ class DetectorJob:
         Raises InputError, before anything is trained, for a model, device or pictures that are not there, and for a
         model that has a detector.
         """
-        sam, info = load_model(self.model, model_roots(self.workspace), device=device_of(self.device))
+        sam, info = load_model(self.model, roots_of(self.workspace), device=device_of(self.device))
+        refuse_copy(info.folder, "a detector")
         folder = info.folder / DETECTOR_FOLDER
         if folder.exists():
             raise InputError(f"{folder}: this model has a detector already; delete the folder to train another")

@@ -29,7 +29,7 @@ def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progr
         raise WaitError(steps[0].message)
     if all(step.action == "none" for step in steps):
         return {step.stage: [_nothing_to_do(step)] for step in steps}
-    prepare_prefect(store.files.local_path("what Prefect keeps"))
+    prepare_prefect(store.files.root.on_disk())
     note("starting Prefect ...")
     from prefect.settings import PREFECT_API_URL
 

@@ -5,7 +5,6 @@ Prefect schedules, retries and shows. What is done is known by the store alone, 
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 from prefect import Flow, flow, task
@@ -36,7 +35,7 @@ def do_shards(worker: Callable[[str], ShardOutcome], shards: list[str], map_grou
 @task(name="tick", cache_policy=NO_CACHE, persist_result=False)
 def do_tick(workspace: str, stage: Stage) -> TickResult:
     """One step of a stage."""
-    store = Store(Path(workspace))
+    store = Store(workspace)
     flow_config = store.files.settings().flow
     return tick(store, stage, map_shards=shard_groups(flow_config), progress=current_progress.get())
 
@@ -83,7 +82,7 @@ def run_until_done(workspace: str, stage: Stage) -> list[dict[str, Any]]:
     """
     keep_freed_memory()
     results: list[dict[str, Any]] = []
-    store = Store(Path(workspace))
+    store = Store(workspace)
     while True:
         step = next_step(store, stage)
         result = do_tick.with_options(task_run_name=f"{stage}: {step.action} {step.round or ''}".rstrip())(

@@ -16,13 +16,14 @@ from engine.replay import write_replay
 from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
+from engine.workspace import Workspace, roots_of
 from flows.console import note, progress_bars
 from flows.settings import parse_settings, setting_error
 from flows.training_log import TrainingLog
 from model import storage
 from model.config import MODEL_SIZES
 from model.devices import device_of
-from model.registry import CARD_FILE, ModelCard, ModelInfo, check_name, model_roots, read_info, user_models_root
+from model.registry import CARD_FILE, ModelCard, ModelInfo, check_name, read_info, user_models_root
 from model.sam import Sam
 from model.training import trainer
 from model.training.checkpoint import changed_settings
@@ -86,7 +87,7 @@ class _Plan:
 class TrainingJob:
     """The options of `sam-engine train`, which says what each is for."""
 
-    workspace: Path | None
+    workspace: str | None
     coco: tuple[Path, ...]
     images: Path | None
     preset: str
@@ -125,7 +126,9 @@ class TrainingJob:
 
     @cached_property
     def _root(self) -> Path:
-        return self.output or (self.workspace / "models" if self.workspace else user_models_root())
+        if self.output is not None or self.workspace is None:
+            return self.output or user_models_root()
+        return Workspace(self.workspace).models.local_path("without --output FOLDER, a model that is trained")
 
     @property
     def _folder(self) -> Path:
@@ -185,7 +188,7 @@ class TrainingJob:
         if self.size is not None or (self.start is None and self.preset == "nano"):
             sam, parent = new_model(MODEL_SIZES[self.size or "nano"](), seed=self.seed).to(device), ""
         else:
-            sam, info = storage.load_model(self.start or "nano", model_roots(self.workspace), device=device)
+            sam, info = storage.load_model(self.start or "nano", roots_of(self.workspace), device=device)
             parent = info.model_id
         overrides = {} if self.steps is None else {"steps": self.steps}
         recipe = training_preset(self.preset, encoder=sam.config.encoder, images=images, seed=self.seed, **overrides)

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from model.config import MODEL_SIZES, SamConfig
+from model.files import copy_from_url
 from schemas.errors import InputError
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "weights.safetensors", "config.json", "card.json"
+# In a copy of a model that lies at a URL, in place of the weights until they are needed: {"url": ..., "bytes": ...}.
+WEIGHTS_URL_FILE = "weights_url.json"
 HOME_VARIABLE = "SAM_ENGINE_HOME"
 _MIN_ID_DIGITS = 6
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -62,7 +65,8 @@ class ModelInfo:
     @property
     def size_bytes(self) -> int:
         """Size of the weights file."""
-        return (self.folder / WEIGHTS_FILE).stat().st_size
+        file = self.folder / WEIGHTS_FILE
+        return file.stat().st_size if file.exists() else int(_load_json(self.folder / WEIGHTS_URL_FILE)["bytes"])
 
 
 def builtin_models_root() -> Path:
@@ -72,8 +76,13 @@ def builtin_models_root() -> Path:
 
 def user_models_root() -> Path:
     """The models this user imported or fetched: `$SAM_ENGINE_HOME/models`, else `~/.sam-data-engine/models`."""
+    return user_home() / "models"
+
+
+def user_home() -> Path:
+    """What is the user's own on this machine: `$SAM_ENGINE_HOME`, else `~/.sam-data-engine`."""
     home = os.environ.get(HOME_VARIABLE)
-    return (Path(home) if home else Path.home() / ".sam-data-engine") / "models"
+    return Path(home) if home else Path.home() / ".sam-data-engine"
 
 
 def model_roots(workspace: Path | None = None) -> list[Path]:
@@ -140,7 +149,7 @@ def read_info(folder: Path) -> ModelInfo:
     """
     card_values = _load_json(folder / CARD_FILE)
     config_values = _load_json(folder / CONFIG_FILE)
-    if not (folder / WEIGHTS_FILE).is_file():
+    if not (folder / WEIGHTS_FILE).is_file() and not (folder / WEIGHTS_URL_FILE).is_file():
         raise InputError(f"{folder / WEIGHTS_FILE}: no such file; the model is incomplete, get it again")
     unknown = card_values.keys() - {known.name for known in fields(ModelCard)}
     if unknown or not card_values.get("name") or not card_values.get("model_id"):
@@ -152,6 +161,19 @@ def read_info(folder: Path) -> ModelInfo:
         raise InputError(f"{folder / CONFIG_FILE}: not a model's configuration: {error}") from error
     card = ModelCard(**card_values)
     return ModelInfo(card.model_id, folder, config, card)
+
+
+def weights_file(model: ModelInfo) -> Path:
+    """The file of a model's weights, which is fetched first where only its URL is here. Raises InputError where that
+    fails."""
+    file = model.folder / WEIGHTS_FILE
+    if not file.exists():
+        url = _load_json(model.folder / WEIGHTS_URL_FILE)["url"]
+        try:
+            copy_from_url(url, file)
+        except Exception as error:  # each store has errors of its own
+            raise InputError(f"{url}: cannot be fetched: {' '.join(str(error).split())}") from error
+    return file
 
 
 def check_form(name: str) -> None:

@@ -23,6 +23,7 @@ from model.registry import (
     check_name,
     find_model,
     read_info,
+    weights_file,
 )
 from model.sam import Sam
 from schemas.errors import InputError
@@ -57,12 +58,12 @@ def load_model(name: str | Path, roots: Sequence[Path], *, device: torch.device 
     Raises InputError where there is none, or its weights are not those that its card names.
     """
     info = find_model(name, roots)
-    weights_file = info.folder / WEIGHTS_FILE
-    weights = read_weights(weights_file)
-    found = _weights_id(weights_file)
+    file = weights_file(info)
+    weights = read_weights(file)
+    found = _weights_id(file)
     if found != info.model_id:
-        raise InputError(f"{weights_file}: damaged or replaced: its id is {found}, its card says {info.model_id}")
-    return with_weights(info.config, weights, file=weights_file).to(device), info
+        raise InputError(f"{file}: damaged or replaced: its id is {found}, its card says {info.model_id}")
+    return with_weights(info.config, weights, file=file).to(device), info
 
 
 def import_weights(

@@ -107,3 +107,7 @@ class Manifest(_Record):
     masks_lost: int = Field(ge=0)
     images_without_masks: int = Field(ge=0)
     tars: tuple[ReleasedTar, ...]
+
+    def file_names(self) -> set[str]:
+        """Of all files of the release, relative to its folder."""
+        return {MANIFEST_FILE, *(file.name for record in self.tars for file in record.files())}

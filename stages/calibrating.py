@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from engine.evaluation.model_scores import ModelScores
 from engine.evaluation.scores import PromptScores
 from engine.keys import content_key
+from engine.mirrors import models_here, models_to_write
 from engine.store import Store
 from model.calibration import Line, apply_lines, fit_line
 from model.devices import device_of
@@ -40,7 +41,6 @@ def calibrated_start(store: Store, config: EngineConfig, start: ModelInfo, progr
     measured = measuring_set(store, frozenset(), seed=config.seed)
     if measured is None:
         return start
-    models = store.files.models.local_path("a model")
     name = f"{start.name}-calibrated-{content_key('calibrated', start.model_id, measured.key)[:6]}"
     sam, _ = load_model(start.model_id, store.files.model_roots(), device=device_of(config.model.device))
     scores = measured.score(store, sam, lambda done, total: progress("measuring the start model", done, total))
@@ -61,8 +61,9 @@ def calibrated_start(store: Store, config: EngineConfig, start: ModelInfo, progr
         },
         notes="the predicted IoUs of its parent, calibrated on held-out pictures; masks are the same",
     )
-    save_model(sam, models, card)
-    return read_info(models / name)
+    with models_to_write(store.files.models) as models:
+        save_model(sam, models, card)
+    return read_info(models_here(store.files.models) / name)
 
 
 def _line(scores: PromptScores) -> Line:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.mirrors import models_here
 from engine.store import Store
 from model.registry import list_models
 from schemas.config import ANNOTATED_STAGES, STAGES, EngineConfig, Stage
@@ -110,7 +111,7 @@ def use_of_last(store: Store, record: Round) -> str:
     """What the model of the last stage's retraining is for, since `model_for` gives it to no round; "" elsewhere."""
     if record.stage in ANNOTATED_STAGES or not record.metrics.accepted:
         return ""
-    models = store.files.models.local_path("a model")
+    models = models_here(store.files.models)
     folder = next((known.folder for known in list_models([models]) if known.model_id == record.model_after), models)
     return (
         f"; that model made none of the masks here: it is for sam-engine generate -m {folder}, and for model.start of "

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from engine.evaluation.matching import match_masks
 from engine.files import storage_errors
 from engine.keys import content_key
+from engine.mirrors import folder_here, put_folder
 from engine.store import Store
 from model.detector_training import DetectorSample, DetectorTraining, encode_sample, train_detector
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector
@@ -86,7 +87,8 @@ class LearnedDetector:
 
     @property
     def folder(self) -> Path:
-        return (self._store.files.detectors / self.key).local_path("an object detector")
+        """On this disk; where the workspace is at a URL, a copy of what is there."""
+        return folder_here(self._store.files.detectors / self.key)
 
     @cached_property
     def trained(self) -> TrainedDetector:
@@ -138,6 +140,7 @@ class LearnedDetector:
         }
         with storage_errors(self.folder):
             save_detector(detector, self.folder, card)
+            put_folder(self.folder, self._store.files.detectors / self.key)
 
     def _measured_threshold(self, detector: ObjectDetector) -> PrefillThreshold:
         plan, scores, right, objects = self._plan, [], [], 0

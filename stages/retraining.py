@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.checkpoints import CheckpointsAt
 from engine.evaluation.model_scores import ModelScores, compare, score_model
 from engine.keys import content_key
-from engine.places import Place
+from engine.mirrors import models_to_write
 from engine.replay import WithReplay, read_replay, replay_file
 from engine.samples import CocoSamples
 from engine.snapshots import SnapshotDataset, training_samples
@@ -88,7 +89,7 @@ class _Retraining:
 
     def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
         self.store, self.config, self.record, self.progress = store, config, record, progress
-        self.roots, self.models = store.files.model_roots(), store.files.models.local_path("a model")
+        self.roots = store.files.model_roots()
 
     @cached_property
     def rounds(self) -> list[Round]:
@@ -165,12 +166,12 @@ class _Retraining:
         return content_key(self.record.model_before, json.dumps(self.lineage, sort_keys=True))
 
     @property
-    def checkpoints(self) -> Place:
-        return self.store.files.checkpoints / self.key
+    def checkpoints(self) -> CheckpointsAt:
+        return CheckpointsAt(self.store.files.checkpoints / self.key)
 
     def found(self) -> Retrained | None:
         """The model of this very retraining, where an earlier run registered it."""
-        for known in list_models([self.models]):
+        for known in list_models(self.roots[:1]):
             if known.card.trained_on == self.lineage and known.card.parent == self.record.model_before:
                 self.checkpoints.remove()
                 return self._retrained(known.model_id, known.card.metrics)
@@ -179,7 +180,7 @@ class _Retraining:
     def run(self) -> Retrained:
         """Train, choose, calibrate, measure and register."""
         name = f"{self.record.stage}-{self.record.round}-{self.key[:6]}"
-        check_name(self.models, name)
+        check_name(self.roots[0], name)
         sam, _ = load_model(self.record.model_before, self.roots, device=device_of(self.config.model.device))
         before = self._score_new(sam, "before")
         start = self._start_model(sam)
@@ -205,7 +206,8 @@ class _Retraining:
             seed=self.training.seed,
             metrics=metrics,
         )
-        model_id = save_model(sam, self.models, card)
+        with models_to_write(self.store.files.models) as models:
+            model_id = save_model(sam, models, card)
         self.checkpoints.remove()
         return self._retrained(model_id, metrics)
 
@@ -218,12 +220,14 @@ class _Retraining:
             self.replay.longest_px = longest_px
             source = WithReplay(self.samples, weights, self.replay, frac=self.config.retraining.replay_frac)
             weights = source.weights
+        self.checkpoints.fetch()
         train(
             sam,
             source,
             self.training,
             weights=weights,
-            checkpoints=self.checkpoints.local_path("checkpoints"),
+            checkpoints=self.checkpoints.folder,
+            on_checkpoint=self.checkpoints.put,
             data=self.key,
             too_small=f"lower retraining.min_mask_frac in {self.store.files.config}, or check the masks",
             on_step=lambda report: self.progress(

@@ -18,6 +18,7 @@ from engine import rle as rle_codec
 from engine.files import storage_errors
 from engine.keys import content_key
 from engine.labeling.folder import Scope
+from engine.mirrors import folder_here, put_folder
 from engine.quality.gate_records import GateRecords
 from engine.quality.gate_sample import GateSample
 from engine.quality.sampling import sample_size
@@ -137,9 +138,11 @@ class RoundVerifier:
 
     def _trained(self, precision: float) -> TrainedVerifier:
         """Load the gate's verifier, or train it, choose its thresholds and keep it."""
-        folder = (self._store.files.verifiers / self.key(precision)).local_path("a verifier")
+        there = self._store.files.verifiers / self.key(precision)
+        folder = folder_here(there)
         if not (folder / CARD_FILE).exists():
             self._train(folder, precision)
+            put_folder(folder, there)
         verifier, card = load_verifier(folder)
         thresholds = {name: SureFrom(**card["thresholds"][name]) for name in ("good", "bad")}
         return TrainedVerifier(verifier, VerifierThresholds(**thresholds), card)

@@ -50,7 +50,7 @@ class ShardWorker(ABC):
 
     stage: Stage
 
-    def __init__(self, workspace: Path | Workspace, round: int, progress: Progress = silent) -> None:
+    def __init__(self, workspace: str | Path | Workspace, round: int, progress: Progress = silent) -> None:
         self.workspace = Workspace(workspace)
         self.round = round
         self.progress = progress

@@ -8,7 +8,7 @@ from tests.file_calls import file_calls, modules_with_file_calls
 WORKSPACE = {
     "model/files.py": "the one atomic write",
     "engine/files.py": "locks, and logs that grow by lines",
-    "engine/places.py": "places on this disk",
+    "engine/places.py": "places on this disk, and what goes to a URL on its way",
     "model/registry.py": "folders of models, also of the user's own and the built-in ones",
     "model/weights_folder.py": "cards of small networks in such folders",
     "model/training/checkpoint.py": "checkpoints, on a disk of the machine that trains",
@@ -27,8 +27,6 @@ USERS = {
     "engine/coco.py",
     "engine/images.py",
     "engine/release/coco.py",
-    "engine/release/reader.py",
-    "engine/release/verify.py",
     "engine/replay.py",
     "engine/sources.py",
     "flows/cli.py",

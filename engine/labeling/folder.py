@@ -66,12 +66,12 @@ class Scope:
 class LabelingFolder:
     """Paths of the two folders and their small JSON files, which are written whole or not at all."""
 
-    def __init__(self, workspace: Path | Workspace) -> None:
-        """Raises InputError for a workspace at a URL: Label Studio serves pictures from a disk of this machine."""
+    def __init__(self, workspace: str | Path | Workspace) -> None:
+        """For a workspace at a URL they are on this machine's disk: other machines have others."""
         files = Workspace(workspace)
-        self.root = files.labeling.local_path("the pictures that Label Studio serves")
+        self.root = files.labeling.on_disk()
         self.images = self.root / "images"
-        self.server = files.label_studio.local_path("a local Label Studio")
+        self.server = files.label_studio.on_disk()
         self.credentials_file = self.server / "credentials.json"
         self.wake_file = self.root / "wake"  # touched by the backend when a webhook says that something was done
 

@@ -92,10 +92,10 @@ def keep_prompts(store: Store) -> int:
     the disk is full.
     """
     kept = 0
-    with open_lock(store.files.tables.local_path("a lock") / ".prompts.lock") as lock:
+    with open_lock(store.files.tables.on_disk() / ".prompts.lock") as lock:
         take(lock, wait=True)
-        for log in (store.files.labeling / "prompts").find("*.jsonl"):
-            path = log.local_path("the prompt log")
+        for log in place(store.files.labeling.on_disk() / "prompts").find("*.jsonl"):
+            path = log.on_disk()
             source = f"prompts/{hashlib.sha256(log.name.encode() + first_line(path)).hexdigest()[:16]}"
             seen = store.read_until("prompts", source)
             if lines := lines_since(path, seen):

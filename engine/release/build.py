@@ -1,7 +1,8 @@
 """Building a release: SA-1B json and JPEG per image in tars, a Parquet index, a manifest.
 
-The work happens in a hidden folder and is renamed at the end, so a reader sees a whole release or none. Each tar that
-is done is noted beside that folder; after a kill, the next run goes on behind the last one.
+The work happens in a hidden folder and is renamed at the end, so a reader sees a whole release or none. At a URL, where
+nothing can be renamed, files take their names when they are whole and the manifest comes last: without it there is no
+release. Each tar that is done is noted beside that folder; after a kill, the next run goes on behind the last one.
 """
 
 import os
@@ -14,11 +15,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from engine.files import make_folder, only_one, publish, remove_unfinished, storage_errors, write_atomic
+from engine.files import publish, storage_errors
 from engine.keys import content_key
-from engine.places import place
+from engine.places import LocalPlace, Place
 from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
-from engine.release.reader import Progress, read_manifest
+from engine.release.reader import Progress, names_in, read_manifest
 from engine.release.records import ReleasedImage, release_image
 from engine.release.tars import describe_file, write_index, write_tar
 from engine.store import Store
@@ -32,11 +33,16 @@ _BUILDING, _PROGRESS = ".building", ".progress"
 
 @dataclass(frozen=True)
 class ReleaseInfo:
-    """A release: its folder and manifest. `created` is False where it was there already and nothing was written."""
+    """Where a release is, and its manifest. `created` is False where it was there already: nothing was written."""
 
-    path: Path
+    place: Place
     manifest: Manifest
     created: bool
+
+    @property
+    def path(self) -> Path:
+        """Its folder on this disk. Raises InputError for one at a URL."""
+        return self.place.local_path("a release whose folder is asked for")
 
 
 def build_release(
@@ -60,9 +66,9 @@ def build_release(
     snapshot = Snapshot.take(store, stages, versions)
     key = content_key(FORMAT, sorted(snapshot.versions.items()), sorted(config.model_dump().items()))
     name = _checked_name(name or f"sa-{key}")
-    folder = store.files.releases.local_path("a release that is being built")
+    folder = store.files.releases
     busy = f"{folder}: another release is being built here; start this one when it is done"
-    with only_one(folder / ".build.lock", busy=busy):
+    with (folder / ".build.lock").only_one(busy=busy):
         found = _existing(folder / name, key)
         if found is None:
             found = _Build(snapshot, config, key, folder, name, progress).run()
@@ -73,26 +79,27 @@ def build_release(
 class Workplace(NamedTuple):
     """Where a release is made: files in `building`, a note for each finished tar in `notes`."""
 
-    building: Path
-    notes: Path
+    building: Place
+    notes: Place
 
     @classmethod
-    def of(cls, folder: Path, key: str) -> "Workplace":
-        return cls(folder / f".{key}{_BUILDING}", folder / f".{key}{_PROGRESS}")
+    def of(cls, folder: Place, key: str, name: str) -> "Workplace":
+        building = folder / (f".{key}{_BUILDING}" if isinstance(folder, LocalPlace) else name)
+        return cls(building, folder / f".{key}{_PROGRESS}")
 
 
 class _Build:
     """One build: the tars one after the other, the images of a tar side by side."""
 
     def __init__(
-        self, snapshot: Snapshot, config: ReleaseConfig, key: str, folder: Path, name: str, progress: Progress | None
+        self, snapshot: Snapshot, config: ReleaseConfig, key: str, folder: Place, name: str, progress: Progress | None
     ) -> None:
         self.snapshot = snapshot
         self.config = config
         self.key = key
         self.folder = folder
         self.name = name
-        self.place = Workplace.of(folder, key)
+        self.place = Workplace.of(folder, key, name)
         self.progress = progress
         self.done = self.total = 0
 
@@ -107,9 +114,9 @@ class _Build:
         self.total = sum(len(tar.images) for tar in tars)
         with storage_errors(self.folder):
             for path in (self.place.notes, *(self.place.building / "index" / kind for kind in ("masks", "images"))):
-                make_folder(path)
+                path.make_folder()
             for path in self.place:
-                remove_unfinished(path)
+                path.remove_unfinished()
         records = self._write_tars(tars)
         manifest = Manifest(
             format=FORMAT,
@@ -143,10 +150,10 @@ class _Build:
     def _noted(self, tar: PlannedTar) -> ReleasedTar | None:
         """What a run before this one wrote of a tar, if it got that far."""
         try:
-            record = ReleasedTar.model_validate_json(place(self.place.notes / f"{tar.name}.json").read())
+            record = ReleasedTar.model_validate_json((self.place.notes / f"{tar.name}.json").read())
         except (FileNotFoundError, ValidationError):
             return None
-        sizes = [(place(self.place.building / file.name).size(), file.bytes) for file in record.files()]
+        sizes = [((self.place.building / file.name).size(), file.bytes) for file in record.files()]
         return record if all(found == noted for found, noted in sizes) else None
 
     def _write_tar(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> ReleasedTar:
@@ -175,7 +182,7 @@ class _Build:
             masks=len(masks),
             masks_lost=sum(row["masks_lost"] for row in images),
         )
-        write_atomic(self.place.notes / f"{tar.name}.json", record.model_dump_json().encode())
+        (self.place.notes / f"{tar.name}.json").write(record.model_dump_json().encode())
         return record
 
     def _render(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> Iterator[ReleasedImage]:
@@ -198,13 +205,23 @@ class _Build:
 
     def _publish(self, manifest: Manifest) -> None:
         building = self.place.building
-        write_atomic(building / MANIFEST_FILE, (manifest.model_dump_json(indent=1) + "\n").encode())
-        with storage_errors(building):
-            publish(building, self.folder / self.name)
+        if not isinstance(building, LocalPlace):
+            _remove_others(building, manifest)
+        (building / MANIFEST_FILE).write((manifest.model_dump_json(indent=1) + "\n").encode())
+        if isinstance(building, LocalPlace):
+            with storage_errors(building):
+                publish(building.path, building.path.parent / self.name)
 
 
-def _existing(path: Path, key: str) -> ReleaseInfo | None:
-    if not path.exists():
+def _remove_others(building: Place, manifest: Manifest) -> None:
+    """What a build of other inputs left under the name, which was not finished."""
+    for name in names_in(building) - manifest.file_names():
+        (building / name).remove()
+
+
+def _existing(path: Place, key: str) -> ReleaseInfo | None:
+    # At a URL, what has no manifest is a build that was not finished.
+    if not (path if isinstance(path, LocalPlace) else path / MANIFEST_FILE).exists():
         return None
     manifest = read_manifest(path)
     if manifest.key != key:
@@ -218,8 +235,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _remove_leftovers(folder: Place) -> None:
     """Remove what builds left behind that were killed and whose inputs have moved on since."""
     for suffix in (_BUILDING, _PROGRESS):
-        for left in place(folder).find(f".*{suffix}"):
+        for left in folder.find(f".*{suffix}"):
             left.remove()

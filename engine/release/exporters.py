@@ -26,7 +26,7 @@ EXPORTERS: Registry[Exporter] = Registry(
 )
 
 
-def export_release(path: Path, output: Path, *, form: str, progress: Progress | None = None) -> Release:
+def export_release(path: str | Path, output: Path, *, form: str, progress: Progress | None = None) -> Release:
     """Write the release in the folder `path` in another form, as the new folder `output`.
 
     The folder appears whole or not at all. progress is called with ("export", done, total) pictures.

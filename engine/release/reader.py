@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from engine import rle as rle_codec
 from engine.images import decode_image
-from engine.places import place
+from engine.places import Place, place
 from schemas.errors import InputError
 from schemas.mask import Mask, Prompt
 from schemas.problems import first_problem
@@ -71,12 +71,12 @@ class PictureOfRelease:
 class Release:
     """A release, given its folder; iterating over it reads its pictures one by one, in the order of its tars."""
 
-    def __init__(self, path: Path, *, progress: Progress | None = None, what: str = "reading") -> None:
+    def __init__(self, path: str | Path | Place, *, progress: Progress | None = None, what: str = "reading") -> None:
         """progress is called with (what, done, total) pictures.
 
         Raises InputError if the folder is no release or its manifest is broken.
         """
-        self.path, self.manifest = path, read_manifest(path)
+        self.place, self.manifest = place(path), read_manifest(path)
         self._progress, self._what = progress, what
 
     def __len__(self) -> int:
@@ -87,20 +87,20 @@ class Release:
         """Raises InputError that names the tar if it or its index cannot be read."""
         done = 0
         for tar in self.manifest.tars:
-            for picture in _pictures(self.path, tar):
+            for picture in _pictures(self.place, tar):
                 yield picture
                 done += 1
                 if self._progress is not None:
                     self._progress(self._what, done, len(self))
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: str | Path | Place) -> Manifest:
     """The manifest of a release, given its folder. Raises InputError if there is none or it is broken."""
-    file = path / MANIFEST_FILE
+    file = place(path) / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(place(file).read())
+        return Manifest.model_validate_json(file.read())
     except OSError as error:
-        raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror}") from error
+        raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror or error}") from error
     except ValidationError as error:
         problem = first_problem(error)
         raise InputError(f"{file}: broken manifest: {problem.key or 'the file'}: {problem.message.lower()}") from error
@@ -112,15 +112,21 @@ def _prompt_of(row: dict[str, Any]) -> Prompt:
     return Prompt(points, tuple(row["prompt_box_xyxy"]) or None)
 
 
-def read_index(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+def names_in(folder: Place) -> set[str]:
+    """Names, relative to the folder, of all files in it and in the folders below."""
+    files = [found for found in folder.find("**/*") if found.size() is not None]
+    return {str(file).removeprefix(str(folder)).lstrip("/") for file in files}
+
+
+def read_index(path: Place, schema: pa.Schema) -> list[dict[str, Any]]:
     """The rows of an index file, with the columns of `schema`."""
-    rows: list[dict[str, Any]] = pq.read_table(path).cast(schema).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(path.read())).cast(schema).to_pylist()
     return rows
 
 
-def tar_members(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
+def tar_members(path: Place) -> Iterator[tuple[str, bytes, bytes]]:
     """(name, JPEG, json) of the pictures in a tar. Raises ValueError where the two do not stand side by side."""
-    with tarfile.open(path, mode="r:") as tar:
+    with path.opened() as content, tarfile.open(fileobj=content, mode="r:") as tar:
         first: tuple[str, bytes] | None = None
         for member in tar:
             file = tar.extractfile(member)
@@ -137,7 +143,7 @@ def tar_members(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
             raise ValueError(f"{first[0]}.json is missing")
 
 
-def _pictures(folder: Path, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
+def _pictures(folder: Place, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
     path = folder / tar.tar.name
     try:
         images = {row["file_name"]: row for row in read_index(folder / tar.image_index.name, IMAGE_INDEX)}

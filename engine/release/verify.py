@@ -14,7 +14,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from engine import rle as rle_codec
-from engine.release.reader import Progress, read_index, read_manifest, tar_members
+from engine.places import Place, place
+from engine.release.reader import Progress, names_in, read_index, read_manifest, tar_members
 from engine.release.tars import describe_file
 from schemas.errors import InputError
 from schemas.mask import Mask
@@ -24,12 +25,13 @@ from schemas.sa1b import Sa1bAnnotation, Sa1bImage, parse_record
 _NEAR_PX = 1e-2  # the index rounds coordinates to float32
 
 
-def verify_release(path: Path, *, progress: Progress | None = None) -> list[str]:
+def verify_release(path: str | Path | Place, *, progress: Progress | None = None) -> list[str]:
     """Check a release, given its folder: checksums, counts, pictures, and every mask against its record and the index.
 
     Masks are decoded with pycocotools; area and box are counted on the decoded mask. progress is called with
     ("verify", done, total) tars. Returns the problems, one line each, or none.
     """
+    path = place(path)
     try:
         manifest = read_manifest(path)
     except InputError as error:
@@ -48,15 +50,13 @@ def verify_release(path: Path, *, progress: Progress | None = None) -> list[str]
     return problems
 
 
-def _wrong_names(path: Path, manifest: Manifest) -> Iterator[str]:
-    listed = {MANIFEST_FILE, *(file.name for record in manifest.tars for file in record.files())}
-    there = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
-    for name in sorted(there - listed):
+def _wrong_names(path: Place, manifest: Manifest) -> Iterator[str]:
+    for name in sorted(names_in(path) - manifest.file_names()):
         yield f"{path / name}: not in the manifest"
 
 
-def _damage(path: Path, file: ReleasedFile) -> Iterator[str]:
-    if not (path / file.name).is_file():
+def _damage(path: Place, file: ReleasedFile) -> Iterator[str]:
+    if (path / file.name).size() is None:
         yield f"{path / file.name}: missing"
         return
     found = describe_file(path, file.name)
@@ -66,7 +66,7 @@ def _damage(path: Path, file: ReleasedFile) -> Iterator[str]:
         yield f"{path / file.name}: its sha256 is {found.sha256}, the manifest says {file.sha256}"
 
 
-def _wrong_contents(path: Path, record: ReleasedTar) -> list[str]:
+def _wrong_contents(path: Place, record: ReleasedTar) -> list[str]:
     tar = path / record.tar.name
     try:
         images = read_index(path / record.image_index.name, IMAGE_INDEX)
@@ -77,7 +77,7 @@ def _wrong_contents(path: Path, record: ReleasedTar) -> list[str]:
 
 
 def _compare(
-    tar: Path, record: ReleasedTar, images: list[dict[str, Any]], masks: list[dict[str, Any]]
+    tar: Place, record: ReleasedTar, images: list[dict[str, Any]], masks: list[dict[str, Any]]
 ) -> Iterator[str]:
     indexed = {row["mask_id"]: row for row in masks}
     unseen = {row["file_name"]: row for row in images}

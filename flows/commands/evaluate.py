@@ -19,7 +19,7 @@ def evaluate(
         Path | None, typer.Option("--images", help="Folder that file names in the json are relative to.")
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
-    workspace: Annotated[Path | None, typer.Option("--workspace", help="Also look for the model there.")] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", help="Also look for the model there.")] = None,
     clicks: Annotated[
         str | None, typer.Option("--clicks", help="points: numbers of clicks to report; default: 1,2,3,5,9.")
     ] = None,
@@ -46,15 +46,15 @@ def evaluate(
     """
     from engine.evaluation.evaluations import Samples, find_evaluation
     from engine.samples import CocoSamples
+    from engine.workspace import roots_of
     from model.devices import device_of
     from model.predictor import Predictor
-    from model.registry import model_roots
     from model.storage import load_model
 
     chosen: dict[str, Any] = {} if clicks is None else {"clicks": clicks}
     chosen |= {"baselines": True} if baselines else {}
     evaluation = find_evaluation(name, parse_settings(settings or []) | chosen)
-    sam, info = load_model(model, model_roots(workspace), device=device_of(device))
+    sam, info = load_model(model, roots_of(workspace), device=device_of(device))
     samples = CocoSamples(coco, images_root=images)
     for problem in samples.problems:
         note(f"{problem.source}: {problem.reason}")

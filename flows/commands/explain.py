@@ -1,7 +1,6 @@
 """`sam-engine explain`: where a mask came from."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
     mask_id: Annotated[int, typer.Argument(help="Id of a mask, as in the tables and in a release.")],
     as_json: JsonFlag = False,
 ) -> None:

@@ -10,7 +10,7 @@ from flows.rejects import check_something_was_good, report_rejected
 
 
 def ingest(
-    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
     sources: Annotated[
         list[Path],
         typer.Argument(help="Pictures, folders, .txt lists of paths, COCO .json files with masks."),

@@ -1,6 +1,5 @@
 """`sam-engine init`: a new workspace."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,20 +8,22 @@ from flows.console import JsonFlag, emit
 
 
 def init(
-    workspace: Annotated[Path, typer.Argument(help="Folder to make; it may exist if it holds no workspace yet.")],
+    workspace: Annotated[str, typer.Argument(help="Folder to make; it may exist if it holds no workspace yet.")],
     as_json: JsonFlag = False,
 ) -> None:
     """Make a new workspace with a commented engine.yaml."""
+    from engine.places import full_name
     from engine.store import Store
+    from engine.workspace import Workspace
     from schemas.config import CONFIG_FILE
     from schemas.errors import InputError
 
-    config = workspace / CONFIG_FILE
+    config = Workspace(workspace).config
     if config.exists():
         raise InputError(f"{workspace}: is a workspace already ({CONFIG_FILE} exists); nothing was changed")
     Store.create(workspace)
     emit(
-        {"workspace": workspace.resolve(), "config": config.resolve()},
+        {"workspace": Workspace(workspace).full_name, "config": full_name(config)},
         as_json=as_json,
         text=f"Made {workspace}. Settings: {config}. Next: sam-engine ingest {workspace} SOURCE...",
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from schemas.config import Stage
 
 app = typer.Typer(no_args_is_help=True, help="People annotate in Label Studio, with the model under the cursor.")
-Workspace = Annotated[Path, typer.Argument(help="The workspace.")]
+Workspace = Annotated[str, typer.Argument(help="The workspace.")]
 StageOption = Annotated[
     str | None, typer.Option("--stage", help="assisted_manual or semi_automatic; default: both, or the open one.")
 ]
@@ -79,7 +79,14 @@ def serve(
     name = model or model_for(config, ANNOTATED_STAGES[-1], store.rounds())
     pictures = LabelingFolder(workspace).pictures()
     note(f"model {name} answers at http://{host}:{port}; Ctrl-C stops it")
-    serve_backend(workspace, host=host, port=port, model=name, device=device_of(config.model.device), queue=pictures)
+    serve_backend(
+        store.files.local_path("the model backend's folder"),
+        host=host,
+        port=port,
+        model=name,
+        device=device_of(config.model.device),
+        queue=pictures,
+    )
 
 
 @app.command()
@@ -184,7 +191,7 @@ def doctor(workspace: Workspace, stage: StageOption = None, as_json: JsonFlag = 
 class _Opened:
     """What most commands need of a workspace."""
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: str) -> None:
         from engine.store import Store
 
         self.store = Store(workspace)

@@ -1,5 +1,6 @@
 """`sam-engine models`: which models there are, and how to get more."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +13,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Models: list them, import weights, fetch published weights.")
 Workspace = Annotated[
-    Path | None, typer.Option(help="A workspace, whose models are looked at or added to; default: the user's models.")
+    str | None, typer.Option(help="A workspace, whose models are looked at or added to; default: the user's models.")
 ]
 
 
 @app.command("list")
 def list_(workspace: Workspace = None, as_json: JsonFlag = False) -> None:
     """List the models that can be used."""
-    from model.registry import list_models, model_roots
+    from engine.workspace import roots_of
+    from model.registry import list_models
 
-    models = [_describe(model) for model in list_models(model_roots(workspace))]
+    models = [_describe(model) for model in list_models(roots_of(workspace))]
     lines = [f"{m['name']:<28} {m['id']}  {m['size_mb']:8.1f} MB  {m['folder']}" for m in models]
     emit({"models": models}, as_json=as_json, text="\n".join(lines) if lines else "no models yet")
 
@@ -36,7 +38,9 @@ def import_(
     """Make a model of a weights file. Only tensors are read from it, never code."""
     from model.storage import import_weights
 
-    _tell_new(import_weights(file, _root(workspace), name=name), "imported", as_json)
+    with _root(workspace) as root:
+        new = import_weights(file, root, name=name)
+    _tell_new(_kept(new, workspace), "imported", as_json)
 
 
 @app.command("fetch")
@@ -48,16 +52,28 @@ def fetch_(
     """Download published weights, check them and import them; a broken download goes on where it stopped."""
     from model.fetch import fetch
 
-    with progress_bars() as progress:
-        model = fetch(name, _root(workspace), progress=lambda done, total: progress(f"fetch {name}", done, total))
-    _tell_new(model, "fetched", as_json)
+    with progress_bars() as progress, _root(workspace) as root:
+        new = fetch(name, root, progress=lambda done, total: progress(f"fetch {name}", done, total))
+    _tell_new(_kept(new, workspace), "fetched", as_json)
 
 
-def _root(workspace: Path | None) -> Path:
+def _root(workspace: str | None) -> AbstractContextManager[Path]:
+    """Where a new model is put, until the block ends."""
+    from engine.mirrors import models_to_write
+    from engine.places import place
     from engine.store import Store
     from model.registry import user_models_root
 
-    return user_models_root() if workspace is None else Store(workspace).files.models.local_path("models")
+    models = place(user_models_root()) if workspace is None else Store(workspace).files.models
+    return models_to_write(models)
+
+
+def _kept(model: "ModelInfo", workspace: str | None) -> "ModelInfo":
+    """A new model where it is now."""
+    from engine.workspace import roots_of
+    from model.registry import read_info
+
+    return read_info(roots_of(workspace)[0] / model.name)
 
 
 def _tell_new(model: "ModelInfo", verb: str, as_json: bool) -> None:

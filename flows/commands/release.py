@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify an
 
 @app.command()
 def build(
-    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
     stage: Annotated[
         list[str] | None, typer.Option(help="Stage whose masks to release, may be repeated; default: fully_automatic.")
     ] = None,
@@ -20,6 +20,7 @@ def build(
     as_json: JsonFlag = False,
 ) -> None:
     """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums."""
+    from engine.places import full_name
     from engine.release.build import build_release
     from engine.store import Store
     from stages.planning import parse_stage
@@ -29,23 +30,24 @@ def build(
         info = build_release(Store(workspace), stages=stages, name=name, progress=progress)
     manifest = info.manifest
     result = {
-        "path": info.path.resolve(),
+        "path": full_name(info.place),
         "created": info.created,
         "images": manifest.images,
         "masks": manifest.masks,
         "images_without_masks": manifest.images_without_masks,
         "tars": len(manifest.tars),
     }
-    text = f"{info.path}: {manifest.masks} masks on {manifest.images} images in {len(manifest.tars)} tars"
+    text = f"{info.place}: {manifest.masks} masks on {manifest.images} images in {len(manifest.tars)} tars"
     emit(result, as_json=as_json, text=text if info.created else f"{text}; it was there already")
 
 
 @app.command()
 def verify(
-    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+    release: Annotated[str, typer.Argument(help="Folder of a release.")],
     as_json: JsonFlag = False,
 ) -> None:
     """Check every file, picture and mask of a release against its manifest and index."""
+    from engine.places import full_name, place
     from engine.release.reader import read_manifest
     from engine.release.verify import verify_release
 
@@ -55,14 +57,14 @@ def verify(
     for problem in problems:
         note(problem)
     text = f"{release}: {len(problems)} problems" if problems else f"{release}: whole"
-    emit({"path": release.resolve(), "problems": problems}, as_json=as_json, text=text)
+    emit({"path": full_name(place(release)), "problems": problems}, as_json=as_json, text=text)
     if problems:
         raise typer.Exit(1)
 
 
 @app.command()
 def export(
-    release: Annotated[Path, typer.Argument(help="Folder of a release.")],
+    release: Annotated[str, typer.Argument(help="Folder of a release.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.")],
     form: Annotated[str, typer.Option("--format", help="coco, or a form that an installed package adds.")] = "coco",
     as_json: JsonFlag = False,

@@ -1,6 +1,5 @@
 """`sam-engine run`: move a stage on."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ def run(
     stage: Annotated[
         str, typer.Argument(help="assisted_manual, semi_automatic, fully_automatic, or data_engine for all in order.")
     ],
-    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
     until_done: Annotated[
         bool, typer.Option("--until-done", help="Run the stage's Prefect flow until nothing is left to do.")
     ] = False,

@@ -1,6 +1,5 @@
 """`sam-engine status`: where a workspace stands."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def status(
-    workspace: Annotated[Path, typer.Argument(help="The workspace.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
     rejected: Annotated[bool, typer.Option("--rejected", help="List all that was rejected, with the reasons.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -36,7 +35,7 @@ def workspace_status(store: "Store") -> dict[str, Any]:
     names = {model.model_id: model.name for model in list_models(store.files.model_roots())}
     guards = [record.metrics.guard for record in store.rounds()]
     return {
-        "workspace": store.workspace.resolve(),
+        "workspace": store.files.full_name,
         "rows": store.counts(),
         "shards": len(store.shards()),
         "stages": {step.stage: {"next": step.action, "round": step.round, "message": step.message} for step in steps},

@@ -9,7 +9,7 @@ from flows.console import JsonFlag, emit
 
 
 def train(
-    workspace: Annotated[Path | None, typer.Argument(help="Train on all masks of this workspace.")] = None,
+    workspace: Annotated[str | None, typer.Argument(help="Train on all masks of this workspace.")] = None,
     coco: Annotated[list[Path] | None, typer.Option("--coco", help="Train on COCO json files instead.")] = None,
     images: Annotated[Path | None, typer.Option("--images", help="Folder of the pictures of --coco.")] = None,
     preset: Annotated[str, typer.Option("--preset", help="Recipe: retrain, nano, sam-default or sam-amg.")] = "retrain",

@@ -12,7 +12,7 @@ def train_detector(
     coco: Annotated[list[Path], typer.Option("--coco", help="COCO json files to learn from.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Model whose image embedding it looks at.")] = "nano",
     images: Annotated[Path | None, typer.Option("--images", help="Folder of the pictures of --coco.")] = None,
-    workspace: Annotated[Path | None, typer.Option("--workspace", help="Look for the model here first.")] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", help="Look for the model here first.")] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Of 8 pictures; default: each picture is seen 8 times.")
     ] = None,

@@ -57,6 +57,7 @@ def train(
     weights: Sequence[float] | None = None,
     checkpoints: Path | None = None,
     checkpoint_every_s: float = 20.0,
+    on_checkpoint: Callable[[], None] | None = None,
     data: str = "",
     too_small: str = TOO_SMALL,
     on_step: Callable[[StepReport], None] | None = None,
@@ -65,9 +66,10 @@ def train(
 
     source: what to learn from; weights: how often each sample comes, see `StepBatches`. checkpoints: a folder; where it
     holds some the run goes on from them, to the same weights as if it had never stopped. checkpoint_every_s: a step
-    that ends this long after the last checkpoint is followed by one; so is the last step. data: what tells the source
-    apart from others, for the checkpoints. too_small: see `StepBatches`. Where torchrun started several processes, they
-    share each step's pictures. Programs that call it do so under `if __name__ == "__main__"`: the processes that make
+    that ends this long after the last checkpoint is followed by one; so is the last step. on_checkpoint: called when
+    one was written. data: what tells the source apart from others, for the checkpoints. too_small: see `StepBatches`.
+    Where torchrun started several processes, they share each step's pictures. Programs that call it do so under
+    `if __name__ == "__main__"`: the processes that make
     batches ahead import the program's file anew.
     Returns the reports of the steps that this call made, the same in every process.
     Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
@@ -105,6 +107,8 @@ def train(
         asked = time.perf_counter()
         if kept and run.processes.is_main and (asked - saved >= checkpoint_every_s or step == config.steps):
             kept.save(run.parts(), step=step)
+            if on_checkpoint:
+                on_checkpoint()
             asked = saved = time.perf_counter()
     run.processes.wait()
     run.finish()

@@ -96,14 +96,15 @@ def test_a_writer_that_fails_leaves_what_was_there(root: Place) -> None:
     assert (file.read(), file.size(), (root / "none").size()) == (b"one, two", 8, None)
 
 
-def test_locks_need_a_disk(tmp_path: Path) -> None:
-    lock = place(tmp_path / ".lock")
+def test_locks_are_of_this_machine(root: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAM_ENGINE_HOME", str(tmp_path / "home"))
+    lock = root / ".lock"
     with lock.only_one(busy="another"), pytest.raises(WaitError, match=r"^another$"), lock.only_one(busy="another"):
         pass
     with lock.only_one(busy="another"):
         pass
-    with pytest.raises(InputError, match=r"memory://w/.lock: the lock of a workspace must lie on a disk"):
-        place("memory://w/.lock").only_one(busy="another")
+    assert lock.on_disk().is_file()
+    assert lock.on_disk().is_relative_to(tmp_path)
 
 
 def test_a_link_is_removed_and_not_what_it_names(tmp_path: Path) -> None:

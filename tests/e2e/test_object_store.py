@@ -1,0 +1,248 @@
+"""A workspace in an object store, through the command line: moto's server stands for S3, as a process of its own."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+import yaml
+
+from engine.ingest import ingest
+from engine.mirrors import models_here, models_to_write
+from engine.release.build import build_release
+from engine.store import Store
+from engine.workspace import Workspace
+from flows.cli import main
+from model.registry import ModelCard, list_models
+from model.storage import load_model, save_model
+from schemas.errors import InputError
+from schemas.tables import table_of
+from stages.rounds import tick
+from tests.stages.workspaces import SETTINGS, tiny_sam, write_pictures
+
+_POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+Cli = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path_factory.mktemp("moto") / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _wait_for(url)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/")
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+@pytest.fixture(autouse=True)
+def place_of_work(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SAM_ENGINE_HOME": str(tmp_path / "home"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    _forget_clients()
+
+
+def _forget_clients() -> None:
+    """fsspec keeps a client with the credentials that it first saw."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def url() -> str:
+    """A workspace that is still to be made, in a bucket of its own."""
+    bucket = f"bucket-{uuid4().hex[:8]}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/some/w"
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    def run(*args: str | Path) -> tuple[int, dict[str, Any], str]:
+        monkeypatch.setattr(sys, "argv", ["sam-engine", *map(str, args), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), json.loads(out), err
+
+    return run
+
+
+def _with_tiny_model(url: str) -> Workspace:
+    workspace = Workspace(url)
+    workspace.config.write(yaml.safe_dump(SETTINGS).encode())
+    with models_to_write(workspace.models) as models:
+        save_model(tiny_sam(), models, ModelCard(name="tiny"))
+    return workspace
+
+
+def test_from_an_empty_bucket_to_a_verified_release(url: str, cli: Cli, tmp_path: Path) -> None:
+    status, made, _ = cli("init", url)
+    assert (status, made["config"]) == (0, f"{url}/engine.yaml")
+    workspace = _with_tiny_model(url)
+    pictures = write_pictures(tmp_path / "pictures", images=4, holdout=1)
+    status, taken, _ = cli("ingest", url, pictures)
+    assert (status, taken["added"], taken["masks"], taken["rejected"]) == (0, 4, 12, [])
+    assert cli("ingest", url, pictures)[1]["added"] == 0
+
+    messages = []
+    for _ in range(3):
+        status, ticked, _ = cli("run", "assisted_manual", url)
+        assert status == 0
+        messages.append(ticked["action"])
+    found = cli("status", url)[1]
+    assert found["rows"]["assisted_manual"] > 0, messages
+    assert [done["state"] for done in found["rounds"]][:1] == ["retrained"], found["rounds"]
+    assert found["workspace"] == url
+    names = [model["name"] for model in found["models"]]
+    assert len(names) > 1
+
+    status, models, _ = cli("models", "list", "--workspace", url)
+    assert {"tiny", *names} <= {model["name"] for model in models["models"]}
+    status, built, _ = cli("release", "build", url, "--stage", "assisted_manual", "--name", "one")
+    assert (status, built["path"], built["created"]) == (0, f"{url}/releases/one", True)
+    assert cli("release", "build", url, "--stage", "assisted_manual", "--name", "one")[1]["created"] is False
+    assert cli("release", "verify", built["path"])[:2] == (0, {"path": built["path"], "problems": []})
+    status, exported, _ = cli("release", "export", built["path"], "--output", tmp_path / "coco")
+    assert (status, exported["masks"]) == (0, built["masks"])
+
+    assert workspace.checkpoints.find("*") == []
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "home", "coco"}
+
+
+@pytest.mark.slow
+def test_the_same_bytes_as_on_a_disk(url: str, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", images=3)
+    rows = []
+    for root in (tmp_path / "local", url):
+        store = Store.create(root)
+        _with_tiny_model(str(root))
+        ingest(store, [pictures])
+        tick(store, "assisted_manual")
+        tick(store, "assisted_manual")
+        tables = {name: store.read_table(name) for name in ("images", "ground_truth", "assisted_manual")}
+        rows.append({name: sorted(map(repr, table.to_pylist())) for name, table in tables.items()})
+        rows[-1]["release"] = [repr(build_release(store, stages=["assisted_manual"]).manifest.tars)]
+    assert rows[0] == rows[1]
+
+
+def test_writers_that_race_lose_no_row(url: str) -> None:
+    Store.create(url)
+    failed: list[BaseException] = []
+
+    def write(first: int) -> None:
+        try:
+            store = Store(url)
+            for number in range(first, first + 5):
+                row = {"stage": "assisted_manual", "round": 1, "image_id": number, "shard": "000000", "gate": "audit"}
+                store.put_rows("returned", table_of("returned", [row]), by=("stage", "round", "image_id"))
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    ids = sorted(Store(url).read_table("returned")["image_id"].to_pylist())
+    assert ids == [*range(5), *range(100, 105)]
+
+
+def test_a_model_without_its_card_is_none(url: str) -> None:
+    workspace = _with_tiny_model(url)
+    assert [info.name for info in list_models([models_here(workspace.models)])] == ["tiny"]
+    sam, _ = load_model("tiny", workspace.model_roots())
+    assert sam.image_size == 64
+    (workspace.models / "half" / "weights.safetensors").write(b"half")
+    assert [info.name for info in list_models([models_here(workspace.models)])] == ["tiny"]
+    (workspace.models / "tiny" / "card.json").remove()
+    assert list_models([models_here(workspace.models)]) == []
+
+
+def test_weights_that_are_gone_are_told(url: str) -> None:
+    workspace = _with_tiny_model(url)
+    (workspace.models / "tiny" / "weights.safetensors").remove()
+    with pytest.raises(InputError, match=r"weights\.safetensors: cannot be fetched"):
+        load_model("tiny", workspace.model_roots())
+
+
+def test_another_model_of_the_same_name_is_refused(url: str) -> None:
+    workspace = _with_tiny_model(url)
+    other = tiny_sam()
+    next(other.parameters()).data.add_(1.0)
+    with pytest.raises(InputError, match="another model has this name"), models_to_write(workspace.models) as models:
+        save_model(other, models, ModelCard(name="tiny"))
+
+
+@pytest.mark.parametrize("command", [["init"], ["status"], ["run", "assisted_manual"], ["release", "build"]])
+def test_a_missing_bucket_is_told_in_one_line(command: list[str], cli: Cli, tmp_path: Path) -> None:
+    status, said, err = cli(*command, "s3://no-such-bucket/w")
+    assert status == 2
+    assert "bucket does not exist" in said["error"]
+    assert err.count("\n") == 1
+    assert not {path.name for path in tmp_path.iterdir()} - {"home"}
+
+
+def test_a_wrong_secret_is_told_in_one_line(
+    url: str, server: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.create(url)
+    iam = boto3.client("iam")
+    iam.create_user(UserName="user")
+    key = iam.create_access_key(UserName="user")["AccessKey"]
+    iam.put_user_policy(UserName="user", PolicyName="all", PolicyDocument=_POLICY)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    _allow_without_check(server, 0)
+    try:
+        _forget_clients()
+        assert cli("status", url)[0] == 0
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        _forget_clients()
+        for command in (["init"], ["status"], ["run", "assisted_manual"], ["release", "build"]):
+            status, said, err = cli(*command, url)
+            assert (status, err.count("\n")) == (2, 1), err
+            assert "check the address, the credentials" in said["error"]
+    finally:
+        _allow_without_check(server, 10**9)
+    assert not {path.name for path in tmp_path.iterdir()} - {"home"}
+
+
+def _allow_without_check(server: str, requests: int) -> None:
+    data, headers = str(requests).encode(), {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset-auth", data=data, headers=headers))
