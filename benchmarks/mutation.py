@@ -56,6 +56,7 @@ MORE: dict[str, tuple[str, ...]] = {
     "stages/prefill_detector.py": ("tests/stages/test_prefill.py",),
     "stages/prefill_threshold.py": ("tests/stages/test_prefill.py", "tests/stages/test_generator_threshold.py"),
     "stages/progress.py": (_ROUNDS,),
+    "stages/retraining.py": ("tests/stages/test_one_retraining.py",),
     "stages/semi_automatic.py": ("tests/stages/test_prefilling.py", _PEOPLE),
     "stages/shards.py": (_ROUNDS,),
     "stages/simulated_tool.py": (_ROUNDS, "tests/stages/test_prefilling.py"),

@@ -25,31 +25,6 @@ from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, tiny_sam, write_pictures
 
 
-def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> None:
-    store = make_workspace(
-        tmp_path,
-        images=24,
-        holdout=8,
-        model={"start": "untaught", "device": "cpu"},
-        assisted_manual={"rounds": 1},
-        # Between a model that knows nothing and one that knows something lies none that is good for anything.
-        retraining={"steps": 600, "masks_per_image": 3, "averaging": False},
-    )
-    untaught = tiny_sam()
-    point_cross_attention(untaught, seed=0)
-    save_model(untaught, store.workspace / "models", ModelCard(name="untaught"))
-    while tick(store, "assisted_manual").action != "retrain":
-        pass
-    (record,) = store.rounds()
-    for score in ("miou", "miou_oracle"):
-        assert _after(record, score) > _before(record, score) + 0.05
-    (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
-    trained = read_info(folder)
-    assert trained.model_id == record.model_after
-    assert trained.card.parent == record.model_before
-    assert trained.card.trained_on["masks"] == record.metrics.trained_masks == 8 * 3
-
-
 def test_a_name_that_another_model_has_is_said_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +149,31 @@ def test_without_held_out_images_a_fifth_of_the_annotated_ones_measures(tmp_path
     assert record.metrics.measured_images == len(aside) > 0
     assert record.metrics.trained_images == len(record.image_ids) - len(aside)
     assert f"{len(aside)} images that were set aside" in message
+
+
+def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> None:
+    store = make_workspace(
+        tmp_path,
+        images=24,
+        holdout=8,
+        model={"start": "untaught", "device": "cpu"},
+        assisted_manual={"rounds": 1},
+        # Between a model that knows nothing and one that knows something lies none that is good for anything.
+        retraining={"steps": 600, "masks_per_image": 3, "averaging": False},
+    )
+    untaught = tiny_sam()
+    point_cross_attention(untaught, seed=0)
+    save_model(untaught, store.workspace / "models", ModelCard(name="untaught"))
+    while tick(store, "assisted_manual").action != "retrain":
+        pass
+    (record,) = store.rounds()
+    for score in ("miou", "miou_oracle"):
+        assert _after(record, score) > _before(record, score) + 0.05
+    (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
+    trained = read_info(folder)
+    assert trained.model_id == record.model_after
+    assert trained.card.parent == record.model_before
+    assert trained.card.trained_on["masks"] == record.metrics.trained_masks == 8 * 3
 
 
 def _before(found: Round | retraining.Retrained, score: str) -> float:
