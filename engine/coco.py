@@ -4,17 +4,24 @@ One broken annotation or missing picture does not lose the file: it becomes a Pr
 own fields these are read: `split` ("train" or "holdout") of an image; `label` and `annotator` of an annotation.
 """
 
-import json
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from pycocotools import mask as coco_mask
 
-from engine import rle as rle_codec
+from engine.images import upright_size
+from engine.labels.crowds import Crowds, believed, is_flagged
+from engine.labels.importers import to_coco
+from engine.labels.pictures import PictureFinder
+from engine.labels.repairs import mask_of, whole
+from engine.labels.text import printable, read_label_file
 from schemas.errors import InputError
 from schemas.rle import Rle
 from schemas.tables import Split
+
+_SPLITS: dict[Any, Split] = {"val": "holdout", "valid": "holdout", "validation": "holdout"}
 
 
 class Problem(NamedTuple):
@@ -55,31 +62,30 @@ class CocoDataset:
     path: Path
     images: list[CocoImage]
     problems: list[Problem]
+    mended: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    mask_files: frozenset[Path] = frozenset()
 
 
-def read_coco(path: Path, *, images_root: Path | None = None) -> CocoDataset:
-    """Read and check a COCO instance file. `file_name` is looked up in `images_root`, else beside the file.
+def read_coco(
+    path: Path, *, images_root: Path | None = None, crowds: Crowds = "auto", finder: PictureFinder | None = None
+) -> CocoDataset:
+    """Read and check a COCO instance file, or one that an importer turns into that.
 
+    Pictures are looked up in `images_root`, else beside the file.
     Masks have the size that the file claims for the image; compare it with the decoded (upright) picture.
+    crowds: what `iscrowd` means, see `engine.labels.crowds.believed`. finder: of the folder that the file belongs to.
+    What was repaired is counted by name in `mended`, what was assumed is said in `notes`.
     Raises InputError if the file is missing, no JSON, or lacks the lists `images` and `annotations`.
     """
-    content = _load(path)
-    root = images_root if images_root is not None else path.parent
-    problems: list[Problem] = []
-    images: dict[int | str, CocoImage] = {}
-    bad: set[Any] = set()  # their annotations are not listed again one by one
-    for number, record in enumerate(content["images"]):
-        source = f"{path}: image {_id_of(record, number)}"
-        try:
-            image = _read_image(record, root)
-            if image.coco_id in images:
-                raise InputError(f"id {image.coco_id} is used twice; give each image its own")
-            if not image.path.is_file():
-                raise InputError(f"{image.path}: no such file; put it there or name its folder with --images")
-            images[image.coco_id] = image
-        except InputError as error:
-            problems.append(Problem(source, "image", str(error)))
-            bad.add(_image_id(record, "id"))
+    mended: Counter[str] = Counter()
+    imported = to_coco(read_label_file(path, mended), path)
+    content = _content(imported.content, path, mended)
+    dataset = CocoDataset(path, [], [], mended, mask_files=imported.mask_files)
+    finder = finder or PictureFinder(path.parent if images_root is None else images_root)
+    images, bad = _read_images(content["images"], finder, dataset, finder.root if images_root else path.parent)
+    are_crowds, note = believed(content["images"], content["annotations"], crowds)
+    dataset.notes.extend([f"{path}: {note}"] if note else [])
     labels = _category_names(content.get("categories", []))
     for number, record in enumerate(content["annotations"]):
         source = f"{path}: annotation {_id_of(record, number)}"
@@ -89,21 +95,41 @@ def read_coco(path: Path, *, images_root: Path | None = None) -> CocoDataset:
                 continue
             _check_object(record)
             image = _image_of(image_id, images)
-            image.masks.append(_read_mask(record, image, labels, source))
+            mask = _read_mask(record, image, labels, source, mended)
+            image.masks.append(mask if are_crowds else replace(mask, iscrowd=False))
         except InputError as error:
-            problems.append(Problem(source, "mask", str(error)))
-    return CocoDataset(path, list(images.values()), problems)
+            dataset.problems.append(Problem(printable(source), "mask", printable(str(error))))
+    return dataset
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
+def _read_images(
+    records: list[Any], finder: PictureFinder, dataset: CocoDataset, beside: Path
+) -> tuple[dict[int | str, CocoImage], set[Any]]:
+    """Images by id, and the ids of bad ones, whose annotations are not listed again one by one."""
+    images: dict[int | str, CocoImage] = {}
+    bad: set[Any] = set()
+    names = [name for record in records if isinstance(record, dict) and (name := _name_of(record))]
+    paths = finder.find_all(names, beside=beside, mended=dataset.mended)
+    for number, record in enumerate(records):
+        try:
+            image = _read_image(record, paths, dataset.mended)
+            if image.coco_id in images:
+                raise InputError(f"id {image.coco_id} is used twice; give each image its own")
+            images[image.coco_id] = image
+            dataset.images.append(image)
+        except InputError as error:
+            source = f"{dataset.path}: image {_id_of(record, number)}"
+            dataset.problems.append(Problem(printable(source), "image", printable(str(error))))
+            bad.add(_image_id(record, "id"))
+    return images, bad
+
+
+def _content(content: Any, path: Path, mended: Counter[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a COCO file: expected an object, found {type(content).__name__}")
+    if content.get("images") and isinstance(content["images"], list) and content.get("annotations") is None:
+        mended["no list of annotations"] += 1
+        content["annotations"] = []
     for key in ("images", "annotations"):
         if not isinstance(content.get(key), list):
             raise InputError(f'{path}: not a COCO file: it needs a list "{key}"')
@@ -120,30 +146,54 @@ def _check_object(record: Any) -> None:
         raise InputError(f"expected an object, found {type(record).__name__}")
 
 
-def _read_image(record: Any, root: Path) -> CocoImage:
+def _read_image(record: Any, paths: dict[str, Path | InputError], mended: Counter[str]) -> CocoImage:
     _check_object(record)
-    coco_id, name, split = record.get("id"), record.get("file_name"), record.get("split")
-    if not isinstance(coco_id, int | str):
+    coco_id, name, split = _image_id(record, "id"), _name_of(record), record.get("split")
+    if coco_id is None:
         raise InputError("it has no id")
-    if not isinstance(name, str) or not name or "\0" in name:
+    if name is None:
         raise InputError("it has no file_name")
-    sizes = [record.get("height"), record.get("width")]
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise InputError(f"height and width must be whole numbers above 0, found {sizes[0]!r} and {sizes[1]!r}")
+    if isinstance(split, str) and split in _SPLITS:
+        mended[f"split {split!r}"] += 1
+        split = _SPLITS[split]
     if split is not None and split not in get_args(Split):
         raise InputError(f"split must be one of {', '.join(get_args(Split))}, found {split!r}")
-    return CocoImage(coco_id, root / name, record["height"], record["width"], split)
+    path = paths[name]
+    if isinstance(path, InputError):
+        raise path
+    height, width = _size_of(record, path, mended)
+    return CocoImage(coco_id, path, height, width, split)
+
+
+def _name_of(record: dict[str, Any]) -> str | None:
+    names = (record.get(key) for key in ("file_name", "coco_url", "flickr_url", "path", "url"))
+    return next((name for name in names if isinstance(name, str) and name and "\0" not in name), None)
+
+
+def _size_of(record: dict[str, Any], path: Path, mended: Counter[str]) -> tuple[int, int]:
+    """Height and width as the file claims them; of the picture where it claims none."""
+    claimed = [record.get("height"), record.get("width")]
+    if claimed == [None, None]:
+        size = upright_size(path)
+        mended["size of the picture missing"] += 1
+        return size
+    sizes = [whole(side) for side in claimed]
+    if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sizes):
+        raise InputError(f"height and width must be whole numbers above 0, found {claimed[0]!r} and {claimed[1]!r}")
+    if any(not isinstance(side, int) for side in claimed):
+        mended["size of the picture as float or text"] += 1
+    return sizes[0], sizes[1]
 
 
 def _category_names(categories: Any) -> dict[Any, str]:
     if not isinstance(categories, list):
         return {}
     known = [c for c in categories if isinstance(c, dict) and isinstance(c.get("id"), int | str)]
-    return {category["id"]: str(category.get("name", "")) for category in known}
+    return {whole(category["id"]): str(category.get("name", "")) for category in known}
 
 
 def _image_id(record: Any, key: str) -> int | str | None:
-    value = record.get(key) if isinstance(record, dict) else None
+    value = whole(record.get(key)) if isinstance(record, dict) else None
     return value if isinstance(value, int | str) else None
 
 
@@ -155,10 +205,13 @@ def _image_of(image_id: int | str | None, images: dict[int | str, CocoImage]) ->
     return images[image_id]
 
 
-def _read_mask(record: dict[str, Any], image: CocoImage, labels: dict[Any, str], source: str) -> CocoMask:
-    mask = rle_codec.from_coco(record.get("segmentation"), image.height, image.width)
+def _read_mask(
+    record: dict[str, Any], image: CocoImage, labels: dict[Any, str], source: str, mended: Counter[str]
+) -> CocoMask:
+    mask = mask_of(record.get("segmentation"), image.height, image.width, mended)
     if coco_mask.area(mask.coco()) == 0:
         raise InputError("the mask is empty")
-    category = record.get("category_id")
+    category = whole(record.get("category_id"))
     label = record.get("label", labels.get(category, "") if isinstance(category, int | str) else "")
-    return CocoMask(mask, str(label), bool(record.get("iscrowd", 0)), str(record.get("annotator", "")), source)
+    annotator = str(record.get("annotator", ""))
+    return CocoMask(mask, printable(str(label)), is_flagged(record), printable(annotator), printable(source))

@@ -39,6 +39,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", 
 MIN_SIDE_PX = 16
 # Pictures above this are decoded one at a time, or many threads at once would need tens of gigabytes.
 _HUGE_PX = 50_000_000
+_ORIENTATION = 0x0112  # EXIF
+_TURNED = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 _huge_turn = threading.Lock()
 DEFAULT_MAX_MEGAPIXELS = 500.0
 
@@ -65,6 +67,21 @@ def read_bytes(path: Path | Place) -> bytes:
         return path.read_bytes() if isinstance(path, Path) else path.read()
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror or error}") from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture after EXIF orientation, by its header. Raises InputError where it has none."""
+    (width, height), orientation = _header(path)
+    return (width, height) if orientation in _TURNED else (height, width)
+
+
+def _header(path: Path) -> tuple[tuple[int, int], int]:
+    try:
+        with Image.open(path, formats=_READERS) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return image.size, orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+    except Exception as error:  # Pillow's readers raise nearly anything on broken files
+        raise InputError(f"{path}: cannot read its size: {' '.join(str(error).split())}") from error
 
 
 def decode_image(

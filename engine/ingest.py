@@ -6,7 +6,7 @@ done and goes on; the second time writes nothing.
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,8 @@ from engine.coco import Problem
 from engine.files import storage_errors
 from engine.images import content_id, decode_image_file, read_bytes
 from engine.keys import content_key
+from engine.labels.crowds import Crowds
+from engine.labels.text import printable
 from engine.rle import measured
 from engine.sources import Candidate, gather
 from engine.store import Store
@@ -37,7 +39,8 @@ _CHUNK = 256
 class IngestReport:
     """What an ingest did.
 
-    `crowds` counts COCO masks of groups, which are left out; `ignored` files in folders that are no pictures.
+    `crowds` counts COCO masks of groups, which are left out; `ignored` files in folders that are no pictures; `mended`
+    what was repaired, by name. `notes` says what was assumed, a line each.
     """
 
     added: int = 0
@@ -47,6 +50,8 @@ class IngestReport:
     ignored: int = 0
     rejected: list[Problem] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
+    mended: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
 
 class _Picture(NamedTuple):
@@ -64,13 +69,16 @@ def ingest(
     sources: Iterable[Path],
     *,
     images_root: Path | None = None,
+    crowds: Crowds = "auto",
     config: ImagesConfig | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Bring files, folders, .txt lists and COCO .json files (with masks, into `ground_truth`) into the store.
+    """Bring files, folders, .txt lists and label files (with masks, into `ground_truth`) into the store.
 
-    images_root: folder of the pictures of COCO files, where they do not lie beside the file. config: the workspace's
-    own where None. progress is called with ("ingest", done, total) candidates.
+    images_root: folder of the pictures of label files, where they do not lie beside the file; no other picture outside
+    a label file's folder is taken. crowds: what `iscrowd` means, see `engine.labels.crowds.believed`.
+    config: the workspace's own where None.
+    progress is called with ("ingest", done, total) candidates.
     Every picture is decoded whole once; equal files are one image. A picture, mask or file that cannot be taken is
     listed in the report and in the table `rejected`, and the rest goes on. When the first masks of an image arrive, it
     is held out with probability `holdout_frac`, which follows from its id alone; an image that a stage has annotated
@@ -82,10 +90,11 @@ def ingest(
     busy = f"{files}: another ingest is running here; start this one when it is done"
     with storage_errors(files), (files.root / ".ingest.lock").only_one(busy=busy):
         files.images.remove_unfinished()
-        gathered = gather(sources, images_root=images_root)
+        gathered = gather(sources, images_root=images_root, crowds=crowds)
         work = _Ingest(store, config)
         work.report.rejected += gathered.problems
         work.report.ignored = gathered.ignored
+        work.report.mended, work.report.notes = gathered.mended, gathered.notes
         work.run(gathered.candidates, progress)
         looked_at = gathered.looked_at | {str(candidate.path) for candidate in gathered.candidates}
         _record_rejected(store, work.report.rejected, looked_at)
@@ -208,7 +217,7 @@ class _Ingest:
             "image_id": picture.image_id,
             "shard": shard,
             "path": path,
-            "source": str(source),
+            "source": printable(str(source)),
             "width": picture.width,
             "height": picture.height,
             "split": "train",
@@ -278,7 +287,11 @@ def _record_rejected(store: Store, problems: list[Problem], looked_at: set[str])
         for row in store.read_table("rejected").to_pylist()
         if row["source"] not in looked_at and row["source"].rpartition(": ")[0] not in looked_at
     ]
-    rows = {tuple(sorted(row.items())): row for row in kept + [problem._asdict() for problem in problems]}
+    rows = {tuple(sorted(row.items())): row for row in kept + [_row_of(problem) for problem in problems]}
     rejected = table_of("rejected", list(rows.values()))
     if len(rejected) or store.counts()["rejected"]:
         store.replace_table("rejected", rejected)
+
+
+def _row_of(problem: Problem) -> dict[str, Any]:
+    return {**problem._asdict(), "source": printable(problem.source), "reason": printable(problem.reason)}

@@ -1,11 +1,16 @@
 """What the user named for ingest, spelled out: one candidate per picture file, one problem per thing that is none."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.coco import CocoMask, Problem, read_coco
+from engine.coco import CocoDataset, CocoMask, Problem, read_coco
 from engine.images import SUFFIXES
+from engine.labels.crowds import Crowds
+from engine.labels.importers import is_label_file
+from engine.labels.pictures import PictureFinder
+from engine.labels.text import read_label_file
 from schemas.errors import InputError
 from schemas.tables import Split
 
@@ -30,46 +35,78 @@ class Gathered:
     problems: list[Problem] = field(default_factory=list)
     ignored: int = 0
     looked_at: set[str] = field(default_factory=set)
+    mended: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
 
-def gather(sources: Iterable[Path], *, images_root: Path | None = None) -> Gathered:
-    """Spell out files, folders (recursively, sorted by name), .txt lists (one path a line) and COCO .json files.
+def gather(
+    sources: Iterable[Path], *, images_root: Path | None = None, crowds: Crowds = "auto", labels: bool = True
+) -> Gathered:
+    """Spell out files, folders (recursively, sorted by name), .txt lists (one path a line) and label files.
 
-    Paths in a list are relative to the list. What cannot be read becomes a problem; nothing is raised for it.
+    images_root, crowds: as in `engine.coco.read_coco`. labels: the label files in a folder are read too, with pictures
+    from anywhere in that folder. Paths in a list are relative to the list. What cannot be read becomes a problem;
+    nothing is raised for it.
     """
     gathered = Gathered()
     for source in sources:
-        _add(source.expanduser().absolute(), gathered, images_root)
+        _add(source.expanduser().absolute(), gathered, images_root, crowds, labels)
     return gathered
 
 
-def _add(source: Path, gathered: Gathered, images_root: Path | None) -> None:
+def _add(source: Path, gathered: Gathered, images_root: Path | None, crowds: Crowds, labels: bool) -> None:
     gathered.looked_at.add(str(source))
     try:
         if source.is_dir():
-            _add_folder(source, gathered)
+            _add_folder(source, gathered, images_root, crowds, labels)
         elif not source.exists():
             raise InputError("no such file or folder; check the spelling")
         elif source.suffix.lower() == ".txt":
             _add_list(source, gathered)
-        elif source.suffix.lower() == ".json":
-            _add_coco(source, gathered, images_root)
+        elif _may_hold_labels(source):
+            _take(read_coco(source, images_root=images_root, crowds=crowds), gathered)
         else:
             gathered.candidates.append(Candidate(source))
     except InputError as error:
         gathered.problems.append(Problem(str(source), "file", str(error).removeprefix(f"{source}: ")))
 
 
-def _add_folder(folder: Path, gathered: Gathered) -> None:
+def _add_folder(folder: Path, gathered: Gathered, images_root: Path | None, crowds: Crowds, labels: bool) -> None:
     try:
         files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
     except OSError as error:
         raise InputError(f"cannot list the folder: {error.strerror}") from error
-    pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not pictures:
+    finder = PictureFinder(images_root or folder, whole_folder=True)
+    may_hold = [path for path in files if labels and _may_hold_labels(path)]
+    read = [_read_if_labels(path, gathered, images_root, crowds, finder) for path in may_hold]
+    datasets = [dataset for dataset in read if dataset is not None]
+    for dataset in datasets:
+        _take(dataset, gathered)
+    used = {dataset.path for dataset in datasets}.union(*(dataset.mask_files for dataset in datasets))
+    described = {image.path for dataset in datasets for image in dataset.images}
+    others = [path for path in files if path not in used]
+    pictures = [path for path in others if path.suffix.lower() in SUFFIXES]
+    if not pictures and not described:
         raise InputError(f"no pictures in this folder; looked for {', '.join(sorted(SUFFIXES))}")
-    gathered.candidates += [Candidate(path) for path in pictures]
-    gathered.ignored += len(files) - len(pictures)
+    gathered.candidates += [Candidate(path) for path in pictures if path not in described]
+    gathered.ignored += len(others) - len(pictures)
+
+
+def _may_hold_labels(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".csv"))
+
+
+def _read_if_labels(
+    path: Path, gathered: Gathered, images_root: Path | None, crowds: Crowds, finder: PictureFinder
+) -> CocoDataset | None:
+    """What a file in a folder holds, if it is a label file; one that cannot be read becomes a problem."""
+    gathered.looked_at.add(str(path))
+    try:
+        if is_label_file(read_label_file(path, Counter())):
+            return read_coco(path, images_root=images_root, crowds=crowds, finder=finder)
+    except InputError as error:
+        gathered.problems.append(Problem(str(path), "file", str(error).removeprefix(f"{path}: ")))
+    return None
 
 
 def _hidden(path: Path, folder: Path) -> bool:
@@ -93,7 +130,9 @@ def _add_list(source: Path, gathered: Gathered) -> None:
             gathered.problems.append(Problem(str(path), "image", f"no such file, but {source} names it"))
 
 
-def _add_coco(source: Path, gathered: Gathered, images_root: Path | None) -> None:
-    dataset = read_coco(source, images_root=images_root)
+def _take(dataset: CocoDataset, gathered: Gathered) -> None:
+    gathered.looked_at.add(str(dataset.path))
     gathered.problems += dataset.problems
+    gathered.mended += dataset.mended
+    gathered.notes += dataset.notes
     gathered.candidates += [Candidate(i.path.absolute(), tuple(i.masks), i.split) for i in dataset.images]

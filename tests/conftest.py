@@ -37,6 +37,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of small inputs that once showed a fault; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("SAM_ENGINE_TEST_CASES", ROOT.parent / "shared" / "cases"))
+    if not (folder / "ingest" / "expect.json").is_file():
+        pytest.skip("needs the cases of label files; name their folder in SAM_ENGINE_TEST_CASES")
+    return folder
+
+
 @pytest.fixture
 def empty_store(tmp_path: Path) -> Store:
     """A workspace with nothing in it and shards of 3 images."""

@@ -26,6 +26,9 @@ LABEL_STUDIO = {
 USERS = {
     "engine/coco.py",
     "engine/images.py",
+    "engine/labels/mask_pictures.py",
+    "engine/labels/pictures.py",
+    "engine/labels/text.py",
     "engine/release/coco.py",
     "engine/replay.py",
     "engine/sources.py",

@@ -58,7 +58,7 @@ def generate(
     options: dict[str, Any] = {"contract": "fast"} if fast else {}
     options |= {} if max_memory_mb is None else {"max_memory_mb": max_memory_mb}
     config = _config(preset or sam.config.encoder.generator_preset, settings or [], options)
-    gathered = gather(images)
+    gathered = gather(images, labels=False)
     rejected = [problem._asdict() for problem in gathered.problems]
     predictor = Predictor(sam, contract=config.contract)
     generator = MaskGenerator(predictor, config)

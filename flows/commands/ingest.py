@@ -1,7 +1,7 @@
 """`sam-engine ingest`: pictures, and the masks that come with them, into a workspace."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,11 +13,15 @@ def ingest(
     workspace: Annotated[str, typer.Argument(help="The workspace.")],
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Pictures, folders, .txt lists of paths, COCO .json files with masks."),
+        typer.Argument(help="Pictures, folders, .txt lists of paths, label files (COCO and others)."),
     ],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures of COCO files; default: beside each file.")
+        Path | None, typer.Option(help="Folder of the pictures of label files; default: beside each file.")
     ] = None,
+    crowds: Annotated[
+        Literal["auto", "keep", "drop"],
+        typer.Option(help="Masks with iscrowd: keep or drop them; auto drops them unless the exporter flags all RLE."),
+    ] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Bring pictures and masks into a workspace. The second time writes nothing."""
@@ -26,7 +30,7 @@ def ingest(
 
     store = Store(workspace)
     with progress_bars() as progress:
-        report = ingest_sources(store, sources, images_root=images, progress=progress)
+        report = ingest_sources(store, sources, images_root=images, crowds=crowds, progress=progress)
     rejected = [problem._asdict() for problem in report.rejected]
     report_rejected(rejected, listed_in=f"sam-engine status {workspace} --rejected")
     result = {
@@ -35,6 +39,8 @@ def ingest(
         "masks": report.masks,
         "crowds": report.crowds,
         "ignored": report.ignored,
+        "mended": dict(report.mended),
+        "notes": report.notes,
         "rejected": rejected,
     }
     text = (
@@ -42,6 +48,8 @@ def ingest(
         + (f" ({report.crowds} masks of groups left out)" if report.crowds else "")
         + (f", {len(rejected)} rejected" if rejected else "")
         + (f", {report.ignored} files ignored that are no pictures" if report.ignored else "")
+        + "".join(f"\nmended: {name}: {count}" for name, count in sorted(report.mended.items()))
+        + "".join(f"\n{note}" for note in report.notes)
     )
     emit(result, as_json=as_json, text=text)
     check_something_was_good(report.added + report.duplicates, rejected)

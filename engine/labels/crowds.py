@@ -1,0 +1,43 @@
+"""Which masks are regions of a crowd: COCO's `iscrowd`, which some exporters write on every RLE."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+Crowds = Literal["auto", "keep", "drop"]
+
+_NO = frozenset({"", "0", "0.0", "false", "no", "none"})
+
+
+def is_flagged(record: dict[str, Any]) -> bool:
+    """Whether an annotation says `iscrowd`; the texts "0" and "false" do not."""
+    value = record.get("iscrowd", 0)
+    return value.strip().lower() not in _NO if isinstance(value, str) else bool(value)
+
+
+def believed(images: Sequence[Any], annotations: Sequence[Any], crowds: Crowds = "auto") -> tuple[bool, str]:
+    """Whether annotations that are flagged are crowds, and one line on what was assumed ("" where nothing was).
+
+    crowds: "keep" takes them for masks, "drop" for crowds. "auto" takes them for masks where nothing in the file is
+    without the flag, as supervision writes it, or no RLE is and the images have the fields that datumaro and CVAT
+    write: they flag whatever is no polygon, where COCO flags groups alone.
+    """
+    if crowds != "auto":
+        return crowds == "drop", ""
+    records = [record for record in annotations if isinstance(record, dict) and record.get("segmentation")]
+    flagged = sum(map(is_flagged, records))
+    if not flagged:
+        return True, ""
+    if flagged < len(records) and (_has_plain_rle(records) or not _as_datumaro_writes(images)):
+        return True, ""
+    which = "every mask" if flagged == len(records) else "every RLE"
+    return False, f"iscrowd is 1 on {which}, so {flagged} are taken for single objects; --crowds drop leaves them out"
+
+
+def _has_plain_rle(records: list[dict[str, Any]]) -> bool:
+    return any(isinstance(record["segmentation"], dict) and not is_flagged(record) for record in records)
+
+
+def _as_datumaro_writes(images: Sequence[Any]) -> bool:
+    wanted = {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+    records = [image for image in images if isinstance(image, dict)]
+    return bool(records) and all(image.get(key) == value for image in records for key, value in wanted.items())
