@@ -109,7 +109,7 @@ def _read_images(
     images: dict[int | str, CocoImage] = {}
     bad: set[Any] = set()
     names = [name for record in records if isinstance(record, dict) and (name := _name_of(record))]
-    paths = finder.find_all(names, beside=beside, mended=dataset.mended)
+    paths = finder.find_all(names, beside=beside, mended=dataset.mended, mask_files=dataset.mask_files)
     for number, record in enumerate(records):
         try:
             image = _read_image(record, paths, dataset.mended)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from engine.evaluation.evaluations import EVALUATIONS
+from engine.labels.importers import IMPORTERS
 from engine.masks.named_filters import MASK_FILTERS
 from engine.release.exporters import EXPORTERS
 from model.config import MODEL_SIZES, SamConfig
@@ -28,6 +29,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     PREFILL_DETECTORS,
     ANNOTATION_TOOLS,
     EVALUATIONS,
+    IMPORTERS,
     EXPORTERS,
 )
 
@@ -74,6 +76,7 @@ def _files(folder: Path) -> list[Path]:
         (PREFILL_DETECTORS, "WholePicture"),
         (ANNOTATION_TOOLS, "KeepAll"),
         (EVALUATIONS, "sizes"),
+        (IMPORTERS, "OutlineImporter"),
         (EXPORTERS, "export_areas"),
     ],
 )

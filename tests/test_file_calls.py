@@ -24,7 +24,6 @@ LABEL_STUDIO = {
 }
 # What the user names on the command line, files of packages, and the user's downloads.
 USERS = {
-    "engine/coco.py",
     "engine/images.py",
     "engine/labels/mask_pictures.py",
     "engine/labels/pictures.py",

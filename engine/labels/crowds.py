@@ -1,11 +1,14 @@
 """Which masks are regions of a crowd: COCO's `iscrowd`, which some exporters write on every RLE."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 Crowds = Literal["auto", "keep", "drop"]
 
 _NO = frozenset({"", "0", "0.0", "false", "no", "none"})
+_OF_DATUMARO = {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+_DATE_OF_SUPERVISION = re.compile(r"\d\d/\d\d/\d{4},\d\d:\d\d:\d\d")
 
 
 def is_flagged(record: dict[str, Any]) -> bool:
@@ -18,8 +21,8 @@ def believed(images: Sequence[Any], annotations: Sequence[Any], crowds: Crowds =
     """Whether annotations that are flagged are crowds, and one line on what was assumed ("" where nothing was).
 
     crowds: "keep" takes them for masks, "drop" for crowds. "auto" takes them for masks where nothing in the file is
-    without the flag, as supervision writes it, or no RLE is and the images have the fields that datumaro and CVAT
-    write: they flag whatever is no polygon, where COCO flags groups alone.
+    without the flag, or no RLE is and the images have the fields that datumaro, CVAT or supervision write: they flag
+    whatever is no polygon, where COCO flags groups alone.
     """
     if crowds != "auto":
         return crowds == "drop", ""
@@ -27,7 +30,7 @@ def believed(images: Sequence[Any], annotations: Sequence[Any], crowds: Crowds =
     flagged = sum(map(is_flagged, records))
     if not flagged:
         return True, ""
-    if flagged < len(records) and (_has_plain_rle(records) or not _as_datumaro_writes(images)):
+    if flagged < len(records) and (_has_plain_rle(records) or not _flag_every_rle(images)):
         return True, ""
     which = "every mask" if flagged == len(records) else "every RLE"
     return False, f"iscrowd is 1 on {which}, so {flagged} are taken for single objects; --crowds drop leaves them out"
@@ -37,7 +40,14 @@ def _has_plain_rle(records: list[dict[str, Any]]) -> bool:
     return any(isinstance(record["segmentation"], dict) and not is_flagged(record) for record in records)
 
 
-def _as_datumaro_writes(images: Sequence[Any]) -> bool:
-    wanted = {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+def _flag_every_rle(images: Sequence[Any]) -> bool:
     records = [image for image in images if isinstance(image, dict)]
-    return bool(records) and all(image.get(key) == value for image in records for key, value in wanted.items())
+    return bool(records) and (all(map(_is_of_datumaro, records)) or all(map(_is_of_supervision, records)))
+
+
+def _is_of_datumaro(image: dict[str, Any]) -> bool:
+    return all(image.get(key) == value for key, value in _OF_DATUMARO.items())
+
+
+def _is_of_supervision(image: dict[str, Any]) -> bool:
+    return bool(_DATE_OF_SUPERVISION.fullmatch(str(image.get("date_captured")))) and "coco_url" not in image

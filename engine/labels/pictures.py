@@ -31,10 +31,13 @@ class PictureFinder:
         self.root = root
         self._whole_folder = whole_folder
 
-    def find_all(self, names: Sequence[str], *, beside: Path, mended: Counter[str]) -> dict[str, Path | InputError]:
+    def find_all(
+        self, names: Sequence[str], *, beside: Path, mended: Counter[str], mask_files: frozenset[Path] = frozenset()
+    ) -> dict[str, Path | InputError]:
         """The path of each name, or why there is none: no picture fits, several do, or another name means it.
 
         beside: folder of the label file, which comes before the others. mended: counts what another name found.
+        mask_files: these hold masks, and no other name finds them.
         """
         found: dict[str, Path | InputError] = {}
         for name in names:
@@ -45,7 +48,9 @@ class PictureFinder:
         for name in names:
             if name not in found:
                 found[name] = path = self._find_alike(name, beside)
-                if isinstance(path, Path):
+                if path in mask_files:
+                    found[name] = InputError(f"{name}: no such file; {path} has its name, but holds masks")
+                elif isinstance(path, Path):
                     mended["picture found by another name or folder"] += 1
                     if (other := taken.setdefault(path, name)) != name:
                         found[name] = InputError(f"{name}: only {path} fits, which is {other}; name its folder")

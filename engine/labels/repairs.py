@@ -71,7 +71,8 @@ def _repaired(segmentation: Any, height: int, width: int, done: Counter[str]) ->
     good = [polygon for polygon in polygons if polygon is not None]
     if good and len(good) < len(polygons):
         done["part of fewer than 3 corners left out beside good ones"] += len(polygons) - len(good)
-    return [_clipped(polygon, height, width, done) for polygon in good]
+    clipped = [_clipped(polygon, height, width, done) for polygon in good]
+    return [polygon for polygon in clipped if polygon]
 
 
 def _repaired_rle(record: dict[str, Any], done: Counter[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from engine.labels.crowds import believed, is_flagged
 
 RLE, POLYGON = {"size": [2, 2], "counts": [0, 4]}, [[0, 0, 2, 0, 2, 2]]
 OF_DATUMARO = {"id": 1, "license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+OF_SUPERVISION = {"id": 1, "license": 1, "file_name": "a.jpg", "date_captured": "11/28/2026,19:56:41"}
 OF_COCO = {"id": 1, "license": 3, "coco_url": "http://images.cocodataset.org/a.jpg", "date_captured": "2013-11-14"}
 
 
@@ -30,6 +31,7 @@ def test_what_says_yes_is_flagged(value: Any) -> None:
         ({"id": 1}, masks((POLYGON, 0), (RLE, 1)), True),
         (OF_DATUMARO, masks((POLYGON, 0), (RLE, 1)), False),
         (OF_DATUMARO, masks((RLE, 0), (RLE, 1)), True),
+        (OF_SUPERVISION, masks((POLYGON, 0), (RLE, 1)), False),
         ({"id": 1}, masks((RLE, 1), (RLE, "1")), False),
         (OF_COCO, masks((POLYGON, 0), (RLE, "0")), True),
     ],

@@ -84,3 +84,10 @@ def test_other_subfolders_are_searched_for_whole_folders_alone(tmp_path: Path) -
 def test_names_that_no_file_can_have_are_not_found(tmp_path: Path, name: str) -> None:
     put(tmp_path, "a.jpg")
     assert isinstance(find(tmp_path, name)[name], InputError)
+
+
+def test_a_picture_that_holds_masks_does_not_stand_for_the_one_of_its_name(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    masks = frozenset({tmp_path / "a.png"})
+    found = PictureFinder(tmp_path).find_all(["a.jpg"], beside=tmp_path, mended=Counter(), mask_files=masks)
+    assert "holds masks" in str(found["a.jpg"])
