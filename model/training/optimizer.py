@@ -59,7 +59,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
         passed = sum(step >= milestone * config.steps for milestone in config.milestones_frac)
         return config.lr * 0.1**passed
     if config.schedule == "cosine":
-        progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+        progress = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
         return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
     left = (config.steps - step) / max(1, round(config.decay_frac * config.steps))
     return config.lr * min(1.0, left)

@@ -14,7 +14,7 @@ def uniform_points(regions: Tensor, *, uniform: Tensor) -> Tensor:
     """
     flat = regions.flatten(1)
     ranks = flat.cumsum(1, dtype=torch.int32)
-    drawn = (uniform * ranks[:, -1]).int().clamp(max=ranks[:, -1] - 1)
+    drawn = (uniform * ranks[:, -1]).int()  # below the count: (1 - 2^-24) * count is rounded down, in float32 too
     index = torch.searchsorted(ranks, (drawn + 1)[:, None]).squeeze(1)
     return torch.stack([index % regions.shape[-1], index // regions.shape[-1]], 1).float()
 

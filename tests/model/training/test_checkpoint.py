@@ -1,6 +1,12 @@
 """Checkpoints on disk: the last two, whole or not there, and only for their own run."""
 
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +81,63 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path: Path) -
     with pytest.raises(InputError, match=r"written by a run on other data"):
         Checkpoints(tmp_path, _config(), data="those").load(_parts(0.0))
     assert kept.files()[0].read_bytes() == before
+
+
+def test_other_files_of_the_folder_are_no_checkpoints(tmp_path: Path) -> None:
+    kept = _saved(tmp_path, 1, 2)
+    others = ["step-best.pt", "step-00000009-0123456789abcdef.pt.old", "step-9-0123456789abcdef.pt", "notes.txt"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"of another program")
+    assert [path.name[:13] for path in kept.files()] == ["step-00000002", "step-00000001"]
+    kept.save(_parts(3.0), step=3)
+    assert all((tmp_path / name).is_file() for name in others)
+
+
+def test_a_file_says_its_run_as_json_would_and_its_name_says_its_content(tmp_path: Path) -> None:
+    """So that a later version, or another program, can tell what it is."""
+    path = _saved(tmp_path).save(_parts(4.0), step=12)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.name == f"step-00000012-{digest[:16]}.pt"
+    values = torch.load(path, weights_only=True)
+    assert values.keys() == {"step", "config", "data", "model", "average"}
+    assert (values["step"], values["data"]) == (12, "these")
+    assert values["config"] == json.loads(_config().model_dump_json())
+
+
+def test_an_old_one_that_is_gone_already_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, files = _saved(tmp_path, 1), Checkpoints.files
+    monkeypatch.setattr(Checkpoints, "files", lambda self: [*files(self), tmp_path / "gone", tmp_path / "gone-too"])
+    assert kept.save(_parts(2.0), step=2).is_file()
+
+
+class _Program:
+    """What a pickle can hold: a call that is made by whoever loads it."""
+
+    def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
+        self._call = call, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call
+
+
+def test_a_checkpoint_that_holds_a_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the environment asks torch to trust everything."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    trace = tmp_path / "ran"
+    kept = _saved(tmp_path)
+    kept.save({"average": _Program(os.mkdir, str(trace))}, step=1)
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        kept.load(_parts(0.0))
+    assert not trace.exists()
+
+
+def test_one_that_was_written_with_a_gpu_can_be_read_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.serialization.location_tag", lambda _storage: "cuda:0")
+    kept = _saved(tmp_path, 5)
+    monkeypatch.undo()
+    parts = _parts(0.0)
+    assert kept.load(parts) == 5
+    assert _weight(parts) == 5
 
 
 def test_a_power_cut_while_one_is_written_costs_that_one_at_most(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,62 @@ def test_mask_iou_counts_pixels_and_is_zero_for_two_empty_masks() -> None:
     logits = torch.tensor([[[[1.0, 1.0, -1.0, -1.0]], [[-1.0, -1.0, -1.0, -1.0]]]])
     targets = torch.tensor([[[[0.0, 1.0, 1.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]])
     assert mask_iou(logits, targets).tolist() == [[pytest.approx(1 / 3), 0.0]]
+
+
+def test_dice_loss_of_a_mask_that_is_nowhere_is_smoothed_by_one_pixel() -> None:
+    """And masks of one batch do not count in one another."""
+    logits = torch.tensor([[[[_logit(0.25)] * 4]], [[[_logit(0.75)] * 4]]], dtype=torch.float64)
+    targets = torch.tensor([[[[0.0] * 4]], [[[1.0] * 4]]], dtype=torch.float64)
+    assert dice_loss(logits, targets).tolist() == [[pytest.approx(1 - 1 / 2)], [pytest.approx(1 - 7 / 8)]]
+
+
+def test_pixels_at_a_threshold_are_background_and_one_pixel_is_enough_to_agree_on() -> None:
+    logits = torch.tensor([[[[2.0, 0.0, -0.5]]]])
+    assert mask_iou(logits, torch.tensor([[[[1.0, 0.0, 0.0]]]])).item() == 1
+    assert mask_iou(logits, torch.tensor([[[[1.0, 0.5, 0.5]]]])).item() == 1
+    assert mask_iou(logits, torch.tensor([[[[0.0, 0.6, 0.0]]]])).item() == 0
+
+
+def _loss_of_one(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+    """Focal loss, dice loss and IoU of one mask, pixel by pixel in numpy."""
+    right = np.where(truth > 0, 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits)))
+    focal = float(np.mean(np.where(truth > 0, 0.25, 0.75) * (1 - right) ** 2 * -np.log(right)))
+    probability = 1 / (1 + np.exp(-logits))
+    dice = 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+    return focal, float(dice), ((logits > 0) & (truth > 0)).sum() / ((logits > 0) | (truth > 0)).sum()
+
+
+@pytest.mark.parametrize("supervise_all", [False, True])
+def test_losses_of_many_masks_are_those_of_each_alone(supervise_all: bool) -> None:
+    rng = np.random.default_rng(5)
+    logits, said, truth = rng.normal(0, 2, (4, 3, 5, 6)), rng.random((4, 3)), (rng.random((4, 5, 6)) < 0.4) * 1.0
+    focal, dice, iou, chosen = [], [], [], []
+    for masks, stated, true in zip(logits, said, truth, strict=True):
+        each = [_loss_of_one(mask, true) for mask in masks]
+        best = int(np.argmin([20 * one[0] + one[1] for one in each]))
+        errors = [(number - one[2]) ** 2 for number, one in zip(stated, each, strict=True)]
+        focal.append(each[best][0])
+        dice.append(each[best][1])
+        iou.append(float(np.mean(errors)) if supervise_all else errors[best])
+        chosen.append(best)
+    found = interaction_loss(
+        logits=torch.from_numpy(logits),
+        predicted_iou=torch.from_numpy(said),
+        targets=torch.from_numpy(truth),
+        supervise_all_iou=supervise_all,
+    )
+    assert found.chosen.tolist() == chosen
+    assert len(set(chosen)) > 1
+    for name, expected in (("focal", focal), ("dice", dice), ("iou", iou)):
+        assert getattr(found, name).tolist() == pytest.approx(expected), name
+    assert found.total.item() == pytest.approx(np.mean(20 * np.array(focal) + dice + iou))
+
+
+def test_what_is_reported_of_a_loss_holds_no_gradient() -> None:
+    logits, said = torch.randn(2, 3, 4, 4, requires_grad=True), torch.rand(2, 3, requires_grad=True)
+    loss = interaction_loss(logits=logits, predicted_iou=said, targets=torch.ones(2, 4, 4))
+    assert [part.requires_grad for part in loss] == [True, False, False, False, False]
+    assert not mask_iou(logits, torch.ones(2, 3, 4, 4)).requires_grad
 
 
 def test_only_the_mask_of_lowest_loss_gets_a_gradient() -> None:

@@ -1,5 +1,7 @@
 """Learning rates over the steps and over the layers, and what weight decay touches."""
 
+import math
+
 import pytest
 import torch
 
@@ -25,6 +27,25 @@ def test_learning_rates_of_the_three_schedules() -> None:
     assert [learning_rate(cosine, at) for at in (2, 52)] == pytest.approx([1.0, 0.5])
     end = _config(steps=100, schedule="linear_end", decay_frac=0.2, warmup_steps=0, lr=1.0)
     assert [learning_rate(end, at) for at in (50, 80, 90, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.05])
+
+
+def _rates(**settings: object) -> list[float]:
+    config = _config(**settings)  # type: ignore[arg-type]
+    return [learning_rate(config, step) for step in range(config.steps)]
+
+
+def test_every_rate_of_short_schedules_by_hand() -> None:
+    cosine = [4 * (1 + math.cos(math.pi * quarters / 4)) for quarters in range(4)]
+    assert _rates(steps=6, schedule="cosine", warmup_steps=2, lr=8.0) == pytest.approx([4, 8, *cosine])
+    falling = _rates(steps=7, schedule="linear_end", decay_frac=0.4, warmup_steps=1, lr=6.0)  # over the last 2.8, so 3
+    assert falling == pytest.approx([6, 6, 6, 6, 6, 4, 2])
+    stairs = _rates(steps=8, schedule="step", milestones_frac=(0.25, 0.75), warmup_steps=0, lr=1.0)
+    assert stairs == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_fall_shorter_than_a_step_is_none_and_a_warm_up_may_be_longer_than_the_run() -> None:
+    assert _rates(steps=3, schedule="linear_end", decay_frac=0.01, warmup_steps=0, lr=2.0) == [2, 2, 2]
+    assert _rates(steps=3, schedule="cosine", warmup_steps=12, lr=6.0) == pytest.approx([0.5, 1, 1.5])
 
 
 def _small_vit() -> Sam:
@@ -57,6 +78,25 @@ def test_vectors_and_positions_are_not_decayed() -> None:
     assert found["image_encoder.blocks.0.mlp.lin1.weight"] == 0.1
     for name in ("pos_embed", "blocks.0.attn.rel_pos_h", "blocks.0.norm1.weight", "blocks.0.mlp.lin1.bias"):
         assert found[f"image_encoder.{name}"] == 0
+
+
+@pytest.mark.parametrize(("layer_decay", "last_block", "pixels"), [(1.0, 0.25, 0.25), (0.5, 0.125, 0.25 * 0.5**4)])
+def test_the_encoder_has_a_rate_of_its_own(layer_decay: float, last_block: float, pixels: float) -> None:
+    config = _config(encoder_lr_factor=0.25, layer_decay=layer_decay)
+    found = {name: factor for name, (factor, _) in _settings(_small_vit(), config).items()}
+    assert found["image_encoder.neck.0.weight"] == 0.25
+    assert found["image_encoder.blocks.2.attn.qkv.weight"] == last_block
+    assert found["image_encoder.patch_embed.proj.weight"] == pixels
+    assert {factor for name, factor in found.items() if not name.startswith("image_encoder.")} == {1.0}
+
+
+def test_parameters_of_one_rate_and_decay_are_one_group_and_frozen_ones_are_in_none() -> None:
+    sam = build_sam(TINY)
+    groups = parameter_groups(sam, _config(encoder_lr_factor=0.5, weight_decay=0.1))
+    pairs = [(group["lr_factor"], group["weight_decay"]) for group in groups]
+    assert sorted(pairs) == [(0.5, 0.0), (0.5, 0.1), (1.0, 0.0), (1.0, 0.1)]
+    sam.image_encoder.requires_grad_(False)
+    assert not any(name.startswith("image_encoder.") for name in _settings(sam, _config()))
 
 
 def test_layers_of_another_kind_of_encoder_cannot_decay() -> None:

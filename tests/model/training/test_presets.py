@@ -4,7 +4,7 @@ import pytest
 
 from model.encoder_configs import LITE2, VIT_B, VIT_H, VIT_L, EncoderConfig
 from model.training.optimizer import learning_rate
-from model.training.presets import training_preset
+from model.training.presets import TRAINING_PRESETS, nano, retrain, sam_amg, sam_default, training_preset
 from schemas.errors import InputError
 
 
@@ -79,6 +79,65 @@ def test_recipes_start_from_masks_and_zoom_where_that_was_tried() -> None:
     assert (amg.mask_first_prob, amg.zoom_prob) == (0, 0)
     assert amg.longest_px(512) == 1024
     assert training_preset("retrain", encoder=LITE2).mask_first_prob == 0
+
+
+@pytest.mark.parametrize(
+    ("encoder", "own"),
+    [
+        (VIT_H, {"until": 90_000, "batch_size": 256, "layer_decay": 0.8, "drop_path": 0.4}),
+        (VIT_L, {"until": 180_000, "batch_size": 128, "lr": 4e-4, "layer_decay": 0.8, "drop_path": 0.4}),
+        (VIT_B, {"until": 180_000, "batch_size": 128, "layer_decay": 0.6, "drop_path": 0.6}),
+    ],
+)
+def test_the_papers_recipes_change_nothing_else(encoder: EncoderConfig, own: dict[str, object]) -> None:
+    phase = {"until": own["until"], "batch_size": own["batch_size"], "masks_per_image": 64, "correction_points": 8}
+    rates = {name: value for name, value in own.items() if name not in phase}
+    default = training_preset("sam-default", encoder=encoder).model_dump(exclude_defaults=True)
+    assert default == {"name": "sam-default", "phases": (phase,)} | rates
+    amg = training_preset("sam-amg", encoder=encoder).model_dump(exclude_defaults=True)
+    assert (
+        amg
+        == {
+            "name": "sam-amg",
+            "phases": (phase | {"until": 177_656, "correction_points": 3},),
+            "box_prob": 0,
+            "decoder_depth": 3,
+            "scale_range": (0.1, 2),
+        }
+        | rates
+    )
+
+
+@pytest.mark.parametrize("name", TRAINING_PRESETS)
+def test_every_recipe_takes_a_seed_and_has_the_same_one_where_none_is_named(name: str) -> None:
+    assert training_preset(name, encoder=VIT_H).seed == 0
+    assert training_preset(name, encoder=VIT_H, seed=5).seed == 5
+
+
+def test_a_recipe_can_be_asked_for_by_its_function() -> None:
+    assert sam_default() == training_preset("sam-default", encoder=VIT_H)
+    assert sam_amg() == training_preset("sam-amg", encoder=VIT_H)
+    assert retrain() == training_preset("retrain", encoder=LITE2)
+    assert nano() == training_preset("nano", encoder=LITE2)
+
+
+@pytest.mark.parametrize(("steps", "ends", "warmup"), [(3, [1, 2, 3], 0), (20, [3, 14, 20], 2), (1499, [], 149)])
+def test_the_phases_of_a_short_training_are_shares_of_its_steps(steps: int, ends: list[int], warmup: int) -> None:
+    found = training_preset("nano", encoder=LITE2, steps=steps)
+    assert [phase.until for phase in found.phases] == (ends or [225, 1049, 1499])
+    assert found.warmup_steps == warmup
+
+
+def test_a_retraining_warms_up_for_a_tenth_of_its_steps_and_no_longer_than_twenty() -> None:
+    found = [training_preset("retrain", encoder=LITE2, steps=steps).warmup_steps for steps in (9, 10, 199, 200, 999)]
+    assert found == [0, 1, 19, 20, 20]
+
+
+def test_what_is_asked_of_a_retraining_is_what_it_does() -> None:
+    config = training_preset("retrain", encoder=LITE2, images=20, batch_size=7, masks_per_image=3)
+    (phase,) = config.phases
+    assert (phase.batch_size, phase.masks_per_image, phase.until) == (7, 3, 40)
+    assert retrain(encoder_lr_factor=0.5).encoder_lr_factor == 0.5
 
 
 def test_presets_say_what_is_wrong() -> None:
