@@ -1,7 +1,8 @@
 """Mutants of a Python file: the same program with one small mistake in it, as people make them.
 
-What no test could tell apart is left as it is: texts, annotations, decorators, logging, `raise`, `__all__` and
-`zip(strict=...)`, which only says what holds anyway.
+What no test could tell apart is left as it is: texts, annotations, decorators, logging, `raise`, `__all__`, how far
+ahead batches are made or beside what else they are copied (`PACE`), and `zip(strict=...)`, which only says what holds
+anyway.
 """
 
 import ast
@@ -13,6 +14,7 @@ from typing import NamedTuple
 Replacement = Callable[[ast.AST], ast.AST]  # gets a copy of the node, which it may change
 LOGGERS = ("_log", "logging", "warnings")
 TEXTS = ("description", "help")  # keywords that hold a text for people
+PACE = ("non_blocking", "prefetch_factor")  # keywords that say how far ahead or beside what a program does, not what
 MINIMUM_MAXIMUM = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -110,7 +112,7 @@ def _is_text(node: ast.AST) -> bool:
     if isinstance(node, ast.JoinedStr | ast.Raise | ast.Import | ast.ImportFrom):
         return True
     if isinstance(node, ast.keyword):
-        return node.arg in TEXTS
+        return node.arg in (*TEXTS, *PACE)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return isinstance(node.func.value, ast.Name) and node.func.value.id in LOGGERS
     if isinstance(node, ast.If):
@@ -185,7 +187,7 @@ def _constants(node: ast.Constant) -> Iterator[tuple[str, Replacement]]:
 
 def _calls(node: ast.Call) -> Iterator[tuple[str, Replacement]]:
     for place, keyword in enumerate(node.keywords):
-        if keyword.arg not in (None, *TEXTS) and not _is_zip(node):
+        if keyword.arg not in (None, *TEXTS, *PACE) and not _is_zip(node):
             left = [other for at, other in enumerate(node.keywords) if at != place]
             yield f"without {keyword.arg}", _with("keywords", left)
     func = node.func

@@ -42,7 +42,7 @@ FILES = ("engine/store.py", "engine/delta.py", "engine/files.py", "engine/places
 FILES += ("engine/migrations.py", "stages/*.py", "model/training/*.py")
 # Tests besides the mirrored one: of files that have none, and of those that only whole rounds show at work.
 _ROUNDS, _PEOPLE, _GATES = "tests/stages/test_rounds.py", "tests/stages/test_people.py", "tests/stages/test_quality.py"
-_VERIFIER, _TRAINER = "tests/stages/test_verifier.py", "tests/model/training/test_trainer.py"
+_VERIFIER = "tests/stages/test_verifier.py"
 MORE: dict[str, tuple[str, ...]] = {
     "engine/delta.py": ("tests/engine/test_store.py",),
     "stages/annotation.py": (_PEOPLE, _GATES, _ROUNDS),
@@ -63,7 +63,6 @@ MORE: dict[str, tuple[str, ...]] = {
     "stages/steps.py": (_ROUNDS, _PEOPLE),
     "stages/verification.py": (_GATES, _VERIFIER),
     "stages/workers.py": (_ROUNDS,),
-    "model/training/embedding_cache.py": (_TRAINER,),
     "model/training/interaction.py": (
         "tests/model/training/test_golden_interaction.py",
         "tests/model/training/test_mask_prompts.py",

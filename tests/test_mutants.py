@@ -60,6 +60,8 @@ def test_mutants_by_hand(source: str, expected: list[str]) -> None:
         "x = zip(a, b, strict=c)",
         "x = zip(a, b, strict=True)",
         "x = Field(description='a share of 3')",
+        "x = load(a, prefetch_factor=4 if b else None)",
+        "x = a.to(b, non_blocking=True)",
         "x = folder / 'name'",
         "def f():\n    return None",
     ],

@@ -104,7 +104,7 @@ def _zoomed(
     x, y, columns, rows = coco_mask.toBbox(sample.masks[focus])
     wanted = side_px * rng.uniform(*_ZOOMED_FRAC) / max(columns, rows)
     scale = max(at_least, min(wanted, MOST_ENLARGED))
-    crop_px = max(1, round(side_px / scale))
+    crop_px = round(side_px / scale)
     top = _start_around(int(y), int(y + rows), min(height, crop_px), height, rng)
     left = _start_around(int(x), int(x + columns), min(width, crop_px), width, rng)
     return scale, (top, left, top + min(height, crop_px), left + min(width, crop_px))
@@ -113,7 +113,7 @@ def _zoomed(
 def _start_around(first: int, end: int, length: int, whole: int, rng: np.random.Generator) -> int:
     """Where a window of `length` of `whole` may start so that it holds first..end; at `first` where that is longer."""
     low, high = max(0, end - length), min(first, whole - length)
-    return int(rng.integers(low, high + 1)) if low <= high else min(first, whole - length)
+    return int(rng.integers(low, high + 1)) if low <= high else first
 
 
 def _place(
@@ -131,7 +131,7 @@ def _place(
     window, scale: in pixels of the full picture. full_hw: its size, where `pixels` are fewer.
     """
     top, left, bottom, right = window
-    rows, columns = (have / full for have, full in zip(pixels.shape, full_hw or pixels.shape, strict=False))
+    rows, columns = (have / full for have, full in zip(pixels.shape, full_hw or pixels.shape[:2], strict=False))
     cut = pixels[
         math.floor(top * rows) : math.ceil(bottom * rows), math.floor(left * columns) : math.ceil(right * columns)
     ]

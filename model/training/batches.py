@@ -53,7 +53,7 @@ class StepBatches(Dataset[Batch]):
         self._image_size = image_size
         self._pad_rgb = pad_rgb
         repeats = np.ones(len(source)) if weights is None else np.asarray(weights) / np.min(weights)
-        self._epoch = np.repeat(np.arange(len(source)), np.maximum(1, np.rint(repeats).astype(int)))
+        self._epoch = np.repeat(np.arange(len(source)), np.rint(repeats).astype(int))
         self._starts = self._images_before_each_phase()
 
     def __len__(self) -> int:
@@ -122,14 +122,9 @@ def batch_loader(batches: StepBatches, *, first_step: int, workers: int | None) 
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
         multiprocessing_context="forkserver" if workers else None,
     )
     try:
         yield from loader
     except InputError as error:  # of another process it comes with that one's traceback before its text
         raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
-
-
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)

@@ -127,9 +127,7 @@ class _Run:
         _set_drop_path(sam, config.drop_path)
         sam.image_encoder.requires_grad_(not config.freeze_encoder)
         sam.image_encoder.checkpoint_activations = config.checkpoint_activations
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(sam, config), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
-        )
+        self.optimizer = torch.optim.AdamW(parameter_groups(sam, config), betas=config.betas)
         self.scaler = torch.amp.GradScaler(sam.device.type, enabled=config.precision == "fp16")
         self.cache = EmbeddingCache(config.cache_embeddings_mib) if config.cache_embeddings_mib else None
         self.ema: dict[str, Tensor] | None = None
@@ -153,7 +151,7 @@ class _Run:
         lr = learning_rate(self.config, step)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         rounds = plan_rounds(
             correction_points=phase.correction_points,
             mask_only_rounds=phase.mask_only_rounds,

@@ -232,3 +232,94 @@ def test_processes_share_the_pictures_of_a_step_and_every_phase_has_enough() -> 
         assert torch.equal(torch.stack(images, dim=1).flatten(0, 1), whole[step].images)
     with pytest.raises(InputError, match="3 processes cannot share a batch of 2; start fewer"):
         StepBatches(Shapes(9), config, image_size=64, processes=3)
+
+
+def _order(batches: StepBatches) -> list[int]:
+    """Which samples come, position by position."""
+    return [sample for step in range(len(batches)) for sample in batches[step].samples.tolist()]
+
+
+def test_the_order_of_samples_is_new_in_each_epoch_and_stays_what_it_was() -> None:
+    """A change of these numbers is a change of what every training sees."""
+    order = _order(StepBatches(Shapes(4), _config(seed=3), image_size=64))
+    epochs = [order[first : first + 4] for first in (0, 4, 8)]
+    assert [sorted(epoch) for epoch in epochs] == [[0, 1, 2, 3]] * 3
+    assert epochs == [[3, 2, 1, 0], [0, 1, 2, 3], [0, 3, 2, 1]]
+
+
+class _Barren(Shapes):
+    """All masks of sample 2 are smaller than any limit."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return Sample(sample.image, [compress(np.eye(64, dtype=bool)[:, ::-1] & False)]) if index == 2 else sample
+
+
+def test_where_a_picture_shows_nothing_the_next_one_comes() -> None:
+    order = _order(StepBatches(Shapes(5), _config(), image_size=64))
+    found = _order(StepBatches(_Barren(5), _config(), image_size=64))
+    assert 2 in order[:-1]
+    assert 2 not in found
+    for position, (plain, shown, following) in enumerate(zip(order, found, order[1:], strict=False)):
+        assert shown == (following if plain == 2 else plain), position
+
+
+@pytest.mark.parametrize(
+    ("weights", "times"), [([1.0, 2.4, 2.6], [1, 2, 3]), ([0.5, 1.0, 0.5], [1, 2, 1]), ([7.0, 7.0, 7.0], [1, 1, 1])]
+)
+def test_weights_are_relative_to_the_least_and_rounded(weights: list[float], times: list[int]) -> None:
+    config = _config(phases=(Phase(until=sum(times), batch_size=1, masks_per_image=1, correction_points=0),))
+    order = _order(StepBatches(Shapes(3), config, image_size=64, weights=weights))
+    assert [order.count(sample) for sample in range(3)] == times
+
+
+def test_pictures_that_are_pasted_come_as_often_as_their_weight_says() -> None:
+    read: list[int] = []
+
+    class Numbered(Shapes):
+        def __getitem__(self, index: int) -> Sample:
+            read.append(index)
+            return super().__getitem__(index)
+
+    config = _config(phases=(Phase(until=80, batch_size=1, masks_per_image=1, correction_points=0),), paste_prob=1.0)
+    order = _order(StepBatches(Numbered(2), config, image_size=64, weights=[1.0, 3.0]))
+    assert read[0::2] == order or read[1::2] == order
+    donors = read[1::2] if read[0::2] == order else read[0::2]
+    assert donors.count(1) / 80 == pytest.approx(0.75, abs=0.12)
+
+
+@pytest.mark.parametrize(("cuda", "cores", "workers"), [(False, 8, 1), (True, 8, 7), (True, 2, 1), (True, 1, 1)])
+def test_a_gpu_has_a_process_that_makes_batches_on_every_core_but_the_trainers(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, cores: int, workers: int
+) -> None:
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr("model.training.batches.DataLoader", lambda _, **settings: asked.update(settings) or [])
+    assert list(batch_loader(StepBatches(Shapes(3), _config(), image_size=64), first_step=2, workers=None)) == []
+    assert (asked["num_workers"], asked["pin_memory"]) == (workers, cuda)
+    assert asked["sampler"] == range(2, 6)
+
+
+def test_batches_come_in_order_from_the_step_that_is_next() -> None:
+    batches = StepBatches(Shapes(5), _config(), image_size=64)
+    found = list(batch_loader(batches, first_step=4, workers=0))
+    assert [torch.equal(one.images, batches[step].images) for one, step in zip(found, (4, 5), strict=True)] == [
+        True
+    ] * 2
+
+
+def test_as_many_processes_as_pictures_can_share_a_step() -> None:
+    parts = [StepBatches(Shapes(9), _config(), image_size=64, process=number, processes=2)[5] for number in range(2)]
+    assert [part.slots.tolist() for part in parts] == [[0], [1]]
+    whole = StepBatches(Shapes(9), _config(), image_size=64)[5]
+    assert torch.equal(torch.cat([part.samples for part in parts]), whole.samples)
+
+
+def test_a_phase_goes_on_in_the_stream_where_the_one_before_it_ended() -> None:
+    phases = tuple(
+        Phase(until=until, batch_size=size, masks_per_image=1, correction_points=0)
+        for until, size in ((2, 1), (3, 4), (5, 2))
+    )
+    order = _order(StepBatches(Shapes(10), _config(phases=phases), image_size=64))
+    assert sorted(order) == list(range(10)), "an epoch, with nothing twice and nothing left out"

@@ -58,3 +58,29 @@ def test_the_seed_says_where_a_new_model_starts() -> None:
     assert all(torch.equal(value, again[name]) for name, value in first.items())
     name = "mask_decoder.transformer.layers.0.cross_attn_token_to_image.q_proj.weight"
     assert not torch.equal(first[name], other[name])
+
+
+def test_attention_starts_sharp() -> None:
+    """An orthogonal matrix, twice as long: similar positions give four times the product that they have."""
+    sam = build_sam(TINY)
+    point_cross_attention(sam, seed=0)
+    query = sam.mask_decoder.transformer.layers[1].cross_attn_image_to_token.q_proj.weight
+    torch.testing.assert_close(query @ query.T, 4 * torch.eye(len(query)), atol=1e-4, rtol=0)
+
+
+def test_the_seed_of_attention_is_its_own() -> None:
+    first, again, other = build_sam(TINY), build_sam(TINY), build_sam(TINY)
+    for sam, seed in ((first, 1), (again, 1), (other, 2)):
+        torch.manual_seed(torch.seed())
+        point_cross_attention(sam, seed=seed)
+    weights = [sam.mask_decoder.transformer.final_attn_token_to_image.k_proj.weight for sam in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_decoder_of_another_depth_is_where_the_first_one_was() -> None:
+    sam = build_sam(TINY)
+    other = with_decoder_depth(sam, 1)
+    assert (other.config.decoder_depth, sam.config.decoder_depth) == (1, 2)
+    assert other.device == sam.device
+    assert len(sam.mask_decoder.transformer.layers) == 2

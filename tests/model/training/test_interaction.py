@@ -127,3 +127,73 @@ def test_draws_of_pictures_are_joined_and_dealt_out_unchanged() -> None:
         part = joined.part(which, torch.device("cpu"))
         for name in ("first", "box_noise", "corrections", "mask_prompts"):
             assert torch.equal(getattr(part, name), getattr(expected, name))
+
+
+def test_noise_of_boxes_by_hand() -> None:
+    """Sides of 20 and 40 px: deviations of 2 and 4."""
+    box, normal = torch.tensor([[10.0, 20.0, 30.0, 60.0]]), torch.tensor([[1.0, -1.0, 0.5, 2.0]])
+    assert noisy_boxes(box, side_px=100, normal=normal).tolist() == [[12, 16, 31, 68]]
+    assert noisy_boxes(box, side_px=64, normal=normal).tolist() == [[12, 16, 31, 63]]
+    far = noisy_boxes(box * 30, side_px=2000, normal=torch.tensor([[1.0, -1.0, -0.01, 0.01]]))
+    assert far.tolist() == [pytest.approx([320, 580, 899.4, 1801.2])]
+
+
+def _draws(first: list[list[float]]) -> Draws:
+    count = len(first)
+    return Draws(torch.tensor(first), torch.zeros(count, 4), torch.zeros(count, 1, 3), torch.zeros(count, 9))
+
+
+def test_first_prompts_by_hand() -> None:
+    """Of 16 x 8 pixels from (24, 16) on: the first, the middle one, and the box where the first number is small."""
+    masks = _square().repeat(4, 1, 1)
+    prompts = first_prompts(masks, box_prob=0.25, draws=_draws([[0.9, 0.0], [0.25, 0.5], [0.24, 0.5], [0.0, 0.0]]))
+    padding = [0.0, 0.0]
+    box = [[24.0, 16.0], [31.0, 31.0]]
+    assert prompts.coords.tolist() == [[[24.0, 16.0], padding], [[24.0, 24.0], padding], box, box]
+    assert prompts.labels.tolist() == [[1, NOT_A_POINT], [1, NOT_A_POINT], [2, 3], [2, 3]]
+
+
+def test_corrections_by_hand() -> None:
+    """Masks of 8 px, logits of 4: a point lies in its cell of 2 px where the second and third number say."""
+    truth = torch.zeros(4, 8, 8, dtype=torch.bool)
+    truth[:3, 0:4, 2:6] = True  # cells (1..2, 0..1)
+    truth[3, 7, 7] = True  # a quarter of a cell: none at the logits' size
+    logits = torch.full((4, 4, 4), -1.0)
+    logits[0, 0:2, 1:3] = 1.0
+    logits[1, 0, 1:3] = 1.0
+    logits[1, 1, 1:3] = 0.0  # background
+    logits[2, 0:2, 1:4] = 0.5
+    uniform = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.25, 0.75], [0.99, 0.5, 0.5], [0.5, 0.5, 0.5]])
+    points, labels = correction_points(truth, logits, uniform=uniform)
+    # Perfect: the third of its own four cells; missed: the first of two; spilled: the last; nothing there: anywhere.
+    assert points.tolist() == [[1.5, 1.5], [2.0, 3.0], [6.5, 2.5], [0.5, 4.5]]
+    assert labels.tolist() == [1, 1, 0, 1]
+
+
+def test_prompts_that_had_none_get_a_point_and_its_padding() -> None:
+    nothing = Prompts(torch.zeros(2, 0, 2), torch.zeros(2, 0, dtype=torch.long))
+    grown = nothing.add(torch.tensor([[5.0, 6.0], [7.0, 8.0]]), torch.tensor([1, 0]))
+    assert grown.coords.tolist() == [[[5, 6], [0, 0]], [[7, 8], [0, 0]]]
+    assert grown.labels.tolist() == [[1, NOT_A_POINT], [0, NOT_A_POINT]]
+
+
+def test_plans_of_few_corrections() -> None:
+    def plan(points: int, *, mask_only: bool) -> list[str]:
+        return list(plan_rounds(correction_points=points, mask_only_rounds=mask_only, generator=_generator()))
+
+    assert plan(0, mask_only=True) == plan(0, mask_only=False) == ["first"]
+    assert plan(1, mask_only=False) == ["first", "point"]
+    assert plan(3, mask_only=False) == ["first", *["point"] * 3]
+    assert plan(1, mask_only=True) == ["first", "mask_only", "point", "mask_only"]
+    always = plan_rounds(correction_points=1, mask_only_rounds=False, mask_first_prob=1.0, generator=_generator())
+    assert always[0] in ("mask", "mask_and_prompt")
+
+
+def test_numbers_of_a_picture_have_these_shapes_and_are_those_of_its_seed() -> None:
+    draws = Draws.of_picture(3, 5, seed=4)
+    shapes = [tuple(part.shape) for part in (draws.first, draws.box_noise, draws.corrections, draws.mask_prompts)]
+    assert shapes == [(3, 2), (3, 4), (3, 5, 3), (3, 9)]
+    assert torch.equal(draws.first, torch.rand(3, 2, generator=_generator(4)))
+    for uniform in (draws.first, draws.corrections, draws.mask_prompts):
+        assert 0 <= uniform.min() < uniform.max() < 1
+    assert draws.box_noise.min() < 0

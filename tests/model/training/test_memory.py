@@ -9,7 +9,7 @@ from model.config import SamConfig
 from model.encoder_configs import TinyViTConfig
 from model.sam import build_sam
 from model.training.config import Phase, TrainingConfig
-from model.training.memory import images_at_once, plan_memory
+from model.training.memory import MemoryPlan, images_at_once, plan_memory
 from tests.stages.workspaces import TINY
 
 
@@ -103,3 +103,53 @@ def test_a_phase_of_smaller_pictures_is_planned_at_their_size() -> None:
     assert plan(64) == plan(None) == plan(32, None)
     assert plan(32) == pytest.approx(plan(64) / 4, rel=0.2)
     assert plan(128) == pytest.approx(plan(64) * 4, rel=0.2)
+
+
+def test_a_plan_says_its_parts_in_mib() -> None:
+    parts = [mib * 2**20 for mib in (1, 2, 3, 4, 1500, 6, 7)]
+    plan = MemoryPlan(*parts)
+    assert plan.total == 1523 * 2**20
+    assert str(plan) == (
+        "memory plan: 1,523 MiB of tensors (weights 1, gradients 2, optimizer 3, average 4, batch 1,500, encoder 6, "
+        "decoder 7); torch and its allocator come on top"
+    )
+
+
+def test_the_process_with_most_pictures_counts_and_a_pass_holds_no_more_than_there_are() -> None:
+    sam = build_sam(TINY)
+    phase = Phase(until=9, batch_size=5, masks_per_image=3, correction_points=2)
+    plans = [plan_memory(sam, _config(phases=(phase,)), processes=processes) for processes in (1, 2, 5)]
+    assert [plan.batch for plan in plans] == [pictures * 64 * 64 * (3 + 3) for pictures in (5, 3, 1)]
+    four, three, one = (plan.encoder for plan in plans)  # images_at_once is 4
+    assert three == pytest.approx(3 * one, rel=0.02)
+    assert four == pytest.approx(4 * one, rel=0.02)
+    # Eight masks at once, of which a single picture has but three.
+    assert plans[1].decoder == plans[0].decoder
+    assert plans[2].decoder == pytest.approx(plans[0].decoder * 3 / 8, rel=0.1)
+
+
+def test_more_prompts_take_more_of_the_decoder() -> None:
+    sam = build_sam(TINY)
+    few, many = (
+        plan_memory(
+            sam,
+            _config(phases=(Phase(until=1, batch_size=4, masks_per_image=4, correction_points=points),)),
+        ).decoder
+        for points in (0, 40)
+    )
+    assert 2 * few < many < 4 * few
+
+
+def test_a_plan_leaves_the_model_as_it_is() -> None:
+    sam = build_sam(TINY).eval()
+    plan_memory(sam, _config(freeze_encoder=True, checkpoint_activations=True))
+    assert not sam.training
+    assert all(parameter.requires_grad for parameter in sam.parameters())
+    assert not sam.image_encoder.checkpoint_activations
+    assert all(parameter.grad is None for parameter in sam.parameters())
+
+
+def test_a_picture_as_large_as_the_room_is_encoded_alone_and_a_smaller_one_in_company() -> None:
+    sam, choice = build_sam(TINY), _config(images_at_once=None)
+    found = [images_at_once(sam, choice, side_px=side, device="cpu") for side in (362, 363, 511, 512, 513, 2048)]
+    assert found == [2, 1, 1, 1, 1, 1]

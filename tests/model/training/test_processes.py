@@ -11,6 +11,7 @@ import torch
 
 from model.training.batches import StepBatches
 from model.training.config import Phase, TrainingConfig
+from model.training.processes import Processes
 from schemas.errors import InputError
 from tests.model.training.shapes import Shapes
 
@@ -51,3 +52,28 @@ def test_processes_share_the_pictures_of_a_step() -> None:
             assert torch.equal(share.masks[share.image_index == row], whole.masks[whole.image_index == slot])
     with pytest.raises(InputError, match="6 processes cannot share a batch of 5"):
         StepBatches(Shapes(9), config, image_size=64, processes=6)
+
+
+def test_a_process_alone_is_the_main_one_and_has_nobody_to_add_up_with() -> None:
+    alone = Processes()
+    assert (alone.index, alone.count, alone.is_main) == (0, 1, True)
+    assert alone.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    values, parameter = torch.tensor([1.0, 2.0]), torch.nn.Parameter(torch.ones(2))
+    assert alone.sum(values) is values
+    alone.sum_gradients([parameter])
+    assert parameter.grad is None
+    alone.wait()
+
+
+def test_gradients_are_summed_and_one_that_a_process_lacks_counts_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three processes that all hold the same."""
+    monkeypatch.setattr(Processes, "count", 3)
+    monkeypatch.setattr("model.training.processes.reduce", lambda part, *, reduction: {"sum": 3}[reduction] * part)
+    learned, unused, frozen = (torch.nn.Parameter(torch.ones(2), requires_grad=last < 2) for last in range(3))
+    learned.grad = torch.tensor([1.0, -2.0])
+    Processes().sum_gradients([learned, unused, frozen])
+    assert learned.grad.tolist() == [3, -6]
+    assert unused.grad is not None
+    assert unused.grad.tolist() == [0, 0]
+    assert frozen.grad is None
+    assert Processes().sum(torch.tensor(2.0)).item() == 6

@@ -11,9 +11,16 @@ from model.config import SamConfig
 from model.encoder_configs import ViTConfig
 from model.sam import Sam, build_sam
 from model.training import trainer
+from model.training.batches import StepBatches
 from model.training.config import Phase, TrainingConfig
+from model.training.interaction import Draws, interact, plan_rounds
+from model.training.losses import interaction_loss, mask_iou
+from model.training.optimizer import learning_rate, parameter_groups
+from model.training.processes import Processes
+from model.training.regions import resize_masks
+from model.training.samples import Sample
 from model.training.trainer import StepReport, train
-from schemas.errors import DivergedError
+from schemas.errors import DivergedError, InputError
 from tests.model.training.models import disc_model
 from tests.model.training.precision import double_precision
 from tests.model.training.shapes import Shapes
@@ -35,6 +42,221 @@ def _config(steps: int = 8, **changes: object) -> TrainingConfig:
         "loader_workers": 0,
     }
     return TrainingConfig.model_validate(settings | changes)
+
+
+def _run(**changes: object) -> tuple[trainer._Run, StepBatches]:
+    config, sam = _config(**({"dropout": 0.0, "ema_decay": None} | changes)), disc_model()
+    batches = StepBatches(Shapes(6), config, image_size=64, pad_rgb=sam.pad_rgb)
+    return trainer._Run(sam, config, Processes()), batches
+
+
+@pytest.mark.parametrize("changes", [{}, {"supervise_all_iou": True, "mask_first_prob": 1.0, "box_prob": 1.0}], ids=str)
+@double_precision()
+def test_a_step_learns_from_the_mean_over_all_its_masks_and_rounds(changes: dict[str, object]) -> None:
+    """Against one backward pass through everything at once, and torch's AdamW."""
+    run, batches = _run(seed=3, weight_decay=0.3, encoder_lr_factor=0.25, **changes)
+    batch, peer, config = batches[5], disc_model().train(), run.config
+    report = run.step(5, batch, wait_s=0.5)
+
+    plan = plan_rounds(
+        correction_points=2,
+        mask_only_rounds=True,
+        mask_first_prob=config.mask_first_prob,
+        generator=torch.Generator().manual_seed(trainer._mix(3, 5)),
+    )
+    draws = [
+        Draws.of_picture(batch.masks_of(row), 2, seed=trainer._mix(3, 5, 1 + slot))
+        for row, slot in enumerate(batch.slots.tolist())
+    ]
+    targets = resize_masks(batch.masks, peer.prompt_encoder.mask_input_size)
+    losses, ious = [], []
+    for done in interact(
+        peer,
+        peer.encode(peer.preprocess(batch.images)),
+        batch.masks,
+        batch.image_index,
+        rounds=plan,
+        draws=Draws.joined(draws),
+        box_prob=config.box_prob,
+    ):
+        logits, said = done.prediction
+        losses.append(
+            interaction_loss(
+                logits=logits,
+                predicted_iou=said,
+                targets=targets.double(),
+                supervise_all_iou=config.supervise_all_iou,
+            )
+        )
+        ious.append(mask_iou(done.handed_on, targets).mean().item())
+    total = torch.stack([loss.total for loss in losses]).mean()
+    total.backward()
+
+    assert (report.step, report.masks, report.wait_s, report.lr) == (5, len(batch.masks), 0.5, learning_rate(config, 5))
+    assert report.loss == pytest.approx(total.item())
+    assert report.loss == pytest.approx(20 * report.focal + report.dice + report.iou_error)
+    for name in ("focal", "dice"):
+        assert getattr(report, name) == pytest.approx(np.mean([getattr(loss, name).mean().item() for loss in losses]))
+    assert report.ious == pytest.approx(ious)
+    for (name, mine), other in zip(run.sam.named_parameters(), peer.parameters(), strict=True):
+        assert (mine.grad is None) == (other.grad is None), name
+        if mine.grad is None:  # of a prompt that did not come
+            continue
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-9, atol=1e-12, msg=name)
+
+    groups = parameter_groups(peer, config)
+    torch.optim.AdamW([{**group, "lr": report.lr * group["lr_factor"]} for group in groups]).step()
+    for (name, mine), other in zip(run.sam.named_parameters(), peer.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-9, msg=name)
+
+
+def test_the_optimiser_is_what_the_settings_say() -> None:
+    run, _ = _run(betas=(0.7, 0.8), weight_decay=0.3)
+    assert {group["betas"] for group in run.optimizer.param_groups} == {(0.7, 0.8)}
+    assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.0, 0.3}
+
+
+def _norm(run: trainer._Run) -> float:
+    return float(torch.cat([one.grad.flatten() for one in run.sam.parameters() if one.grad is not None]).norm())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_gradients_are_clipped_at_their_true_size_in_every_precision(precision: str) -> None:
+    run, batches = _run(precision=precision, grad_clip=1e-3)
+    run.scaler.scale(torch.zeros(()))
+    assert run.scaler.is_enabled() == (precision == "fp16")
+    report = run.step(0, batches[0], wait_s=0.0)
+    assert _norm(run) == pytest.approx(1e-3, rel=1e-2)
+    free, _ = _run(precision="fp32")
+    expected = free.step(0, batches[0], wait_s=0.0)
+    assert _norm(free) > 1e-2
+    assert report.loss == pytest.approx(expected.loss, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_products_have_the_precision_that_is_asked_for(precision: str, dtype: torch.dtype) -> None:
+    run, _ = _run(precision=precision)
+    with run._autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_dropout_of_a_step_follows_from_seed_and_step() -> None:
+    run, batches = _run(seed=4, dropout=0.3)
+    run.step(2, batches[2], wait_s=0.0)
+    assert torch.initial_seed() == trainer._mix(4, 2)
+    assert run.sam.training
+    assert {module.p for module in run.sam.mask_decoder.modules() if isinstance(module, torch.nn.Dropout)} == {0.3}
+
+
+def test_averaged_weights_follow_those_of_each_step_and_are_the_models_in_the_end() -> None:
+    sam = disc_model()
+    average = {name: value.clone() for name, value in sam.state_dict().items()}
+
+    def follow(report: StepReport) -> None:
+        share = 1 - min(0.6, (1 + report.step) / (10 + report.step))
+        for name, value in sam.state_dict().items():
+            average[name] = average[name] + share * (value - average[name]) if value.is_floating_point() else value
+
+    train(sam, Shapes(6), _config(4, ema_decay=0.6), on_step=follow)
+    for name, value in sam.state_dict().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_steps_time_their_own_work_and_the_wait_for_their_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by one with each look at it."""
+    looks = iter(range(10_000))
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: float(next(looks)))
+    reports = train(disc_model(), Shapes(6), _config(2))
+    assert [(report.seconds, report.wait_s) for report in reports] == [(1, 1)] * 2
+
+
+class _Numbered(Shapes):
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.read: list[int] = []
+
+    def __getitem__(self, index: int) -> Sample:
+        self.read.append(index)
+        return super().__getitem__(index)
+
+
+def test_a_training_looks_at_samples_as_often_as_their_weights_say_and_starts_at_its_first_step(tmp_path: Path) -> None:
+    source, told = _Numbered(2), []
+    reports = train(
+        disc_model(), source, _config(4), weights=[1.0, 3.0], checkpoints=tmp_path / "run", on_step=told.append
+    )
+    assert (source.read.count(0), source.read.count(1)) == (2, 6)
+    assert [report.step for report in reports] == [0, 1, 2, 3]
+    assert told == reports
+
+
+def test_a_training_says_what_to_do_where_masks_are_too_small() -> None:
+    with pytest.raises(InputError, match=r"of the picture; turn the knob$"):
+        train(disc_model(), Shapes(3), _config(min_mask_frac=0.99), too_small="turn the knob")
+
+
+def test_a_training_on_other_data_does_not_go_on_from_checkpoints(tmp_path: Path) -> None:
+    train(disc_model(), Shapes(3), _config(2), checkpoints=tmp_path, data="these")
+    with pytest.raises(InputError, match="written by a run on other data"):
+        train(disc_model(), Shapes(3), _config(2), checkpoints=tmp_path, data="those")
+    assert train(disc_model(), Shapes(3), _config(2), checkpoints=tmp_path, data="these") == []
+
+
+def test_pictures_come_at_the_size_of_their_phase_and_padding_is_nothing_to_the_encoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen, encode = [], Sam.encode
+    monkeypatch.setattr(Sam, "encode", lambda sam, pixels: seen.append(pixels) or encode(sam, pixels))
+    settings = {"batch_size": 2, "masks_per_image": 2, "correction_points": 0}
+    phases = (Phase(until=1, input_size_px=32, **settings), Phase(until=2, **settings))  # type: ignore[arg-type]
+    sam = disc_model()
+    sizes: list[tuple[int, bool]] = []
+    train(
+        sam,
+        Shapes(6),
+        _config(phases=phases, scale_range=(0.5, 0.5), flip=False),
+        on_step=lambda _: sizes.append((sam.image_size, sam.training)),
+    )
+    assert [tuple(pixels.shape[-2:]) for pixels in seen] == [(32, 32), (64, 64)]
+    assert sizes == [(32, True), (64, True)]
+    for pixels in seen:
+        side = pixels.shape[-1]
+        assert pixels[..., side // 2 :, :].abs().max() < 0.01
+        assert pixels[..., : side // 2, : side // 2].abs().max() > 0.5
+
+
+def test_after_a_training_all_of_the_model_can_learn_and_nothing_is_left_of_how_memory_was_saved() -> None:
+    sam = disc_model()
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled()
+    run = trainer._Run(sam, _config(freeze_encoder=True, checkpoint_activations=True), Processes())
+    assert not any(parameter.requires_grad for parameter in sam.image_encoder.parameters())
+    assert sam.image_encoder.checkpoint_activations
+    assert run.parts().keys() == {"model", "optimizer", "scaler", "ema"}
+    run.finish()
+    assert all(parameter.requires_grad for parameter in sam.parameters())
+    assert not sam.image_encoder.checkpoint_activations
+    train(disc_model(), Shapes(3), _config(2))
+    assert torch.backends.cuda.cudnn_sdp_enabled() == cudnn, "a setting for GPUs"
+
+
+def test_a_step_whose_loss_is_no_number_changes_nothing() -> None:
+    run, batches = _run(ema_decay=0.5)
+    with torch.no_grad():
+        run.sam.mask_decoder.iou_token.weight.fill_(float("inf"))
+    before = {name: value.clone() for name, value in run.sam.state_dict().items()}
+    with pytest.raises(FloatingPointError):
+        run.step(0, batches[0], wait_s=0.0)
+    assert all(torch.equal(value, before[name]) for name, value in run.sam.state_dict().items())
+
+
+def test_a_training_that_diverges_before_its_first_checkpoint_says_so() -> None:
+    sam = disc_model()
+    with torch.no_grad():
+        sam.mask_decoder.iou_token.weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"^step 0: .* \(0\.001\); no checkpoint was written yet$"):
+        train(sam, Shapes(6), _config())
 
 
 class _StopHereError(Exception):
