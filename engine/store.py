@@ -236,11 +236,17 @@ class Store:
         # The limit was checked when the picture came in; it stays readable when the setting is lowered later.
         return decode_image(self.picture(row), max_megapixels=float("inf"))
 
+    def has_image(self, image_id: int) -> bool:
+        """Whether the workspace has an image."""
+        ids, _ = self._image_index()
+        place = int(np.searchsorted(ids, image_id))
+        return place < len(ids) and bool(ids[place] == image_id)
+
     def shard_of(self, image_id: int) -> str:
         """The shard of an image. Raises InputError for an image that the workspace does not have."""
         ids, shards = self._image_index()
         place = int(np.searchsorted(ids, image_id))
-        if place == len(ids) or ids[place] != image_id:
+        if not self.has_image(image_id):
             raise InputError(f"{self.files}: no image {image_id}; sam-engine status {self.files} shows what is in it")
         return str(shards[place])
 

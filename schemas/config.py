@@ -68,11 +68,15 @@ class AnnotatorConfig(_Section):
 class LabelingConfig(_Section):
     """Label Studio and the model backend beside it; used where `annotator.kind` is label_studio.
 
-    done_frac: share of a round's images that must be annotated or skipped before it is closed.
+    pictures_url: where browsers reach the pictures that `labeling serve` hands out by signed links, each good for
+    links_days; None where Label Studio shares the workspace's folder. done_frac: share of a round's images that must be
+    annotated or skipped before it is closed. overlap_frac: share of them that two people annotate.
     """
 
     url: str = "http://127.0.0.1:8080"
     backend_url: str = "http://127.0.0.1:9090"
+    pictures_url: str | None = Field(None, pattern=r"^https?://[^/?#\s]+$")
+    links_days: float = Field(30.0, gt=0)
     longest_side_px: int = Field(1024, ge=16)
     images_per_chunk: int = Field(25, ge=1, le=100)
     done_frac: float = Field(1.0, gt=0, le=1)
@@ -203,6 +207,9 @@ annotator:
 labeling:                     # Label Studio, where annotator.kind is label_studio
   url: http://127.0.0.1:8080  # sam-engine labeling server starts one here
   backend_url: http://127.0.0.1:9090  # where sam-engine labeling serve listens, as Label Studio sees it
+  pictures_url: null          # where Label Studio runs on another machine: http(s)://HOST:PORT at which browsers reach
+                              # sam-engine labeling serve, which then hands out pictures by signed links ...
+  links_days: 30              # ... that are good for so long; ticks make new ones in time
   longest_side_px: 1024       # pictures are scaled down to this for the browser, masks scaled back
   images_per_chunk: 25        # pictures in one import
   done_frac: 1.0              # share of a round's images that must be annotated or skipped before the round is closed

@@ -50,7 +50,9 @@ class AuditRound(GateRound):
             round=self.record.round,
         )
         records = RoundRecords(self.store, self.scope)
-        publisher = Publisher(self.client, self.folder, records, self.scope, project=self.project)
+        publisher = Publisher(
+            self.client, self.folder, records, self.scope, project=self.project, links=self.label_studio.links
+        )
         missing = publisher.missing(image_ids)
         publisher.publish(self._to_publish(missing), chunk=self.config.labeling.images_per_chunk)
         fetch(self.client, records, self.scope, project=self.project, everything=True)

@@ -16,7 +16,8 @@ from PIL import Image
 
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
-from engine.labeling.publish import without_doubles
+from engine.labeling.links import PictureLinks
+from engine.labeling.publish import renew_link, without_doubles
 from engine.labeling.tool import LabelStudioTool
 from engine.places import Place, place
 from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
@@ -202,7 +203,11 @@ class QuestionRound(GateRound, ABC):
         return place(self.folder.images) / self._picture_path(subject)
 
     def _picture_url(self, subject: SubjectId) -> str:
-        return f"/data/local-files/?d={self._picture_path(subject)}"
+        return self._links.url(self._picture_path(subject))
+
+    @property
+    def _links(self) -> PictureLinks:
+        return self.label_studio.links
 
     def _picture_path(self, subject: SubjectId) -> str:
         return f"{self.scope.path}/{subject}.jpg"
@@ -212,7 +217,10 @@ class QuestionRound(GateRound, ABC):
 
     def _tasks(self) -> list[dict[str, Any]]:
         """The tasks of this gate and round; a question that is there twice goes but once where nobody answered it."""
-        return without_doubles(self.client, self.client.tasks(self.project), self._subject)
+        tasks = without_doubles(self.client, self.client.tasks(self.project), self._subject)
+        for task in tasks:
+            renew_link(self.client, task, self._picture_path(cast(SubjectId, self._subject(task))), self._links)
+        return tasks
 
     def _subject(self, task: dict[str, Any]) -> SubjectId | None:
         asked = subject_of(task, self.gate) if self.scope.holds(task) else None

@@ -26,6 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.gatekeeper import Gatekeeper
+from engine.labeling.links import picture_links
+from engine.labeling.pictures import Pictures
 from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.prompting import Prompter
 from engine.places import place
@@ -108,6 +110,9 @@ def make_app(
     app.state.ahead = backend.ahead
     app.add_middleware(Gatekeeper, hosts=hosts)
     app.add_middleware(_ServerTime)
+    if backend.links.base:
+        # In front of the gatekeeper: who may have a picture is said by its link.
+        app.add_middleware(Pictures, root=LabelingFolder(workspace).images, links=backend.links)
     app.add_exception_handler(InputError, _bad_request)
     app.add_api_route("/health", backend.health, methods=["GET"])
     app.add_api_route("/setup", backend.setup, methods=["POST"])
@@ -153,7 +158,10 @@ class _Backend:
         disk = EmbeddingFolder(self._folder.root / "embeddings", model_id, limit_mb=settings.embeddings_on_disk_mb)
         self.cache = EmbeddingCache(sam, disk, in_memory=settings.embeddings_in_memory)
         self.ahead = Precomputer(self.cache)
-        self._prompter = Prompter(workspace, sam, model_id=model_id, cache=self.cache, ahead=self.ahead)
+        self.links = picture_links(self._folder, settings)
+        self._prompter = Prompter(
+            workspace, sam, model_id=model_id, cache=self.cache, ahead=self.ahead, links=self.links
+        )
 
     async def health(self) -> JSONResponse:
         """embeddings: how often they came from memory and disk, were encoded, or were waited for."""

@@ -180,8 +180,13 @@ class LabelStudioClient:
 
     def want_people(self, task: int, people: int) -> None:
         """Have a task handed to so many people."""
-        # The SDK's `tasks.update` knows no overlap.
-        self._request("PATCH", f"/api/tasks/{task}", what=f"task {task}", json={"overlap": people})
+        with self._clear_errors(f"task {task}"):
+            self.sdk.tasks.update(str(task), overlap=people)
+
+    def put_data(self, task: int, data: dict[str, Any]) -> None:
+        """Replace the data of a task."""
+        with self._clear_errors(f"task {task}"):
+            self.sdk.tasks.update(str(task), data=data)
 
     def delete_task(self, task: int) -> None:
         with self._clear_errors(f"task {task}"):
@@ -244,8 +249,8 @@ class LabelStudioClient:
     def _explained(self, status: int, what: str, reason: str) -> InputError | WaitError:
         if status in (401, 403):
             return InputError(
-                f"Label Studio at {self.url} refuses the API token ({status}: {reason}); set {TOKEN_VARIABLE} to the "
-                "one on its page Account & Settings"
+                f"Label Studio at {self.url} refuses the API token ({status}: {reason}); it is wrong or has expired: "
+                f"set {TOKEN_VARIABLE} to the one on its page Account & Settings"
             )
         if status == 404:
             return InputError(

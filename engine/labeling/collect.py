@@ -6,6 +6,7 @@ or out of order changes nothing.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.labeling.annotations import CollectedImage, read_task
@@ -18,6 +19,7 @@ from engine.labeling.records import RoundRecords
 _KEPT = ("id", "data", "annotations", "updated_at", "total_annotations", "cancelled_annotations")
 _KEPT_OF_ANNOTATION = ("id", "result", "was_cancelled", "lead_time", "completed_by", "created_at", "updated_at")
 _KEPT_TOGETHER = 100  # tasks in one commit
+_CLOCKS_DIFFER = timedelta(minutes=5)  # of the server and of this machine
 _TOLD_EVERY = 100  # tasks: one page of the server's list, about a second
 
 
@@ -56,14 +58,17 @@ def fetch(
     project: int,
     everything: bool = False,
     tell: Callable[[int], None] = lambda looked_at: None,
+    problem: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Keep the tasks of a round that changed since the last time; gives back how many had changed.
 
     everything: look at all tasks, for the last time before a round is closed: the server does not say of every change,
     such as a deleted annotation, when it was. The time that later calls start from moves with the last commit alone:
-    the server lists tasks in no order of time. tell: how many tasks are looked at, now and then.
+    the server lists tasks in no order of time. Where that time is still to come, a clock was set back, and all tasks
+    are looked at too. tell: how many tasks are looked at, now and then. problem: a line on a task that is of no use.
     """
     known, seen_until = records.collected(), records.seen_until()
+    everything = everything or _is_to_come(seen_until)
     fresh: dict[int, dict[str, Any]] = {}
     changed, looked_at, latest = 0, 0, seen_until
     for task in client.tasks(project, updated_since="" if everything else seen_until):
@@ -74,6 +79,9 @@ def fetch(
         if looked_at % _TOLD_EVERY == 0:
             tell(looked_at)
         latest = max(latest, str(task.get("updated_at") or ""))
+        if not records.has_image(image_id):
+            problem(_of_no_image(task, image_id))
+            continue
         kept = kept_of_task(task)
         if _is_stale(known.get(image_id), kept) or known.get(image_id) == kept:
             continue
@@ -111,10 +119,25 @@ def read_round(
     )
 
 
+def _of_no_image(task: dict[str, Any], image_id: int) -> str:
+    count = len(task.get("annotations") or ())
+    return (
+        f"task {task['id']} is of image {image_id}, which the workspace does not have; its {count} annotations stay in "
+        "Label Studio: ingest the picture again and they are read, or delete the task"
+    )
+
+
+def _is_to_come(time: str) -> bool:
+    return bool(time) and datetime.fromisoformat(time) > datetime.now(UTC) + _CLOCKS_DIFFER
+
+
 def _is_stale(kept: dict[str, Any] | None, task: dict[str, Any]) -> bool:
     """Whether what is kept is newer, or of another task of the same image that people worked on."""
     if kept is None:
         return False
     if kept["id"] != task["id"]:
         return bool(kept["annotations"]) and not task["annotations"]
+    known = {annotation["id"] for annotation in kept["annotations"]}
+    if any(annotation["id"] not in known for annotation in task["annotations"]):
+        return False  # somebody's work, whatever the clock said when they submitted it
     return str(kept["updated_at"] or "") > str(task["updated_at"] or "")

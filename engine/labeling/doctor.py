@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -12,6 +13,7 @@ from engine import rle
 from engine.annotation import Check
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.links import PictureLinks
 from engine.labeling.regions import brush_region, region_mask
 from engine.labeling.setup import known_project
 from engine.places import place
@@ -20,14 +22,23 @@ from schemas.labeling import FOREGROUND, IMAGE, MASKS_CONFIG, POINT, Purpose, la
 
 _PICTURE = "doctor/picture.jpg"
 _HW = (48, 64)
+_TIMEOUT_S = 10
 
 
 class Doctor:
     """Looks at what annotators of a purpose need, in the order in which one thing stands on the other."""
 
     def __init__(
-        self, client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, *, name: str, backend_url: str
+        self,
+        client: LabelStudioClient,
+        folder: LabelingFolder,
+        purpose: Purpose,
+        *,
+        name: str,
+        backend_url: str,
+        links: PictureLinks = PictureLinks(),
     ) -> None:
+        self.links = links
         self.client, self.folder, self.purpose = client, folder, purpose
         self.name, self.backend_url = name, backend_url.rstrip("/")
         self._project = 0
@@ -74,6 +85,8 @@ class Doctor:
         return f"project {self._project} has another labelling config; put it back with: sam-engine labeling setup"
 
     def _image_access(self) -> str:
+        if self.links.base:
+            return self._picture_server()
         pictures = str((self.folder.images / self.purpose).resolve())
         if pictures not in self.client.local_storages(self._project):
             return f"project {self._project} may not show pictures of {pictures}; run: sam-engine labeling setup"
@@ -85,6 +98,19 @@ class Doctor:
             f"Label Studio shows another picture than the one in {self.folder.images}; start it with "
             f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={self.folder.images.resolve()}"
         )
+
+    def _picture_server(self) -> str:
+        """Asks for a picture as a browser does: without any token."""
+        wanted = _picture()
+        place(self.folder.images / _PICTURE).write(wanted)
+        start = "start it with: sam-engine labeling serve --host ADDRESS, at labeling.pictures_url of engine.yaml"
+        try:
+            answer = httpx.get(self.links.url(_PICTURE), timeout=_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            return f"nobody hands out pictures at {self.links.base} ({type(error).__name__}); {start}"
+        if answer.content == wanted:
+            return ""
+        return f"{self.links.base} does not hand out this workspace's pictures (status {answer.status_code}); {start}"
 
     def _backend(self) -> str:
         connected = self.client.backends(self._project)
@@ -115,7 +141,7 @@ class Doctor:
         prefilled = rle.encode(_square())
         region = brush_region(prefilled, region_id="prefilled-0", score=0.9)
         body = {
-            "data": {"image": f"/data/local-files/?d={_PICTURE}", "image_id": "0"},
+            "data": {"image": self.links.url(_PICTURE), "image_id": "0"},
             "predictions": [{"result": [region], "score": 0.9, "model_version": "doctor"}],
         }
         with self._probe_project() as project:
@@ -137,15 +163,21 @@ class Doctor:
     @contextmanager
     def _probe_project(self) -> Iterator[int]:
         """A project of our own with one picture, which is gone afterwards."""
-        buffer = io.BytesIO()
-        Image.fromarray((_square()[..., None] * np.array([200, 120, 40])).astype(np.uint8)).save(buffer, "JPEG")
-        place(self.folder.images / _PICTURE).write(buffer.getvalue())
+        place(self.folder.images / _PICTURE).write(_picture())
         project = self.client.create_project(title=f"{self.name}: doctor", config=MASKS_CONFIG, instructions="")
         try:
-            self.client.add_local_storage(project, folder=str((self.folder.images / _PICTURE).resolve().parent))
+            if not self.links.base:
+                self.client.add_local_storage(project, folder=str((self.folder.images / _PICTURE).resolve().parent))
             yield project
         finally:
             self.client.delete_project(project)
+
+
+def _picture() -> bytes:
+    """A JPEG of one bright rectangle."""
+    buffer = io.BytesIO()
+    Image.fromarray((_square()[..., None] * np.array([200, 120, 40])).astype(np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def _square() -> Any:

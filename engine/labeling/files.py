@@ -5,19 +5,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from schemas.errors import InputError
 
-_ROUTE = "/data/local-files/"
-_FORM = f"{_ROUTE}?d=<path below the document root>"
+LOCAL_FILES = "/data/local-files/"
+_FORM = f"{LOCAL_FILES}?d=<path below the document root>"
 _SHOWN_CHARACTERS = 120
 
 
-def image_file(root: Path, url: object) -> Path:
-    """The file behind a task's `data.image`, links followed.
-
-    root: Label Studio's document root, `labeling/images` of the workspace. url: "/data/local-files/?d=<path>", read as
-    Label Studio reads it; no other form is followed, above all no other host.
-    Raises InputError where it names no file inside of `root`, be it by "..", an absolute path or a link that leads out.
-    """
-    relative = _relative_path(url)
+def file_below(root: Path, relative: str) -> Path:
+    """The file of this path below `root`, links followed. Raises InputError where that is none, or leads out."""
     try:
         base = root.resolve(strict=True)
         path = (base / relative).resolve(strict=True)
@@ -29,8 +23,11 @@ def image_file(root: Path, url: object) -> Path:
     return path
 
 
-def _relative_path(url: object) -> str:
-    """The `d` of a url. Its text is not told where it has another form: it may carry somebody's token."""
+def relative_path(url: object) -> str:
+    """The `d` of a url of Label Studio's local files. Raises InputError for any other.
+
+    Its text is not told where it has another form: it may carry somebody's token.
+    """
     if not isinstance(url, str):
         raise InputError("the task has no picture: data.image is missing or no text")
     try:
@@ -38,7 +35,7 @@ def _relative_path(url: object) -> str:
         given = parse_qs(parts.query, keep_blank_values=True)
     except ValueError as error:
         raise InputError(f"the task's picture is no address; expected {_FORM}") from error
-    if parts.scheme or parts.netloc or parts.fragment or parts.path != _ROUTE:
+    if parts.scheme or parts.netloc or parts.fragment or parts.path != LOCAL_FILES:
         raise InputError(f"the task's picture is not one of this workspace; expected {_FORM}")
     if list(given) != ["d"] or len(given["d"]) != 1:
         raise InputError(f"the task's picture has no path, or more than one; expected {_FORM}")

@@ -25,8 +25,9 @@ from torch import Tensor
 from engine.labeling import prompt_log
 from engine.labeling.contexts import OUR_TAGS, Click, DrawnBox, Prompt, Tags, near, read_context, read_tags
 from engine.labeling.embeddings import EmbeddingCache, Precomputer, ReadyImage
-from engine.labeling.files import image_file
+from engine.labeling.files import file_below
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.links import PictureLinks
 from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen
 from engine.labeling.regions import brush_region
 from model.predictor import Predictor, PromptedMasks
@@ -66,9 +67,11 @@ class Prompter:
         model_id: str,
         cache: EmbeddingCache,
         ahead: Precomputer,
+        links: PictureLinks = PictureLinks(),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """clock: Unix time."""
+        """links: addresses of pictures. clock: Unix time."""
+        self._links = links
         self.model_id = model_id
         self._workspace, self._images = workspace, LabelingFolder(workspace).images
         self._sam, self._cache, self._ahead, self._clock = sam, cache, ahead, clock
@@ -163,7 +166,7 @@ class Prompter:
 
     def _picture(self, task: Mapping[str, Any], tags: Tags) -> Path:
         data = task.get("data")
-        return image_file(self._images, data.get(tags.data_key) if isinstance(data, dict) else None)
+        return file_below(self._images, self._links.path(data.get(tags.data_key) if isinstance(data, dict) else None))
 
     def _write_down(
         self,

@@ -16,6 +16,7 @@ from PIL import Image
 
 from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.links import PictureLinks
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.labeling.records import RoundRecords
 from engine.labeling.regions import brush_region, scale_down, shown_hw
@@ -53,7 +54,9 @@ class Publisher:
         scope: Scope,
         *,
         project: int,
+        links: PictureLinks = PictureLinks(),
     ) -> None:
+        self.links = links
         self.client, self.project, self.scope = client, project, scope
         self.folder, self.records = folder, records
         self._there: dict[int, int] = {}  # tasks by image, as `missing` saw them
@@ -79,6 +82,7 @@ class Publisher:
         found: dict[int, int] = {}
         tasks = self.client.tasks(self.project, whole=False)
         for task in without_doubles(self.client, tasks, lambda task: image_of(task, self.scope)):
+            renew_link(self.client, task, self._picture(cast(int, image_of(task, self.scope))), self.links)
             found.setdefault(cast(int, image_of(task, self.scope)), int(task["id"]))
         return found
 
@@ -153,7 +157,7 @@ class Publisher:
         """What the import is sent for an image."""
         body: dict[str, Any] = {
             "data": {
-                "image": f"/data/local-files/?d={self._picture(record.image_id)}",
+                "image": self.links.url(self._picture(record.image_id)),
                 "image_id": str(record.image_id),  # text: a browser would round it
                 **self.scope.data,
                 "width": record.full_hw[1],
@@ -195,6 +199,12 @@ class Publisher:
         buffer = io.BytesIO()
         shown.save(buffer, "JPEG", quality=JPEG_QUALITY)
         place(self.folder.images / self._picture(image.record.image_id)).write(buffer.getvalue())
+
+
+def renew_link(client: LabelStudioClient, task: Mapping[str, Any], path: str, links: PictureLinks) -> None:
+    """Put a new address of its picture into a task where the one that it has is of another kind or expires soon."""
+    if not links.is_good(task["data"].get("image")):
+        client.put_data(int(task["id"]), {**task["data"], "image": links.url(path)})
 
 
 def _score(prefilled: Prefilled) -> float | None:

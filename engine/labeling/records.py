@@ -18,6 +18,10 @@ class RoundRecords:
     def __init__(self, store: Store, scope: Scope) -> None:
         self._store, self._scope = store, scope
 
+    def has_image(self, image_id: int) -> bool:
+        """Whether the workspace has an image."""
+        return self._store.has_image(image_id)
+
     def published(self, shard: str | None = None) -> dict[int, PublishedImage]:
         """The images as they were published, of one shard or of all; those that were not are left out."""
         return {

@@ -3,6 +3,7 @@
 from engine.annotation import Link
 from engine.labeling.client import HANDED_OUT, LabelStudioClient
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.links import PictureLinks
 from engine.places import place
 from schemas.config import ANNOTATED_STAGES
 from schemas.errors import InputError
@@ -12,12 +13,18 @@ PURPOSES_WITH_MODEL: tuple[Purpose, ...] = (*ANNOTATED_STAGES, "audit")
 
 
 def setup_project(
-    client: LabelStudioClient, folder: LabelingFolder, purpose: Purpose, *, name: str, backend_url: str
+    client: LabelStudioClient,
+    folder: LabelingFolder,
+    purpose: Purpose,
+    *,
+    name: str,
+    backend_url: str,
+    links: PictureLinks = PictureLinks(),
 ) -> Link:
     """Make sure that the project of a purpose exists, with its labelling config, pictures, model backend and webhook.
 
-    name: of the workspace, in the title. Raises InputError if the model backend does not answer, WaitError if Label
-    Studio does not.
+    name: of the workspace, in the title. links: addresses of pictures.
+    Raises InputError if the model backend does not answer, WaitError if Label Studio does not.
     """
     project = known_project(client, folder, purpose, name)
     changed: list[str] = []
@@ -28,7 +35,8 @@ def setup_project(
     else:
         changed += _put_right(client, project, config, text)
     try:
-        changed += _connect_pictures(client, folder, project, purpose)
+        if not links.base:
+            changed += _connect_pictures(client, folder, project, purpose)
     except InputError:
         if "project" in changed:
             client.delete_project(project)  # nobody can work in it

@@ -26,6 +26,7 @@ from engine.labeling.client import LabelStudioClient
 from engine.labeling.collect import CollectedRound, fetch, read_round
 from engine.labeling.doctor import Doctor
 from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.links import PictureLinks, picture_links
 from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage, prefilled_of
@@ -53,6 +54,11 @@ class LabelStudioTool:
         """Raises InputError where there is no token for it."""
         return LabelStudioClient(self.folder.credentials(self.config.labeling.url))
 
+    @cached_property
+    def links(self) -> PictureLinks:
+        """Addresses of pictures."""
+        return picture_links(self.folder, self.config.labeling)
+
     @property
     def name(self) -> str:
         """Of the workspace, in the titles of its projects."""
@@ -77,16 +83,18 @@ class LabelStudioTool:
 
     def setup(self, purpose: Purpose) -> Link:
         url = self.config.labeling.backend_url
-        return setup_project(self.client, self.folder, purpose, name=self.name, backend_url=url)
+        return setup_project(self.client, self.folder, purpose, name=self.name, backend_url=url, links=self.links)
 
     def doctor(self, purpose: Purpose) -> Iterator[Check]:
         url = self.config.labeling.backend_url
-        return Doctor(self.client, self.folder, purpose, name=self.name, backend_url=url).checks()
+        doctor = Doctor(self.client, self.folder, purpose, name=self.name, backend_url=url, links=self.links)
+        return doctor.checks()
 
     def publish(self, work: OpenRound) -> None:
         record, scope = work.record, _scope(work)
         records = RoundRecords(self.store, scope)
-        publisher = Publisher(self.client, self.folder, records, scope, project=self.project(record.stage))
+        project = self.project(record.stage)
+        publisher = Publisher(self.client, self.folder, records, scope, project=project, links=self.links)
         missing = publisher.missing(record.image_ids)
         total, chunk = len(record.image_ids), self.config.labeling.images_per_chunk
         twice = annotated_twice(record, share=self.config.labeling.overlap_frac, seed=self.config.seed)
@@ -105,18 +113,27 @@ class LabelStudioTool:
         keep_prompts(self.store)
         scope, project = _scope(work), self.project(work.record.stage)
         records = RoundRecords(self.store, scope)
+        problems: dict[str, None] = {}  # each line once, in order
 
         def look(what: str, *, everything: bool) -> None:
             def tell(looked_at: int) -> None:
                 work.tell(what, looked_at, len(work.record.image_ids))
 
-            fetch(self.client, records, scope, project=project, everything=everything, tell=tell)
+            fetch(
+                self.client,
+                records,
+                scope,
+                project=project,
+                everything=everything,
+                tell=tell,
+                problem=problems.setdefault,
+            )
 
         look("collect", everything=False)
         if self._enough(work, _read(records, work)):
             # Not every change has a time: before it counts, all is looked at once more.
             look("collect all again", everything=True)
-        return self._progress(work, _read(records, work))
+        return self._progress(work, _read(records, work), list(problems))
 
     def annotated(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Iterator[AnnotatedImage]:
         records = RoundRecords(self.store, _scope(work))
@@ -158,7 +175,7 @@ class LabelStudioTool:
     def _enough(self, work: OpenRound, found: CollectedRound) -> bool:
         return found.done >= math.ceil(self.config.labeling.done_frac * len(work.record.image_ids))
 
-    def _progress(self, work: OpenRound, found: CollectedRound) -> AnnotationProgress:
+    def _progress(self, work: OpenRound, found: CollectedRound, problems: list[str]) -> AnnotationProgress:
         total, masks = len(work.record.image_ids), sum(len(image.masks) for image in found.images)
         url = self.url(work.record.stage)
         message = f"{found.done} of {total} images are annotated or skipped, {masks} masks; annotators work at {url}"
@@ -166,8 +183,8 @@ class LabelStudioTool:
             message += f"; {found.waiting} wait for a second person (labeling.overlap_frac)"
         if found.superseded:
             message += f"; {found.superseded} more of images that somebody else, or the same person, annotated as well"
-        if found.problems:
-            message += f"; {len(found.problems)} to be looked at, the first: {found.problems[0]}"
+        if problems := [*found.problems, *problems]:
+            message += f"; {len(problems)} to be looked at, the first: {problems[0]}"
         return AnnotationProgress(self._enough(work, found), message)
 
 

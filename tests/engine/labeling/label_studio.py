@@ -150,6 +150,11 @@ class FakeLabelStudio:
         self.stored[number]["overlap"] = people
         self._answer(fails)
 
+    def put_data(self, number: int, data: dict[str, Any]) -> None:
+        fails = self._call()
+        self.stored[number]["data"] = data
+        self._answer(fails)
+
     def delete_task(self, number: int) -> None:
         del self.stored[number]
 

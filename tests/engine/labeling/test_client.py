@@ -55,6 +55,12 @@ def answering(*answers: tuple[int, Any]) -> Iterator[tuple[LabelStudioClient, li
     [
         (
             401,
+            {"detail": "Token is expired"},
+            InputError,
+            "401: .*Token is expired.*has expired: set LABEL_STUDIO_A",
+        ),
+        (
+            401,
             {"detail": "Invalid token."},
             InputError,
             "refuses the API token .401: .*Invalid token.*LABEL_STUDIO_API_KEY",

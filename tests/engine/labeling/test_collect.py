@@ -98,6 +98,45 @@ def test_a_second_task_of_an_image_does_not_take_the_work_away(server: FakeLabel
     assert collect(server, records).images[1].masks[0].mask.rle == MASK
 
 
+def test_a_task_of_an_image_that_is_gone_stops_nobody(server: FakeLabelStudio, records: RoundRecords) -> None:
+    server.import_tasks(5, [{"data": {"image_id": "99", **SCOPE.data}}])
+    server.submit(7, region(MASK, "a"), at="2026-01-02T00:00:00Z")
+    server.submit(2, region(MASK, "a"), at="2026-01-02T00:00:01Z")
+    problems: list[str] = []
+    assert fetch(server, records, SCOPE, project=5, problem=problems.append) == 4  # type: ignore[arg-type]
+    (line,) = problems
+    assert "task 7 is of image 99" in line
+    assert "its 1 annotations stay in Label Studio" in line
+    assert read_round(records.published(), records.collected(), IDS).done == 1
+
+
+def test_work_from_before_a_clock_was_set_back_and_after_it_is_kept(
+    server: FakeLabelStudio, records: RoundRecords
+) -> None:
+    """The server's clock was a century ahead, and is right now."""
+    server.submit(2, region(MASK, "a"), at="2126-01-02T00:00:00Z")
+    assert collect(server, records).done == 1
+    server.submit(3, region(MASK, "b"), at="2026-01-03T00:00:00Z")
+    assert collect(server, records).done == 2, "not only when all is looked at before the round is closed"
+    server.submit(2, region(rectangle(0, 0, 8, 8), "c"), at="2026-01-04T00:00:00Z", id=2, completed_by=4)
+    (image,) = (image for image in collect(server, records).images if image.image_id == 2)
+    assert len(image.others) == 1
+
+
+def test_a_stroke_that_was_never_finished_is_a_problem_and_no_crash(
+    server: FakeLabelStudio, records: RoundRecords
+) -> None:
+    """As a page that was reloaded during a stroke may leave it: what was painted, and no mask."""
+    stroke = region(MASK, "a")
+    stroke["value"] = {"format": "rle", "touches": [{"type": "add", "points": [1.0, 2.0]}], "brushlabels": ["object"]}
+    server.submit(3, stroke, region(MASK, "b"), at="2026-01-02T00:00:00Z")
+    found = collect(server, records)
+    assert found.done == 0
+    assert len(found.images[2].masks) == 1
+    assert "region a" in found.problems[0]
+    assert "\n" not in found.problems[0]
+
+
 def test_problems_are_told(server: FakeLabelStudio, records: RoundRecords) -> None:
     server.submit(3, region(MASK, "a") | {"original_width": 9}, at="2026-01-02T00:00:00Z")
     found = collect(server, records)

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.labeling.files import image_file
+from engine.labeling.files import file_below, relative_path
 from schemas.errors import InputError
+
+
+def image_file(root: Path, url: object) -> Path:
+    return file_below(root, relative_path(url))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "deeper/b c.jpg", "ü+&#?.jpg", "..jpg", "...", "a..b/c"])

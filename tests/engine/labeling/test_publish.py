@@ -1,4 +1,5 @@
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from engine.labeling.folder import LabelingFolder, Scope
+from engine.labeling.links import PictureLinks
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, PublishedImage, prefilled_of
 from engine.labeling.records import RoundRecords
@@ -146,6 +148,30 @@ def test_masks_of_an_import_that_was_cut_short_are_sent_again(server: FakeLabelS
     assert [len(task["predictions"]) for task in server.stored.values()] == [0, 0]
     publish_all(publisher)
     assert_all_there_once(server, publisher)
+
+
+def test_links_are_put_into_tasks_and_renewed_before_they_expire(
+    server: FakeLabelStudio, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_all(publisher)
+    local = {number: task["data"]["image"] for number, task in server.stored.items()}
+    kept = [task["data"] | {"image": ""} for task in server.stored.values()]
+    publisher.links = PictureLinks("https://pictures.example.org", b"s" * 32, days=10)
+
+    def links() -> dict[int, str]:
+        assert publisher.missing(IDS) == []
+        assert [task["data"] | {"image": ""} for task in server.stored.values()] == kept
+        return {number: task["data"]["image"] for number, task in server.stored.items()}
+
+    first = links()
+    assert all(publisher.links.path(link) in local[number] for number, link in first.items())
+    assert links() == first
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 6 * 86_400)
+    second = links()
+    assert all(second[number] != first[number] for number in first)
+    publisher.links = PictureLinks()
+    assert links() == local
 
 
 def test_other_rounds_and_foreign_tasks_are_left_alone(server: FakeLabelStudio, publisher: Publisher) -> None:
