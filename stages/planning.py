@@ -89,6 +89,12 @@ def model_for(config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> st
     return trained[-1] if trained else config.model.start
 
 
+def model_of_annotators(config: EngineConfig, rounds: Sequence[Round]) -> str:
+    """The model that answers people's clicks: that of the open round, where none is open that of the next."""
+    opened = [record.model_before for record in rounds if record.stage in ANNOTATED_STAGES and record.state == "open"]
+    return opened[-1] if opened else model_for(config, ANNOTATED_STAGES[-1], rounds)
+
+
 def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str | None:
     """What must happen before the first round of a stage; None where nothing is missing."""
     for earlier in STAGES[: STAGES.index(stage)]:

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,13 +23,12 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.gatekeeper import Gatekeeper
 from engine.labeling.links import picture_links
 from engine.labeling.pictures import Pictures
-from engine.labeling.prompt_log import keep_prompts
-from engine.labeling.prompting import Prompter
+from engine.labeling.prompt_log import PromptHistory, keep_prompts
+from engine.labeling.served import ServedModel, Successor
 from engine.places import place
 from engine.store import Store
 from engine.workspace import Workspace
@@ -42,6 +41,8 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9090
 SERVER_MS_HEADER = "X-Server-Ms"
 ANNOTATORS_AT_ONCE = 4  # who should not wait for each other; the cores are shared out among so many
 _KEEP_PROMPTS_EVERY_S = 15.0
+_LOOK_EVERY_S = 2.0  # for another model
+_SETUP_S = 2.0  # Label Studio waits three
 _log = logging.getLogger(__name__)
 
 
@@ -51,16 +52,18 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     model: str | None = None,
+    wanted: Callable[[], str] | None = None,
     device: torch.device | str = "cpu",
     queue: Sequence[Path] = (),
 ) -> None:
-    """Answer Label Studio until SIGTERM or SIGINT, with one model for the life of the process.
+    """Answer Label Studio until SIGTERM or SIGINT.
 
-    model: name or id; None takes the workspace's start model. queue: pictures to encode ahead, in this order.
+    model: name or id; None takes the workspace's start model. wanted: says, every few seconds, the name or id of the
+    model that should answer from now on; without it the first stays. queue: pictures to encode ahead, in this order.
     Raises InputError where there is no such model or the port is taken.
     """
-    config = Workspace(workspace).settings()
-    sam, info = load_model(model or config.model.start, Workspace(workspace).model_roots(), device=device)
+    config, roots = Workspace(workspace).settings(), Workspace(workspace).model_roots()
+    sam, info = load_model(model or config.model.start, roots, device=device)
     listening = _listen(host, port)
     # Torch's threads wait for each other at the end of every operation: with several clicks at once one each is best.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ANNOTATORS_AT_ONCE))
@@ -72,6 +75,7 @@ def serve(
         settings=config.labeling,
         queue=queue,
         hosts=_names(host, config.labeling.backend_url),
+        successor=None if wanted is None else Successor(wanted, roots, device=device),
     )
     # No access log: addresses can carry tokens.
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10))
@@ -89,25 +93,28 @@ def make_app(
     settings: LabelingConfig | None = None,
     queue: Sequence[Path] = (),
     hosts: Sequence[str] = (),
+    successor: Successor | None = None,
 ) -> FastAPI:
     """The app for a workspace and a model that is in evaluation mode.
 
     settings: bounds of the embeddings, default those of `LabelingConfig`. queue: pictures to encode ahead. hosts: names
-    by which it may be asked beside those of loopback.
+    by which it may be asked beside those of loopback. successor: knows which model follows; without it this one stays.
     """
-    backend = _Backend(workspace, sam, model_id, model_name, settings or LabelingConfig())
+    backend = _Backend(workspace, settings or LabelingConfig(), successor)
+    backend.model = backend.served(sam, model_id, model_name)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        backend.ahead.queue(queue)
-        keeping = asyncio.create_task(_keep_prompts(workspace))
+        backend.model.ahead.queue(queue)
+        running = [asyncio.create_task(_keep_prompts(workspace)), asyncio.create_task(backend.follow())]
         yield
-        keeping.cancel()
+        for each in running:
+            each.cancel()
         await asyncio.to_thread(_keep_prompts_once, workspace)
-        await asyncio.to_thread(backend.ahead.close)
+        await asyncio.to_thread(backend.model.ahead.close)
 
     app = FastAPI(title="sam-engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.ahead = backend.ahead
+    app.state.ahead = backend.model.ahead
     app.add_middleware(Gatekeeper, hosts=hosts)
     app.add_middleware(_ServerTime)
     if backend.links.base:
@@ -152,28 +159,56 @@ Body = Annotated[bytes, Depends(_read_body)]
 class _Backend:
     """The routes. Those that only say something run in the event loop, so that they are quick whatever else goes on."""
 
-    def __init__(self, workspace: Path, sam: Sam, model_id: str, model_name: str, settings: LabelingConfig) -> None:
-        self._folder = LabelingFolder(workspace)
-        self._model = {"model_version": model_id, "model": model_name}
-        disk = EmbeddingFolder(self._folder.root / "embeddings", model_id, limit_mb=settings.embeddings_on_disk_mb)
-        self.cache = EmbeddingCache(sam, disk, in_memory=settings.embeddings_in_memory)
-        self.ahead = Precomputer(self.cache)
+    model: ServedModel
+
+    def __init__(self, workspace: Path, settings: LabelingConfig, successor: Successor | None) -> None:
+        self._workspace, self._folder, self._settings = workspace, LabelingFolder(workspace), settings
+        self._history, self._successor = PromptHistory(workspace), successor
+        self._changing = asyncio.Lock()
         self.links = picture_links(self._folder, settings)
-        self._prompter = Prompter(
-            workspace, sam, model_id=model_id, cache=self.cache, ahead=self.ahead, links=self.links
+
+    def served(self, sam: Sam, model_id: str, name: str) -> ServedModel:
+        return ServedModel(
+            self._workspace,
+            sam,
+            model_id=model_id,
+            name=name,
+            settings=self._settings,
+            links=self.links,
+            history=self._history,
         )
+
+    async def follow(self) -> None:
+        """Until it is cancelled: let the model answer that should."""
+        while self._successor is not None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            await self._catch_up(self._successor)
+
+    async def _catch_up(self, successor: Successor) -> None:
+        """Requests that come from now on are answered by the model that should; those that are there by theirs."""
+        async with self._changing:
+            found = await asyncio.to_thread(successor.look, self.model.model_id)
+            if found is None:
+                return
+            before, self.model = self.model, self.served(*found)
+            _log.info("model %s (%s) answers from now on", self.model.name, self.model.model_id)
+            self.model.ahead.queue(await asyncio.to_thread(self._folder.pictures))
+            await asyncio.to_thread(before.ahead.close)
 
     async def health(self) -> JSONResponse:
         """embeddings: how often they came from memory and disk, were encoded, or were waited for."""
-        return JSONResponse({"status": "UP", **self._model, "embeddings": dict(self.cache.counts)})
+        model = self.model
+        return JSONResponse({"status": "UP", **_said_of(model), "embeddings": dict(model.cache.counts)})
 
     async def setup(self, body: Body) -> JSONResponse:
-        """Comes at every opening of a project or a task."""
+        """Comes at every opening of a project or a task, and whenever Label Studio is asked which model answers."""
         _parse(body, "/setup")
-        return JSONResponse(self._model)
+        if self._successor is not None:
+            await asyncio.wait([asyncio.create_task(self._catch_up(self._successor))], timeout=_SETUP_S)
+        return JSONResponse(_said_of(self.model))
 
     def predict(self, body: Body) -> JSONResponse:
-        return JSONResponse(self._prompter.predict(_parse(body, "/predict")))
+        return JSONResponse(self.model.prompter.predict(_parse(body, "/predict")))
 
     def webhook(self, body: Body) -> JSONResponse:
         """Only a hint that it is worth looking: what was done is fetched from Label Studio itself."""
@@ -182,17 +217,22 @@ class _Backend:
             self._wake()
         tasks = event.get("tasks")
         if event.get("action") == "TASKS_CREATED" and isinstance(tasks, list):
-            self.ahead.queue(self._prompter.pictures([task for task in tasks if isinstance(task, dict)]))
+            model = self.model
+            model.ahead.queue(model.prompter.pictures([task for task in tasks if isinstance(task, dict)]))
         return JSONResponse({"status": "ok"})
 
     async def versions(self) -> JSONResponse:
-        return JSONResponse({"versions": [self._model["model_version"]]})
+        return JSONResponse({"versions": [self.model.model_id]})
 
     def _wake(self) -> None:
         try:
             place(self._folder.wake_file).write(b"")
         except (InputError, OSError) as error:
             _log.error("%s: %s; the next poll will see it all the same", self._folder.wake_file, error)
+
+
+def _said_of(model: ServedModel) -> dict[str, str]:
+    return {"model_version": model.model_id, "model": model.name}
 
 
 class _ServerTime:

@@ -15,6 +15,7 @@ from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.links import PictureLinks
 from engine.labeling.regions import brush_region, region_mask
+from engine.labeling.registered import backend_problem
 from engine.labeling.setup import known_project
 from engine.places import place
 from schemas.errors import InputError, WaitError
@@ -36,9 +37,11 @@ class Doctor:
         *,
         name: str,
         backend_url: str,
+        model_id: str = "",
         links: PictureLinks = PictureLinks(),
     ) -> None:
-        self.links = links
+        """model_id: that should answer clicks, "" where any will do. links: addresses of pictures."""
+        self.model_id, self.links = model_id, links
         self.client, self.folder, self.purpose = client, folder, purpose
         self.name, self.backend_url = name, backend_url.rstrip("/")
         self._project = 0
@@ -113,16 +116,7 @@ class Doctor:
         return f"{self.links.base} does not hand out this workspace's pictures (status {answer.status_code}); {start}"
 
     def _backend(self) -> str:
-        connected = self.client.backends(self._project)
-        found = [one for one in connected if one.get("url", "").rstrip("/") == self.backend_url]
-        if not found:
-            return (
-                f"project {self._project} has no model backend at {self.backend_url}; start one with: sam-engine "
-                "labeling serve, then run: sam-engine labeling setup"
-            )
-        if found[0].get("state") == "CO":
-            return ""
-        return f"the model backend at {self.backend_url} does not answer; start it with: sam-engine labeling serve"
+        return backend_problem(self.client, self._project, self.backend_url, model_id=self.model_id)
 
     def _smart_tools(self) -> str:
         config = str(self.client.project(self._project).get("label_config", ""))

@@ -68,14 +68,15 @@ class Prompter:
         cache: EmbeddingCache,
         ahead: Precomputer,
         links: PictureLinks = PictureLinks(),
+        history: PromptHistory | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """links: addresses of pictures. clock: Unix time."""
+        """links: addresses of pictures. history: of prompts that other models answered too. clock: Unix time."""
         self._links = links
         self.model_id = model_id
         self._workspace, self._images = workspace, LabelingFolder(workspace).images
         self._sam, self._cache, self._ahead, self._clock = sam, cache, ahead, clock
-        self._memory, self._history = _Memory(), PromptHistory(workspace)
+        self._memory, self._history = _Memory(), history or PromptHistory(workspace)
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request: for a context at most one region, for none an empty list a task.

@@ -31,6 +31,7 @@ from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage, prefilled_of
 from engine.labeling.records import RoundRecords
+from engine.labeling.registered import backend_problem
 from engine.labeling.setup import known_project, setup_project
 from engine.store import Store
 from schemas.config import EngineConfig
@@ -86,9 +87,18 @@ class LabelStudioTool:
         return setup_project(self.client, self.folder, purpose, name=self.name, backend_url=url, links=self.links)
 
     def doctor(self, purpose: Purpose) -> Iterator[Check]:
-        url = self.config.labeling.backend_url
-        doctor = Doctor(self.client, self.folder, purpose, name=self.name, backend_url=url, links=self.links)
-        return doctor.checks()
+        opened = [
+            record.model_before for record in self.store.rounds() if record.stage == purpose and record.state == "open"
+        ]
+        return Doctor(
+            self.client,
+            self.folder,
+            purpose,
+            name=self.name,
+            backend_url=self.config.labeling.backend_url,
+            model_id=next(iter(opened), ""),
+            links=self.links,
+        ).checks()
 
     def publish(self, work: OpenRound) -> None:
         record, scope = work.record, _scope(work)
@@ -133,6 +143,9 @@ class LabelStudioTool:
         if self._enough(work, _read(records, work)):
             # Not every change has a time: before it counts, all is looked at once more.
             look("collect all again", everything=True)
+        url = self.config.labeling.backend_url.rstrip("/")
+        if wrong := backend_problem(self.client, project, url, model_id=work.record.model_before):
+            problems.setdefault(wrong)
         return self._progress(work, _read(records, work), list(problems))
 
     def annotated(self, work: OpenRound, shard: str, image_ids: Sequence[int]) -> Iterator[AnnotatedImage]:

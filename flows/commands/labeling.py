@@ -63,7 +63,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 9090,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Name or id; default: the newest that the stages trained.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Name or id, which stays; default: always the newest that the stages trained."
+        ),
     ] = None,
 ) -> None:
     """Answer clicks and boxes in Label Studio with masks: the model backend. Ctrl-C stops it."""
@@ -71,12 +74,15 @@ def serve(
     from engine.labeling.folder import LabelingFolder
     from engine.store import Store
     from model.devices import device_of
-    from schemas.config import ANNOTATED_STAGES
-    from stages.planning import model_for
+    from stages.planning import model_of_annotators
 
     store = Store(workspace)
     config = store.files.settings()
-    name = model or model_for(config, ANNOTATED_STAGES[-1], store.rounds())
+
+    def of_open_round() -> str:
+        return model_of_annotators(config, store.rounds())
+
+    name = model or of_open_round()
     pictures = LabelingFolder(workspace).pictures()
     note(f"model {name} answers at http://{host}:{port}; Ctrl-C stops it")
     serve_backend(
@@ -84,6 +90,7 @@ def serve(
         host=host,
         port=port,
         model=name,
+        wanted=None if model else of_open_round,
         device=device_of(config.model.device),
         queue=pictures,
     )

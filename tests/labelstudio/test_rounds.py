@@ -9,6 +9,7 @@ from engine.labeling.doctor import Doctor
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.publish import Publisher
 from engine.labeling.records import RoundRecords
+from engine.labeling.registered import backend_problem
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
@@ -56,6 +57,7 @@ def run_both_stages(server: LabelStudioServer, store: Store) -> list[TickResult]
         assert tick(store, stage).action == "open"
         waiting = tick(store, stage)
         assert waiting.state == "waiting", waiting.message
+        assert "to be looked at" not in waiting.message, "the model backend answers with the model of the round"
         assert tick(store, stage) == waiting, "nothing is published twice"
         annotate(server, store)
         while (result := tick(store, stage)).state != "done":
@@ -111,6 +113,27 @@ def test_both_stages_run_a_round(label_studio: LabelStudioServer, store: Store) 
     records = RoundRecords(store, Scope("assisted_manual", "assisted_manual", 1))
     found = read_round(records.published(), records.collected(), list(records.published()))
     assert sorted(image.unaccepted_prompts for image in found.images) == [0, 1]
+
+
+def test_the_backend_answers_with_the_model_of_the_last_retraining(
+    label_studio: LabelStudioServer, store: Store
+) -> None:
+    """It was started once, before the first round."""
+    (backend,) = client_of(label_studio).backends(project_of(store, "semi_automatic"))
+    first, last = store.rounds("assisted_manual")[0], store.rounds("semi_automatic")[0]
+    assert backend["model_version"] == last.model_after
+    assert len({first.model_before, first.model_after, last.model_after}) == 3
+
+
+def test_a_backend_with_another_model_is_told(label_studio: LabelStudioServer, store: Store) -> None:
+    client, project = client_of(label_studio), project_of(store, "semi_automatic")
+    url = store.files.settings().labeling.backend_url
+    last = store.rounds("semi_automatic")[0]
+    assert backend_problem(client, project, url, model_id=last.model_after) == ""
+    wrong = backend_problem(client, project, url, model_id=last.model_before)
+    assert f"answers with model {last.model_after}, and the open round works with {last.model_before}" in wrong
+    assert wrong.endswith("without --model")
+    assert "\n" not in wrong
 
 
 def test_every_prefilled_mask_arrived(label_studio: LabelStudioServer, store: Store) -> None:

@@ -14,7 +14,16 @@ from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
 from schemas.errors import InputError
 from schemas.round_metrics import Guard, RoundMetrics
 from schemas.tables import Round
-from stages.planning import Step, gates_of, is_finished, model_for, next_step, parse_stage, use_of_last
+from stages.planning import (
+    Step,
+    gates_of,
+    is_finished,
+    model_for,
+    model_of_annotators,
+    next_step,
+    parse_stage,
+    use_of_last,
+)
 from tests.engine.stores import store_of_images
 from tests.stages.workspaces import tiny_sam
 
@@ -203,6 +212,17 @@ def test_a_round_starts_from_the_last_model_of_the_annotated_stages_up_to_its_ow
     assert [model_for(config, stage, [FIRST]) for stage in STAGES] == ["model-1"] * 3
     assert model_for(config, SEMI, [FIRST, replace(SECOND, model_after="")]) == "model-1", "not retrained yet"
     assert [model_for(config, stage, [LAST]) for stage in STAGES] == ["first"] * 3
+
+
+def test_people_click_with_the_model_of_the_open_round_else_of_the_next() -> None:
+    config = EngineConfig.model_validate(SETTINGS)
+    calibrated = Round(MANUAL, 1, (11, 12), "open", "tiny-calibrated")
+    assert model_of_annotators(config, []) == config.model.start
+    assert model_of_annotators(config, [calibrated]) == "tiny-calibrated", "bent for the first round"
+    assert model_of_annotators(config, [replace(FIRST, state="annotated", model_after="")]) == config.model.start
+    assert model_of_annotators(config, [FIRST]) == "model-1"
+    assert model_of_annotators(config, [FIRST, replace(SECOND, state="open", model_after="")]) == "model-1"
+    assert model_of_annotators(config, [FIRST, SECOND, THIRD, LAST]) == "model-3", "no people in the last stage"
 
 
 def test_stages_are_called_with_either_stroke() -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from engine.labeling import prompt_log
 from engine.labeling.backend import SERVER_MS_HEADER, make_app, serve
 from engine.labeling.brush import decode_brush
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.served import Successor
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
 from model.predictor import Predictor
 from model.registry import ModelCard
 from model.sam import Sam, build_sam
-from model.storage import save_model
+from model.storage import load_model, save_model
 from schemas.config import CONFIG_FILE, LabelingConfig
 from schemas.errors import InputError
 from tests.engine.labeling.bodies import (
@@ -197,6 +200,95 @@ def test_the_queue_is_encoded_from_the_start(workspace: Path, sam: Sam) -> None:
     with TestClient(make_app(workspace, sam, model_id=MODEL_ID, queue=[picture]), base_url=URL) as client:
         assert client.app.state.ahead.wait(30)  # type: ignore[attr-defined]
         assert counts(client) == {"encoded": 1}
+
+
+@dataclass
+class Following:
+    """A backend that follows `wanted`, a name or an id. models: ids by name."""
+
+    client: TestClient
+    models: dict[str, str]
+    wanted: str
+
+    def click(self) -> str:
+        answer = self.client.post("/predict", json=click_body(task_body(PICTURE), point(25.0, 50.0, id="p")))
+        (result,) = answer.json()["results"]
+        (region,) = result["result"]
+        assert region["meta"]["sa"]["model_id"] == result["model_version"]
+        return str(result["model_version"])
+
+    def setup(self) -> str:
+        return str(self.client.post("/setup", json=setup_body()).json()["model_version"])
+
+
+@pytest.fixture
+def following(workspace: Path, sam: Sam) -> Iterator[Following]:
+    """Two models, the first of which answers."""
+    other = build_sam(sam.config)
+    draw_weights(other, seed=11)
+    roots = [workspace / "models"]
+    models = {name: save_model(each, roots[0], ModelCard(name)) for name, each in (("first", sam), ("second", other))}
+    loaded, _ = load_model("first", roots)
+    successor = Successor(lambda: made.wanted, roots)
+    app = make_app(workspace, loaded, model_id=models["first"], successor=successor)
+    with TestClient(app, base_url=URL) as client:
+        made = Following(client, models, "first")
+        yield made
+
+
+def test_a_retrained_model_answers_without_a_restart(following: Following, workspace: Path) -> None:
+    first, second = following.models["first"], following.models["second"]
+    assert (following.setup(), following.click()) == (first, first)
+    following.wanted = second
+    assert (following.setup(), following.click()) == (second, second)
+    assert following.client.get("/health").json()["model_version"] == second
+    assert following.client.get("/versions").json() == {"versions": [second]}
+    calls = prompt_log.read(workspace, 1)
+    assert [call.model_id for call in calls] == [first, second]
+    assert calls[0].region_id != calls[1].region_id
+
+
+def test_a_retrained_model_answers_soon_where_nobody_opens_a_task(following: Following) -> None:
+    following.wanted = "second"
+    end = time.monotonic() + 30
+    while following.click() != following.models["second"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_an_object_in_hand_stays_one_where_the_model_changes(following: Following) -> None:
+    """Its seconds run from the first click, and what was given up before does not come back."""
+    body = click_body(task_body(PICTURE), point(25.0, 50.0, id="p"))
+    before = following.client.post("/predict", json=body).json()["results"][0]["result"][0]["meta"]["sa"]
+    following.wanted = "second"
+    following.setup()
+    body = click_body(task_body(PICTURE), point(25.0, 50.0, id="p"), point(60.0, 50.0, id="q"))
+    after = following.client.post("/predict", json=body).json()["results"][0]["result"][0]["meta"]["sa"]
+    assert after["t_first"] == before["t_first"]
+    assert (after["call"], after["n_points"]) == (2, 2)
+
+
+def test_a_model_that_is_not_there_is_told_once_and_the_old_one_answers(
+    following: Following, caplog: pytest.LogCaptureFixture
+) -> None:
+    following.wanted = "gone"
+    for _ in range(3):
+        assert (following.setup(), following.click()) == (following.models["first"],) * 2
+    assert caplog.text.count("no model 'gone'") == 1
+    following.wanted = "second"
+    assert following.setup() == following.models["second"]
+
+
+def test_requests_in_hand_are_answered_by_the_model_that_began_them(following: Following) -> None:
+    """While both change places all the time."""
+    ids = list(following.models.values())
+    with ThreadPoolExecutor(3) as pool:
+        clicks = [pool.submit(following.click) for _ in range(30)]
+        for number in range(10):
+            following.wanted = ids[number % 2]
+            assert following.setup() == ids[number % 2]
+        answered = {click.result() for click in clicks}
+    assert answered <= set(ids)
 
 
 def test_a_port_that_is_taken(workspace: Path, sam: Sam) -> None:
