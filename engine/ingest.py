@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 
 from engine.coco import Problem
 from engine.files import storage_errors
-from engine.images import content_id, decode_image_file, read_bytes
+from engine.images import content_id, decode_image_file, page_count, read_bytes
 from engine.keys import content_key
 from engine.labels.crowds import Crowds
 from engine.labels.text import printable
 from engine.rle import measured
-from engine.sources import Candidate, gather
+from engine.sources import Candidate, gather, page_problem
 from engine.store import Store
 from schemas.config import STAGES, ImagesConfig
 from schemas.errors import InputError
@@ -39,19 +39,24 @@ _CHUNK = 256
 class IngestReport:
     """What an ingest did.
 
-    `crowds` counts COCO masks of groups, which are left out; `ignored` files in folders that are no pictures; `mended`
-    what was repaired, by name. `notes` says what was assumed, a line each.
+    `crowds` counts COCO masks of groups, which are left out; `ignored_endings` files in folders that are no pictures,
+    by ending; `mended` what was repaired, by name. `notes` says what was assumed, a line each.
     """
 
     added: int = 0
     duplicates: int = 0
     masks: int = 0
     crowds: int = 0
-    ignored: int = 0
+    ignored_endings: Counter[str] = field(default_factory=Counter)
     rejected: list[Problem] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
     mended: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def ignored(self) -> int:
+        """How many files in folders are no pictures."""
+        return self.ignored_endings.total()
 
 
 class _Picture(NamedTuple):
@@ -62,6 +67,8 @@ class _Picture(NamedTuple):
     width: int
     height: int
     extension: str
+    pages: int
+    notes: tuple[str, ...] = ()
 
 
 def ingest(
@@ -93,7 +100,7 @@ def ingest(
         gathered = gather(sources, images_root=images_root, crowds=crowds)
         work = _Ingest(store, config)
         work.report.rejected += gathered.problems
-        work.report.ignored = gathered.ignored
+        work.report.ignored_endings = gathered.ignored
         work.report.mended, work.report.notes = gathered.mended, gathered.notes
         work.run(gathered.candidates, progress)
         looked_at = gathered.looked_at | {str(candidate.path) for candidate in gathered.candidates}
@@ -148,18 +155,25 @@ class _Ingest:
             data = read_bytes(candidate.path)
             image_id = content_id(data)
             if image_id in self._shard_of:
-                return _Picture(candidate, image_id, 0, 0, "")
-            decoded = decode_image_file(data, max_megapixels=self.config.max_megapixels, name=str(candidate.path))
+                return _Picture(candidate, image_id, 0, 0, "", page_count(data))
+            decoded = decode_image_file(
+                data,
+                max_megapixels=self.config.max_megapixels,
+                name=str(candidate.path),
+                bit_depth=self.config.bit_depth,
+            )
         except InputError as error:
             return Problem(str(candidate.path), "image", str(error).removeprefix(f"{candidate.path}: "))
         height, width, _ = decoded.pixels.shape
-        return _Picture(candidate, image_id, width, height, decoded.extension)
+        return _Picture(candidate, image_id, width, height, decoded.extension, decoded.pages, decoded.notes)
 
     def _place(self, picture: _Picture) -> None:
         if self._open_count + len(self._new) >= self.config.shard_size:
             if self._new:
                 self._commit(self._open)
             self._open, self._open_count = f"{int(self._open) + 1:06d}", 0
+        self.report.rejected += page_problem(picture.candidate.path, picture.pages)
+        self.report.mended.update(picture.notes)
         shard = self._shard_of.get(picture.image_id)
         if shard is None:
             shard = self._shard_of[picture.image_id] = self._open

@@ -33,7 +33,9 @@ class SnapshotDataset:
 
     longest_px: int | None = None
 
-    def __init__(self, masks: pa.Table, pictures: Mapping[int, Place], rule: dict[str, Any]) -> None:
+    def __init__(
+        self, masks: pa.Table, pictures: Mapping[int, Place], rule: dict[str, Any], *, bit_depth: int | None = None
+    ) -> None:
         """masks: columns stage_index and those of `_COLUMNS`, sorted by stage and image. rule: see `lineage`."""
         stages, images = (masks[name].to_numpy() for name in ("stage_index", "image_id"))
         changes = np.flatnonzero((np.diff(stages) != 0) | (np.diff(images) != 0)) + 1
@@ -45,13 +47,19 @@ class SnapshotDataset:
         self.image_ids: list[int] = [int(image_id) for image_id in images[self._starts]]
         self.weights: list[float] = [float(rule["oversampling"].get(stage, 1.0)) for stage in self.stages]
         self._rule = rule
+        self._bit_depth = bit_depth
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Sample:
         """The picture and its masks of one stage. Raises InputError if its file is gone."""
-        decoded = decode_image_file(self._pictures[index], max_megapixels=float("inf"), longest_px=self.longest_px)
+        decoded = decode_image_file(
+            self._pictures[index],
+            max_megapixels=float("inf"),
+            longest_px=self.longest_px,
+            bit_depth=self._bit_depth,
+        )
         rows = self._masks.slice(self._starts[index], self._ends[index] - self._starts[index])
         masks = rows.select(["rle", "height", "width"]).to_pylist()
         return Sample(decoded.pixels, [Rle.of_row(row).coco() for row in masks])
@@ -129,7 +137,8 @@ def training_samples(
         "round": round or 0,
         "oversampling": oversampling,
     }
-    samples = SnapshotDataset(masks, pictures, rule if hard_weight == 1 else {**rule, "hard_weight": hard_weight})
+    weighted = rule if hard_weight == 1 else {**rule, "hard_weight": hard_weight}
+    samples = SnapshotDataset(masks, pictures, weighted, bit_depth=store.bit_depth)
     if hard_weight != 1 and len(samples):
         samples.favour(hard_masks(store, masks), hard_weight)
     return samples

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 from engine.coco import CocoDataset, CocoMask, Problem, read_coco
-from engine.images import SUFFIXES
+from engine.folders import files_below, is_file
+from engine.images import SUFFIXES, UNREAD_SUFFIXES
 from engine.labels.crowds import Crowds
 from engine.labels.importers import is_label_file
 from engine.labels.pictures import PictureFinder
@@ -26,14 +28,14 @@ class Candidate:
 
 @dataclass
 class Gathered:
-    """Candidates in the order in which they were named; `ignored` counts files in folders that are no pictures.
+    """Candidates in the order in which they were named; `ignored` counts files that are no pictures, by ending.
 
     `looked_at` holds every file and folder that this names anew, so that what was rejected before can be forgotten.
     """
 
     candidates: list[Candidate] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    ignored: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
     looked_at: set[str] = field(default_factory=set)
     mended: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -61,6 +63,8 @@ def _add(source: Path, gathered: Gathered, images_root: Path | None, crowds: Cro
             _add_folder(source, gathered, images_root, crowds, labels)
         elif not source.exists():
             raise InputError("no such file or folder; check the spelling")
+        elif not source.is_file():
+            raise InputError("neither a file nor a folder; a pipe or device is not read")
         elif source.suffix.lower() == ".txt":
             _add_list(source, gathered)
         elif _may_hold_labels(source):
@@ -72,10 +76,8 @@ def _add(source: Path, gathered: Gathered, images_root: Path | None, crowds: Cro
 
 
 def _add_folder(folder: Path, gathered: Gathered, images_root: Path | None, crowds: Crowds, labels: bool) -> None:
-    try:
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-    except OSError as error:
-        raise InputError(f"cannot list the folder: {error.strerror}") from error
+    files, left_out = files_below(folder)
+    gathered.problems += [Problem(str(path), "file", reason) for path, reason in left_out]
     finder = PictureFinder(images_root or folder, whole_folder=True)
     may_hold = [path for path in files if labels and _may_hold_labels(path)]
     read = [_read_if_labels(path, gathered, images_root, crowds, finder) for path in may_hold]
@@ -87,9 +89,23 @@ def _add_folder(folder: Path, gathered: Gathered, images_root: Path | None, crow
     others = [path for path in files if path not in used]
     pictures = [path for path in others if path.suffix.lower() in SUFFIXES]
     if not pictures and not described:
-        raise InputError(f"no pictures in this folder; looked for {', '.join(sorted(SUFFIXES))}")
+        gathered.problems.append(
+            Problem(str(folder), "file", f"no pictures in this folder; looked for {', '.join(sorted(SUFFIXES))}")
+        )
     gathered.candidates += [Candidate(path) for path in pictures if path not in described]
-    gathered.ignored += len(others) - len(pictures)
+    _name_unread([path for path in others if path.suffix.lower() not in SUFFIXES], gathered)
+
+
+def _name_unread(files: list[Path], gathered: Gathered) -> None:
+    """Pictures of kinds that are not read become problems; what is no picture at all is counted."""
+    for path in files:
+        ending = path.suffix.lower()
+        gathered.looked_at.add(str(path))
+        if ending in UNREAD_SUFFIXES:
+            reason = f"pictures of the kind {ending} are not read; save it as JPEG, PNG or TIFF"
+            gathered.problems.append(Problem(str(path), "image", reason))
+        else:
+            gathered.ignored[ending or "without an ending"] += 1
 
 
 def _may_hold_labels(path: Path) -> bool:
@@ -109,25 +125,43 @@ def _read_if_labels(
     return None
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
 def _add_list(source: Path, gathered: Gathered) -> None:
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read this as a list of paths, one a line in UTF-8: {error}") from error
-    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    stripped = [_without_quotes(line.strip()) for line in lines if not line.lstrip().startswith("#")]
+    named = [line for line in stripped if line]
     if not named:
         raise InputError("the list names no file; write one path a line")
     for name in named:
-        path = source.parent / Path(name).expanduser()
+        path = _listed(source.parent, name)
         gathered.looked_at.add(str(path))
-        if path.is_file():
+        if is_file(path):
             gathered.candidates.append(Candidate(path))
         else:
             gathered.problems.append(Problem(str(path), "image", f"no such file, but {source} names it"))
+
+
+def _without_quotes(line: str) -> str:
+    return line[1:-1].strip() if len(line) > 1 and line[0] == line[-1] and line[0] in "'\"" else line
+
+
+def _listed(folder: Path, name: str) -> Path:
+    """As it stands where that is a file; with the separators of Windows and an address of a file read otherwise."""
+    path = folder / Path(name).expanduser()
+    if not is_file(path) and (name.startswith("file://") or "\\" in name):
+        other = folder / unquote(name.removeprefix("file://")).replace("\\", "/")
+        return other if is_file(other) else path
+    return path
+
+
+def page_problem(path: Path, pages: int) -> list[Problem]:
+    """What becomes of the pages or frames of a picture's file after the first: one problem, none where it has one."""
+    if pages < 2:
+        return []
+    source = f"{path}: page 2" if pages == 2 else f"{path}: pages 2 to {pages}"
+    return [Problem(source, "image", "only the first page or frame is taken; save the others as files of their own")]
 
 
 def _take(dataset: CocoDataset, gathered: Gathered) -> None:

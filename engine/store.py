@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,12 @@ class Store:
         """The picture, (height, width, 3) uint8 RGB, upright. Raises InputError if it or its file is gone."""
         row = self.read_image("images", image_id).to_pylist()[0]
         # The limit was checked when the picture came in; it stays readable when the setting is lowered later.
-        return decode_image(self.picture(row), max_megapixels=float("inf"))
+        return decode_image(self.picture(row), max_megapixels=float("inf"), bit_depth=self.bit_depth)
+
+    @cached_property
+    def bit_depth(self) -> int | None:
+        """`images.bit_depth` of its settings, by which all pictures are read."""
+        return self.files.settings().images.bit_depth
 
     def has_image(self, image_id: int) -> bool:
         """Whether the workspace has an image."""

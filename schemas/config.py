@@ -39,6 +39,7 @@ class ImagesConfig(_Section):
     copy_images: bool = True
     max_megapixels: float = Field(500.0, gt=0)
     holdout_frac: float = Field(0.1, ge=0, lt=1)
+    bit_depth: int | None = Field(None, ge=8, le=32)
 
 
 class ModelConfig(_Section):
@@ -187,6 +188,7 @@ images:
   copy_images: true           # false: leave the files where they are and remember their paths
   max_megapixels: 500         # larger pictures are rejected
   holdout_frac: 0.1           # share of the images with ground truth that is kept for measuring, never for training
+  bit_depth: null             # of values in samples of more than 8 bits, such as 12; null: told by the largest value
 
 model:
   start: nano                 # the model of the first round: nano, or any name that `sam-engine models list` shows

@@ -24,6 +24,7 @@ LABEL_STUDIO = {
 }
 # What the user names on the command line, files of packages, and the user's downloads.
 USERS = {
+    "engine/folders.py",
     "engine/images.py",
     "engine/labels/mask_pictures.py",
     "engine/labels/pictures.py",

@@ -37,7 +37,7 @@ def release_image(
     data = read_bytes(file)
     if content_id(data) != image["image_id"]:
         raise InputError(f"{file}: not the file that was ingested; put the original back and build the release again")
-    pixels = decode_image(data, max_megapixels=math.inf, name=str(file))
+    pixels = decode_image(data, max_megapixels=math.inf, name=str(file), bit_depth=store.bit_depth)
     height, width, _ = pixels.shape
     scaling = Scaling.to_shortest_side(height, width, shortest_side_px=config.shortest_side_px)
     encoded = io.BytesIO()

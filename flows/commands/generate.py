@@ -1,10 +1,11 @@
 """`sam-engine generate`: masks of everything in pictures, without a workspace."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,6 +14,7 @@ from flows.rejects import check_something_was_good, report_rejected
 from flows.settings import parse_settings, setting_error
 
 if TYPE_CHECKING:
+    from engine.images import DecodedImage
     from engine.masks.difference import MaskDifference
     from engine.masks.generator import MaskGenerator
     from model.predictor import Predictor
@@ -42,6 +44,10 @@ def generate(
         int | None, typer.Option(help="Working memory in MiB, beside model, picture and result (default: no limit).")
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture with the masks drawn in.")] = False,
+    bit_depth: Annotated[
+        int | None,
+        typer.Option(min=8, max=32, help="Of values in samples of more than 8 bits; default: by the largest value."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -64,13 +70,14 @@ def generate(
     generator = MaskGenerator(predictor, config)
     files = _output_files([candidate.path for candidate in gathered.candidates], output)
     with progress_bars() as progress:
-        written = _generate_all(generator, files, overlay, rejected, progress)
+        written = _generate_all(generator, files, overlay, bit_depth, rejected, progress)
     report_rejected(rejected, listed_in="the same command with --json")
     summary = summarise((record["masks"], record["seconds"], record["dropped"]) for record in written)
-    difference = _difference(predictor, config, [Path(record["image"]) for record in written])
+    difference = _difference(predictor, config, [Path(record["image"]) for record in written], bit_depth)
     text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
+    text += "".join(f"\n{note}" for note in _notes(written))
     text += f"\n{predictor.contract}" if config.contract == "fast" else ""
     text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
     result: dict[str, Any] = {
@@ -85,14 +92,22 @@ def generate(
     check_something_was_good(len(written), rejected)
 
 
-def _difference(predictor: "Predictor", config: "GeneratorConfig", pictures: Sequence[Path]) -> "MaskDifference | None":
+def _difference(
+    predictor: "Predictor", config: "GeneratorConfig", pictures: Sequence[Path], bit_depth: int | None
+) -> "MaskDifference | None":
     """How the masks of `fast` differ on the first picture; None for `exact`, or without a picture."""
     from engine.images import decode_image
     from engine.masks.comparison import difference_to_exact
 
     if config.contract == "exact" or not pictures:
         return None
-    return difference_to_exact(predictor, config, decode_image(pictures[0]))
+    return difference_to_exact(predictor, config, decode_image(pictures[0], bit_depth=bit_depth))
+
+
+def _notes(written: Sequence[dict[str, Any]]) -> list[str]:
+    """One line for each kind of thing that was assumed of the pixels."""
+    found = Counter(note for record in written for note in record.get("notes", ()))
+    return [f"{note}: {count} pictures" for note, count in sorted(found.items())]
 
 
 def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "GeneratorConfig":
@@ -136,16 +151,20 @@ def _generate_all(
     generator: "MaskGenerator",
     files: list[tuple[Path, Path]],
     overlay: bool,
+    bit_depth: int | None,
     rejected: list[dict[str, Any]],
     progress: "Progress",
 ) -> list[dict[str, Any]]:
+    from engine.sources import page_problem
     from schemas.errors import InputError
 
     written = []
     for number, (picture, target) in enumerate(files):
         progress("pictures", number, len(files), picture.name)
         try:
-            written.append(_generate_one(generator, picture, target, overlay))
+            image = _decode(picture, bit_depth)
+            rejected += [problem._asdict() for problem in page_problem(picture, image.decoded.pages)]
+            written.append(_generate_one(generator, picture, target, overlay, image))
         except InputError as error:
             reason = str(error).removeprefix(f"{picture}: ")
             rejected.append({"source": str(picture), "kind": "image", "reason": reason})
@@ -153,29 +172,45 @@ def _generate_all(
     return written
 
 
-def _generate_one(generator: "MaskGenerator", picture: Path, target: Path, overlay: bool) -> dict[str, Any]:
-    from engine.analysis.overlays import draw_masks, save_png
-    from engine.files import write_atomic
-    from engine.images import content_id, decode_image, read_bytes
-    from engine.masks.records import sa1b_record
+class _Opened(NamedTuple):
+    """A picture that was read: the id of its content, what it holds, and how long that took."""
+
+    image_id: int
+    decoded: "DecodedImage"
+    seconds: float
+
+
+def _decode(picture: Path, bit_depth: int | None) -> _Opened:
+    from engine.images import content_id, decode_image_file, read_bytes
 
     data = read_bytes(picture)
     started = time.perf_counter()
-    image = decode_image(data, name=str(picture))
-    decoded_s = time.perf_counter() - started
+    decoded = decode_image_file(data, name=str(picture), bit_depth=bit_depth)
+    return _Opened(content_id(data), decoded, time.perf_counter() - started)
+
+
+def _generate_one(
+    generator: "MaskGenerator", picture: Path, target: Path, overlay: bool, opened: _Opened
+) -> dict[str, Any]:
+    from engine.analysis.overlays import draw_masks, save_png
+    from engine.files import write_atomic
+    from engine.masks.records import sa1b_record
+
+    image = opened.decoded.pixels
     result = generator.generate(image)
     height, width = image.shape[:2]
     record = sa1b_record(
         result.masks,
-        image_id=content_id(data),
+        image_id=opened.image_id,
         file_name=picture.name,
         height=height,
         width=width,
         parents=result.parents,
     )
     write_atomic(target, record.to_json())
-    seconds = {phase: round(spent, 4) for phase, spent in (result.seconds | {"decode_image": decoded_s}).items()}
+    seconds = {phase: round(spent, 4) for phase, spent in (result.seconds | {"decode_image": opened.seconds}).items()}
     outcome: dict[str, Any] = {"image": picture, "json": target, "masks": len(record.annotations)}
+    outcome |= {"notes": list(opened.decoded.notes)} if opened.decoded.notes else {}
     outcome |= {"coverage_frac": round(result.coverage_frac, 4), "dropped": result.dropped, "seconds": seconds}
     if overlay:
         drawn = outcome["overlay"] = target.with_name(f"{target.stem}_masks.png")

@@ -1,5 +1,6 @@
 """`sam-engine ingest`: pictures, and the masks that come with them, into a workspace."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,6 +40,7 @@ def ingest(
         "masks": report.masks,
         "crowds": report.crowds,
         "ignored": report.ignored,
+        "ignored_endings": dict(report.ignored_endings),
         "mended": dict(report.mended),
         "notes": report.notes,
         "rejected": rejected,
@@ -47,9 +49,14 @@ def ingest(
         f"{report.added} images added, {report.duplicates} were there already, {report.masks} masks"
         + (f" ({report.crowds} masks of groups left out)" if report.crowds else "")
         + (f", {len(rejected)} rejected" if rejected else "")
-        + (f", {report.ignored} files ignored that are no pictures" if report.ignored else "")
+        + (f", {_ignored(report.ignored_endings)}" if report.ignored else "")
         + "".join(f"\nmended: {name}: {count}" for name, count in sorted(report.mended.items()))
         + "".join(f"\n{note}" for note in report.notes)
     )
     emit(result, as_json=as_json, text=text)
     check_something_was_good(report.added + report.duplicates, rejected)
+
+
+def _ignored(endings: Counter[str]) -> str:
+    kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(5))
+    return f"{endings.total()} files ignored that are no pictures ({kinds}{', ...' if len(endings) > 5 else ''})"
