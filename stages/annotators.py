@@ -117,15 +117,14 @@ class _Session:
             in_time = self._finish(item.target, "automatic_corrected", self.config.seconds_to_review, item.mask)
         return in_time
 
-    def add_missing(self, targets: Sequence[Rle]) -> bool:
-        """Make a mask of each object that has none, most prominent first."""
+    def add_missing(self, targets: Sequence[Rle]) -> None:
+        """Make a mask of each object that has none, most prominent first, until one took too long."""
         for target in targets:
             made = [mask.rle for mask in self.work.masks]
             if made and rle_codec.iou_matrix(made, [target]).max() >= self.config.accept_iou:
                 continue
             if not self._finish(target, "manual", self.config.seconds_to_find, None):
-                return False
-        return True
+                return
 
     def _finish(self, target: Rle, origin: Origin, seconds: float, start: Mask | None) -> bool:
         """Click, and draw where clicks do not get there. False if this mask took longer than the limit."""

@@ -187,3 +187,73 @@ def test_who_loses_against_other_writers_tries_twenty_times_and_waits_longer_eac
         assert put(table, rows(1, 3), round=1, number=1)
         assert table.read()["image_id"].to_pylist() == [3]
     assert waits == [(0, pytest.approx(high)) for high in longest[:conflicts]]
+
+
+def plain(folder: Path) -> ShardedTable:
+    table = ShardedTable(folder / "t", schema_of(BEFORE))
+    table.create()
+    return table
+
+
+def test_how_far_a_source_was_read_is_committed_with_its_rows(tmp_path: Path) -> None:
+    table = plain(tmp_path)
+    assert table.transaction("log") is None
+    assert table.append(rows(1, 1), app_id="log", number=7)
+    assert not table.append(rows(1, 1), app_id="log", number=7)
+    assert table.transaction("log") == 7
+    assert table.append(rows(1, 1), app_id="log", number=9)
+    assert (table.transaction("log"), table.transaction("other")) == (9, None)
+    assert table.read()["image_id"].to_pylist() == [1, 1], "rows are added to those that are there"
+    assert table.replace("round = 1", rows(1, 5)), "without an id it is written"
+    assert table.replace("round = 1", rows(1, 5)), "each time"
+    assert table.read()["image_id"].to_pylist() == [5]
+
+
+def test_a_table_that_exists_stays_as_it_is(tmp_path: Path) -> None:
+    table = plain(tmp_path)
+    assert not ShardedTable(tmp_path / "other", table.schema).exists()
+    assert table.exists()
+    assert (table.shards(), table.count(), table.version()) == ([], 0, 0)
+    put(table, rows(1, 1, 2), 1, number=1)
+    plain(tmp_path)
+    assert (table.shards(), table.count(), table.version()) == (["000000"], 2, 1)
+
+
+def test_versions_are_read_again_one_after_the_other(tmp_path: Path) -> None:
+    table = plain(tmp_path)
+    for number in (1, 2, 3):
+        put(table, rows(1, number), 1, number=number)
+    found = [table.read(version=version)["image_id"].to_pylist() for version in (1, 2, 2, 1, 3, 0)]
+    assert found == [[1], [2], [2], [1], [3], []]
+    assert table.read()["image_id"].to_pylist() == [3]
+
+
+def test_a_shard_is_read_alone_and_only_the_columns_asked_for(tmp_path: Path) -> None:
+    table = plain(tmp_path)
+    put(table, rows(1, 1, 2), 1, number=1)
+    put(table, rows(1, 9, shard="000001"), 1, number=1, shard="000001")
+    assert table.read("000001").to_pylist() == [{"image_id": 9, "shard": "000001", "round": 1}]
+    assert table.read("000002").to_pylist() == []
+    assert table.read(columns=["round", "image_id"]).column_names == ["round", "image_id"]
+    assert table.read(columns=["image_id"], where={"shard": "000001"}).to_pylist() == [{"image_id": 9}]
+    with pytest.raises(KeyError):
+        table.read(columns=["nothing"])
+    assert table.query("image_id > 1").sort_by("image_id").to_pylist() == [
+        {"image_id": 2, "shard": "000000", "round": 1},
+        {"image_id": 9, "shard": "000001", "round": 1},
+    ]
+
+
+def test_unique_values_have_no_dictionary_and_all_is_compressed(tmp_path: Path) -> None:
+    schema = schema_of([("mask_id", pa.int64()), ("label", pa.string())])
+    table = ShardedTable(tmp_path / "t", schema)
+    table.create()
+    table.append(pa.Table.from_pylist([{"mask_id": 1, "label": "a"}] * 9, schema=schema), app_id="a", number=1)
+    (path,) = (tmp_path / "t").glob("*.parquet")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = {group.column(number).path_in_schema: group.column(number) for number in range(group.num_columns)}
+    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    assert {name: "RLE_DICTIONARY" in column.encodings for name, column in columns.items()} == {
+        "mask_id": False,
+        "label": True,
+    }

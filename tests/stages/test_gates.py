@@ -179,6 +179,9 @@ def test_what_was_answered_stays_so_and_comes_in_the_order_of_ids(server: FakeLa
     )
     assert [(one.stage, one.round, one.image_id, one.mask_id) for one in kept.unanswered] == [(STAGE, 1, asked[3], 0)]
     assert kept.skipped == ()
+    nothing = round_of.kept_answers(image_verdicts([]), round_of._verdict)
+    assert [one.image_id for one in nothing.unanswered] == [asked[3]], "also where its task is gone"
+    assert nothing.verdicts == kept.verdicts
 
 
 def test_pictures_are_served_again_as_long_as_a_question_is_open(server: FakeLabelStudio, store: Store) -> None:

@@ -36,6 +36,17 @@ def test_each_tick_does_one_step(finished: Finished) -> None:
     assert [result.state for result in results if result.action == "none"] == ["done"] * 3
 
 
+def test_what_a_tick_did_is_told_in_plain_values() -> None:
+    result = TickResult("assisted_manual", "open", 2, "round 2 is open", "advanced")
+    assert result.to_dict() == {
+        "stage": "assisted_manual",
+        "action": "open",
+        "round": 2,
+        "message": "round 2 is open",
+        "state": "advanced",
+    }
+
+
 def test_the_last_retraining_says_what_its_model_is_for(finished: Finished) -> None:
     """Model and folder of the last round; no other message speaks of it, and no round has it."""
     store, results = finished

@@ -120,6 +120,60 @@ def test_a_mask_is_the_first_prompt_alone_or_with_another_and_one_mask_answers(f
         torch.testing.assert_close(rounds[0].prediction.logits, asked.logits)
 
 
+def _by_hand(mask: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """What `degraded_masks` makes of one mask (64, 64), pixel by pixel, in double precision."""
+    shown = mask.reshape(16, 4, 16, 4).mean((1, 3))
+    size = (1, 3, 9)[int(u[0] * 3)]
+    for _ in range(2):
+        padded = np.pad(shown, size // 2, mode="edge")
+        shown = np.array([[padded[y : y + size, x : x + size].mean() for x in range(16)] for y in range(16)])
+    level = min(0.25 + 0.5 * u[1], 0.8 * shown.max())
+    shown = ((shown - level) * 2 * 20 ** u[2]).clip(-1, 1)
+    inside = shown > 0
+    y, x = divmod(int(np.flatnonzero(inside)[int(u[6] * inside.sum())]), 16)
+    width, height = inside.sum() ** 0.5 * (0.1 + 0.5 * u[7:9])
+    rows, columns = np.mgrid[:16, :16]
+    patch = (abs(columns - x) <= width / 2) & (abs(rows - y) <= height / 2)
+    if u[5] < 1 / 3 and (inside & ~patch).any():
+        shown[patch] = -1
+    if 1 / 3 <= u[5] < 2 / 3:
+        shown[patch] = 1
+    return shown * np.where(shown > 0, 2 * 7.5 ** u[3], 4 * 10 ** u[4])
+
+
+def test_what_is_done_to_a_mask_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    masks, uniform = np.zeros((60, 64, 64), dtype=bool), rng.random((60, DRAWS))
+    for mask in masks:
+        y, x, height, width = rng.integers(0, 50), rng.integers(0, 50), *rng.integers(1, 40, 2)
+        mask[y : y + height, x : x + width] = True
+    found = degraded_masks(torch.from_numpy(masks), SIZE, uniform=torch.from_numpy(uniform))
+    for mask, numbers, logits in zip(masks, uniform, found, strict=True):
+        assert logits.numpy() == pytest.approx(_by_hand(mask, numbers), abs=1e-3)
+
+
+def test_a_patch_reaches_half_of_its_side_from_its_middle() -> None:
+    """Of a mask of 400 cells a tenth of 20: one cell on each side."""
+    mask = torch.zeros(1, 128, 128, dtype=torch.bool)
+    mask[:, :80, :80] = True
+    numbers = torch.tensor([PLAIN])
+    numbers[0, 5:9] = torch.tensor([0.1, 210.5 / 400, 0.0, 0.0])  # a hole around row 10, column 10
+    holed = degraded_masks(mask, (32, 32), uniform=numbers)[0] > 0
+    expected = torch.zeros(32, 32, dtype=torch.bool)
+    expected[:20, :20] = True
+    expected[9:12, 9:12] = False
+    assert torch.equal(holed, expected)
+
+
+def test_a_mask_that_a_hole_would_swallow_stays() -> None:
+    mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+    mask[:, 32:36, 16:20] = True
+    numbers = torch.tensor([PLAIN])
+    numbers[0, 5:9] = torch.tensor([0.1, 0.5, 0.99, 0.99])
+    logits = degraded_masks(mask, SIZE, uniform=numbers)[0]
+    assert (logits > 0).nonzero().tolist() == [[8, 4]]
+
+
 def _kept(sam: object, count: int = 20) -> float:
     """IoU of the true masks of unseen pictures, given alone, with what the model makes of them."""
     ious = []
