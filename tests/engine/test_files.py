@@ -80,17 +80,16 @@ def test_what_was_written_is_there_after_a_power_cut(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_synced_unless_the_caller_does_it(tmp_path: Path) -> None:
-    def calls(*, sync_folder: bool) -> list[tuple[str, str]]:
+    def syncs(**options: bool) -> int:
         disk = Disk(tmp_path)
         with disk.watched():
-            write_atomic(tmp_path / "written", b"x", sync_folder=sync_folder)
-            with atomic_file(tmp_path / "opened", sync_folder=sync_folder) as file:
+            write_atomic(tmp_path / "written", b"x", **options)
+            with atomic_file(tmp_path / "opened", **options) as file:
                 file.write(b"x")
         disk.close()
-        return disk.calls
+        return disk.calls.count(("fsync", "."))
 
-    assert calls(sync_folder=True).count(("fsync", ".")) == 2
-    assert calls(sync_folder=False).count(("fsync", ".")) == 0
+    assert (syncs(), syncs(sync_folder=True), syncs(sync_folder=False)) == (2, 2, 0)
 
 
 @pytest.mark.usefixtures("no_umask")
@@ -129,7 +128,7 @@ def test_what_nobody_can_help_with_passes_as_it_is(error: Exception) -> None:
 
 
 def test_lines_are_added_whole_and_in_folders_that_were_missing(tmp_path: Path) -> None:
-    path = tmp_path / "prompts" / "1.jsonl"
+    path = tmp_path / "labeling" / "prompts" / "1.jsonl"
     append_line(path, b"one")
     append_line(path, b"")
     append_line(path, b"two")

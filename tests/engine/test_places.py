@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from engine.places import Place, place
+from engine.places import Place, copy, full_name, is_relative, place, scratch_folder
 from schemas.errors import InputError, WaitError
 from tests.faults import VARIANTS, check_power_cuts
 
@@ -163,3 +163,81 @@ def test_what_is_written_without_a_sync_of_the_folder_is_there_after_it(tmp_path
         new=True,
     )
     assert calls.count(("fsync", ".")) == 1
+
+
+def test_what_a_place_holds_is_copied_whole(root: Place, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 20
+    (root / "a" / "file").write(content)
+    for target in (place(tmp_path / "there" / "copy"), place(f"memory://{uuid4().hex}/copy")):
+        copy(root / "a" / "file", target)
+        assert target.read() == content
+        with pytest.raises(FileNotFoundError):
+            copy(root / "none", target)
+        assert target.read() == content
+
+
+def test_a_file_is_read_from_anywhere_in_it(root: Place) -> None:
+    (root / "file").write(b"0123456789")
+    with (root / "file").opened() as file:
+        file.seek(7)
+        assert file.read(2) == b"78"
+        assert file.seek(-1, os.SEEK_END) == 9
+        assert file.read() == b"9"
+    with pytest.raises(FileNotFoundError), (root / "none").opened():
+        pass
+
+
+def test_only_files_have_a_size(root: Place) -> None:
+    (root / "folder" / "file").write(b"123")
+    assert ((root / "folder" / "file").size(), (root / "folder").size(), (root / "none").size()) == (3, None, None)
+    (root / "folder" / "file").write(b"")
+    assert (root / "folder" / "file").size() == 0
+
+
+def test_a_folder_can_be_made_whether_it_is_there_or_not(root: Place) -> None:
+    for _ in range(2):
+        (root / "a" / "b").make_folder()
+        (root / "a" / "b").sync()
+    (root / "a" / "b" / "file").write(b"x", sync_folder=False)
+    assert (root / "a" / "b" / "file").exists()
+
+
+def test_folders_of_a_url_that_has_some_are_made(tmp_path: Path) -> None:
+    there = place(f"file://{tmp_path}/w")
+    (there / "a" / "b" / "one").write(b"1")
+    with (there / "c" / "d" / "two").writing() as file:
+        file.write(b"2")
+    assert (tmp_path / "w" / "a" / "b" / "one").read_bytes() == b"1"
+    assert (tmp_path / "w" / "c" / "d" / "two").read_bytes() == b"2"
+    assert there.find("*/*/*") == [there / "a/b/one", there / "c/d/two"]
+
+
+def test_what_writers_left_is_removed(tmp_path: Path) -> None:
+    for name in ("a/.file.0123abcd.tmp", "a/file", "a/other.tmp"):
+        place(tmp_path / name).write(b"x")
+    place(tmp_path).remove_unfinished()
+    assert place(tmp_path).find("a/*") == [place(tmp_path / "a" / "file"), place(tmp_path / "a" / "other.tmp")]
+    place("memory://w").remove_unfinished()
+
+
+def test_a_scratch_folder_is_gone_afterwards() -> None:
+    with scratch_folder() as folder:
+        (folder / "file").touch()
+        assert [path.name for path in folder.iterdir()] == ["file"]
+    assert not folder.exists()
+
+
+def test_where_this_machine_keeps_what_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAM_ENGINE_HOME", str(tmp_path / "home"))
+    assert place(tmp_path / "w").on_disk() == tmp_path / "w"
+    assert place("s3://bucket/w").on_disk() == tmp_path / "home" / "remote" / "s3" / "bucket" / "w"
+
+
+def test_names_and_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [place(text).name for text in ("a/b", ".", "memory://w/a/")] == ["b", tmp_path.name, "a"]
+    assert [str(place(text)) for text in ("a/b", Path("a/b"), "memory://w/a/")] == ["a/b", "a/b", "memory://w/a"]
+    assert place(place("a")) == place("a") < place("b")
+    assert (full_name(place("a/../b")), full_name(place("memory://w"))) == (str(tmp_path / "b"), "memory://w")
+    paths = {"a/b.png": True, "../b": True, "/a/b.png": False, "memory://w/b": False, "s3://w/b": False}
+    assert {path: is_relative(path) for path in paths} == paths

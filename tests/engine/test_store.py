@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from engine import rle as rle_codec
 from engine.images import decode_image
 from engine.keys import content_key
+from engine.migrations import FORMAT, FORMAT_FILE, read_format
 from engine.store import Store
 from schemas.config import CONFIG_FILE, DEFAULT_YAML
 from schemas.errors import InputError
@@ -243,6 +245,161 @@ def test_a_whole_table_is_replaced_only_where_it_differs(empty_store: Store) -> 
     assert empty_store.read_table("rejected").to_pylist() == rows[:1]
     with pytest.raises(ValueError, match="has shards"):
         empty_store.replace_table("images", table_of("images", []))
+
+
+def prompts(*ids: str) -> pa.Table:
+    place = {"project": 1, "task": 2, "image_id": 3, "at": 1.5, "points": [], "boxes": [], "predicted_iou": 0.5}
+    rows = [place | {"prompt_ids": [each], "region": each, "server_ms": 1.0, "model_id": "m"} for each in ids]
+    return table_of("prompts", rows)
+
+
+def test_how_far_a_source_was_read_is_kept_with_its_rows(empty_store: Store) -> None:
+    assert empty_store.read_until("prompts", "log") == 0
+    assert empty_store.append_rows("prompts", prompts("a"), source="log", until=40)
+    assert not empty_store.append_rows("prompts", prompts("a"), source="log", until=40)
+    assert empty_store.append_rows("prompts", prompts("b", "c"), source="log", until=90)
+    assert empty_store.read_until("prompts", "log") == Store(empty_store.workspace).read_until("prompts", "log") == 90
+    assert empty_store.read_until("prompts", "other") == 0
+    assert sorted(empty_store.read_table("prompts")["region"].to_pylist()) == ["a", "b", "c"]
+    nulls = prompts("d").set_column(7, pa.field("region", pa.string()), [pa.array([None], pa.string())])
+    with pytest.raises(ValueError, match=r"(?i)region.* null"):
+        empty_store.append_rows("prompts", nulls, source="log", until=99)
+
+
+def back(gate: str, round: int, *ids: int, shard: str = "000000") -> pa.Table:
+    place = {"gate": gate, "stage": STAGE, "round": round, "shard": shard}
+    return table_of("returned", [place | {"image_id": image_id} for image_id in ids])
+
+
+def pairs(store: Store) -> list[tuple[int, int, str]]:
+    rows = store.read_table("returned").to_pylist()
+    return sorted((row["round"], row["image_id"], row["gate"]) for row in rows)
+
+
+def test_rows_take_the_place_of_those_of_the_same_name(empty_store: Store) -> None:
+    by = ("stage", "round", "image_id")
+    for number in (1, 2):
+        assert empty_store.put_rows("returned", back("a", number, 3, 5), by=by)
+    assert not empty_store.put_rows("returned", back("a", 1, 5, 3), by=by), "in any order, whatever other rounds have"
+    assert empty_store.put_rows("returned", back("b", 1, 5, 7), by=by)
+    assert pairs(empty_store) == [(1, 3, "a"), (1, 5, "b"), (1, 7, "b"), (2, 3, "a"), (2, 5, "a")]
+    with pytest.raises(ValueError, match="rows for table returned have the same image_id"):
+        empty_store.put_rows("returned", back("c", 1, 5, 5), by=by)
+    mixed = pa.concat_tables([back("c", 1, 5), back("c", 2, 7)])
+    with pytest.raises(ValueError, match="rows to replace round = 1 have other values there"):
+        empty_store.put_rows("returned", mixed, by=by)
+    two_shards = pa.concat_tables([back("d", 1, 3), back("d", 1, 8, shard="000001")])
+    assert empty_store.put_rows("returned", two_shards, by=by)
+    assert not empty_store.put_rows("returned", two_shards, by=by)
+    assert pairs(empty_store)[:4] == [(1, 3, "d"), (1, 5, "b"), (1, 7, "b"), (1, 8, "d")]
+
+
+def test_all_rows_of_a_name_are_replaced_at_once(empty_store: Store) -> None:
+    first, second = {"stage": STAGE, "round": 1}, {"stage": STAGE, "round": 2}
+    assert empty_store.replace_rows("returned", back("a", 1, 3, 5), **first)
+    assert empty_store.replace_rows("returned", back("a", 2, 3), **second)
+    version = empty_store.versions()["returned"]
+    assert not empty_store.replace_rows("returned", back("a", 1, 5, 3), **first)
+    assert empty_store.versions()["returned"] == version
+    assert empty_store.replace_rows("returned", back("b", 1, 7), **first)
+    assert pairs(empty_store) == [(1, 7, "b"), (2, 3, "a")]
+    assert empty_store.replace_rows("returned", back("b", 1), **first)
+    assert pairs(empty_store) == [(2, 3, "a")]
+    with pytest.raises(ValueError, match="round = 1"):
+        empty_store.replace_rows("returned", back("b", 2, 7), **first)
+
+
+def test_rows_are_found_by_their_values(empty_store: Store) -> None:
+    for shard, ids in (("000000", (3, 5)), ("000001", (8,))):
+        empty_store.put_rows("returned", back("a", 1, *ids, shard=shard), by=("stage", "round", "image_id"))
+
+    def found(columns: list[str] | None = None, **values: str | int) -> list[dict[str, Any]]:
+        return empty_store.read_rows("returned", columns, **values).sort_by("image_id").to_pylist()
+
+    assert [row["image_id"] for row in found(round=1)] == [3, 5, 8]
+    assert [row["image_id"] for row in found(shard="000000")] == [3, 5]
+    assert found(["image_id"], shard="000001", round=1) == [{"image_id": 8}]
+    assert found(shard="000001", round=2) == found(image_id=4) == []
+
+
+def test_a_mask_that_a_gate_took_out_is_found_too(empty_store: Store) -> None:
+    (row,) = masks_table(count=1).to_pylist()
+    gone = row | {"gate": "verification", "shown_again": False}
+    empty_store.put_rows("removed", table_of("removed", [gone]), by=("mask_id",))
+    assert (empty_store.find_mask(row["mask_id"]) or {})["table"] == "removed"
+    empty_store.replace_shard(STAGE, "000000", masks_table(count=1), round=1, key=content_key("a"))
+    assert (empty_store.find_mask(row["mask_id"]) or {})["table"] == STAGE, "where it counts comes first"
+
+
+def test_an_image_is_found_between_its_neighbours_or_not_at_all(store: Store) -> None:
+    ids = sorted(store.images()["image_id"].to_pylist())
+    for missing in (ids[0] - 1, ids[3] + 1, ids[-1] + 1, 2**63 - 1):
+        with pytest.raises(InputError, match=f"no image {missing}; sam-engine status"):
+            store.shard_of(missing)
+    assert len({store.shard_of(image_id) for image_id in ids}) == 3
+    (row,) = store.read_image("images", ids[0]).to_pylist()
+    moved = [row | {"image_id": ids[-1] + 1, "shard": "000009"}]
+    store.replace_shard("images", "000009", table_of("images", moved), key=content_key("more"))
+    assert store.shard_of(ids[-1] + 1) == "000009", "the table has changed since the last look"
+
+
+def test_a_picture_that_came_in_stays_readable_whatever_its_size(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    decode = decode_image
+    monkeypatch.setattr(
+        "engine.store.decode_image",
+        lambda place, *, max_megapixels: (limits.append(max_megapixels), decode(place))[1],
+    )
+    store.load_image(store.images()["image_id"][0].as_py())
+    assert limits == [math.inf]
+
+
+def test_rounds_come_in_the_order_of_stages_and_numbers(empty_store: Store) -> None:
+    made = [(STAGE, 2), ("fully_automatic", 1), ("assisted_manual", 3), (STAGE, 1), ("assisted_manual", 10)]
+    for stage, number in made:
+        empty_store.put_round(Round(stage, number, ()))  # type: ignore[arg-type]
+    assert [(record.stage, record.round) for record in empty_store.rounds()] == [
+        ("assisted_manual", 3),
+        ("assisted_manual", 10),
+        (STAGE, 1),
+        (STAGE, 2),
+        ("fully_automatic", 1),
+    ]
+
+
+def test_a_new_workspace_has_all_its_folders_and_says_its_format(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "w")
+    assert {path.name for path in (tmp_path / "w").iterdir()} >= {"images", "tables", "models", "releases", "reports"}
+    assert read_format(store.files) == FORMAT
+    assert store.missing_tables() == []
+    assert store.counts() == dict.fromkeys(TABLES, 0)
+
+
+def test_an_older_workspace_that_is_made_again_is_brought_up_to_date(tmp_path: Path) -> None:
+    Store.create(tmp_path / "w")
+    (tmp_path / "w" / "tables" / FORMAT_FILE).unlink()
+    (tmp_path / "w" / "labeling").mkdir()
+    (tmp_path / "w" / "labeling" / "credentials.json").write_text("{}")
+    Store.create(tmp_path / "w")
+    assert (tmp_path / "w" / "label_studio" / "credentials.json").exists()
+
+
+def test_what_a_shard_may_be_told_of(empty_store: Store) -> None:
+    with pytest.raises(ValueError, match="unknown stage 'other'"):
+        empty_store.committed("events", "000000", stage="other", round=1)
+    for place in ({"stage": STAGE}, {"round": 1}):
+        with pytest.raises(ValueError, match="give stage and round"):
+            empty_store.committed("events", "000000", **place)  # type: ignore[arg-type]
+    for shard in ("00000", "1", "a00000", ""):
+        with pytest.raises(ValueError, match="six digits"):
+            empty_store.committed(STAGE, shard, round=1)
+    assert empty_store.committed(STAGE, "1000000", round=1) is None
+    key = "0123456789abcdef"
+    empty_store.replace_shard(STAGE, "000000", masks_table(), round=1, key=key)
+    assert empty_store.committed(STAGE, "000000", round=1) == key, "with all its digits"
+    for wrong in ("8" + key[1:], key[1:], key + "0", key.upper()):
+        with pytest.raises(ValueError, match="16 hex digits, 63 bits"):
+            empty_store.replace_shard(STAGE, "000000", masks_table(), round=1, key=wrong)
 
 
 @settings(max_examples=15, deadline=None)

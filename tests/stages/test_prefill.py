@@ -17,7 +17,14 @@ import stages.prefill_detector
 from engine import rle as rle_codec
 from engine.keys import content_key
 from engine.store import Store
-from model.object_detector import CARD_FILE, DETECTOR_FOLDER, DetectorConfig, ObjectDetector, save_detector
+from model.object_detector import (
+    CARD_FILE,
+    DETECTOR_FOLDER,
+    Detections,
+    DetectorConfig,
+    ObjectDetector,
+    save_detector,
+)
 from model.predictor import Predictor
 from model.registry import ModelCard, find_model, model_roots
 from model.storage import load_model, save_model
@@ -26,7 +33,7 @@ from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.round_metrics import NOTHING_PASSES, PrefillThreshold
 from schemas.tables import GROUND_TRUTH, Round, table_of
-from stages.prefill import PrefillSettings, prefill, scored_masks
+from stages.prefill import PrefillSettings, masks_of_boxes, prefill, scored_masks
 from stages.prefill_detector import LearnedDetector
 from stages.prefill_threshold import LEAST_KEPT, choose_or_half, choose_threshold
 from stages.prefilling import RoundWork
@@ -192,10 +199,116 @@ def test_unstable_and_small_and_huge_masks_are_left_out(predictor: Predictor, de
     assert all(mask.stability_score >= middle for mask in stable)
     image_area = math.prod(predictor.image_hw)
     share = float(np.median([mask.area for mask in masks])) / image_area
-    assert all(mask.area < share * image_area for mask in kept(max_mask_area_frac=share))
+    smaller = kept(max_mask_area_frac=share)
+    assert smaller
+    assert all(mask.area < share * image_area for mask in smaller)
     assert all(mask.area >= 60 for mask in kept(min_mask_region_area=60, drop_small_masks=True))
     assert kept(min_mask_region_area=10**6), "the largest region of each stays"
     assert kept(min_mask_region_area=10**6, drop_small_masks=True) == []
+
+
+def test_the_detector_is_asked_for_what_can_still_become_a_mask(
+    predictor: Predictor, detector: ObjectDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mask's score is never above its box's; boxes of less than .05 show nothing."""
+    asked: list[dict[str, Any]] = []
+    detect = detector.detect
+
+    def watched(encoded: Any, **limits: Any) -> Detections:
+        asked.append(limits)
+        return detect(encoded, **limits)
+
+    monkeypatch.setattr(detector, "detect", watched)
+    for least in (0.0, 0.04, 0.06, 0.9):
+        scored_masks(predictor, detector, ANY_MASK, least_score=least)
+    scored_masks(predictor, detector, ANY_MASK)
+    assert [limits["min_score"] for limits in asked] == [0.05, 0.05, 0.06, 0.9, 0.05]
+    assert {limits["max_boxes"] for limits in asked} == {1000}, "ten times what is prompted: most are near duplicates"
+
+
+def boxes_in_rows(count: int) -> Detections:
+    """Boxes that do not overlap, of falling scores."""
+    places = torch.arange(count)
+    corners = torch.stack([places % 12 * 4, places // 12 * 4], 1).float()
+    return Detections(torch.cat([corners, corners + 3], 1), torch.linspace(1, 0.5, count))
+
+
+def test_boxes_prompt_thirty_two_at_a_time_and_each_says_which_it_was(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    prompt = predictor.prompt
+    monkeypatch.setattr(
+        predictor, "prompt", lambda *, boxes: (sizes.append(len(boxes)), prompt(boxes=boxes))[1], raising=False
+    )
+    found = boxes_in_rows(70)
+    masks = masks_of_boxes(predictor, found, replace(ANY_MASK, max_masks=99, mask_nms_thresh=1.0))
+    assert sizes == [32, 32, 6]
+    assert len(masks) > 40
+    whole = predictor.prompt(boxes=found.boxes)
+    best = whole.predicted_iou.max(dim=1).values.clamp(0, 1)
+    of_box = {tuple(box): row for row, box in enumerate(found.boxes.tolist())}
+    for mask, score in masks:
+        row = of_box[mask.prompt.box]
+        assert mask.predicted_iou == pytest.approx(float(best[row]), abs=1e-5)
+        assert score == pytest.approx(float(best[row] * found.scores[row]), abs=1e-5)
+        assert mask.origin == "automatic"
+
+
+def square(x0: int, y0: int, x1: int, y1: int) -> Any:
+    pixels = np.zeros((48, 56), dtype=bool)
+    pixels[y0:y1, x0:x1] = True
+    return rle_codec.measured(rle_codec.encode(pixels))
+
+
+def test_of_masks_alike_the_better_stays_and_the_best_come_first(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three boxes, of which the model makes these masks: one pixel wide and alike, and another."""
+    shown = [square(3, 3, 4, 9), square(3, 3, 4, 8), square(20, 20, 30, 30)]
+    iou = torch.tensor([0.5, 1.0, 0.9])
+    monkeypatch.setattr(stages.prefill, "_prompt", lambda *_: (torch.zeros(3, 16, 16), iou))
+    monkeypatch.setattr(
+        stages.prefill, "_stable_masks", lambda _p, _l, rows, *_: [(row, shown[row]) for row in rows.tolist()]
+    )
+    boxes = Detections(boxes_in_rows(3).boxes, torch.tensor([1.0, 0.9, 0.5]))
+
+    def found(**changes: Any) -> list[tuple[Any, float]]:
+        least = changes.pop("least_score", 0.0)
+        chosen = masks_of_boxes(predictor, boxes, replace(ANY_MASK, **changes), least_score=least)
+        return [(each.mask, pytest.approx(each.score)) for each in chosen]
+
+    assert found(mask_nms_thresh=0.8) == [(shown[1], 0.9), (shown[2], 0.45)]
+    assert found(mask_nms_thresh=0.84) == [(shown[1], 0.9), (shown[0], 0.5), (shown[2], 0.45)]
+    assert found(mask_nms_thresh=0.84, max_masks=2) == [(shown[1], 0.9), (shown[0], 0.5)]
+    assert found(mask_nms_thresh=0.84, least_score=0.5) == [(shown[1], 0.9), (shown[0], 0.5)]
+    assert found(mask_nms_thresh=0.84, least_score=0.95) == []
+
+
+def test_nearly_the_whole_picture_is_no_object() -> None:
+    settings = replace(ANY_MASK, max_mask_area_frac=0.5)
+    for columns, kept in ((27, True), (28, False), (29, False)):  # of 56
+        mask = square(0, 0, columns, 48)
+        assert (stages.prefill._cleaned(mask.rle, (0, 0, columns - 1, 47), settings) is not None) == kept
+
+
+def test_small_regions_go_and_masks_that_are_nothing_else_where_that_is_asked_for() -> None:
+    pixels = rle_codec.decode(square(10, 10, 14, 14).rle)
+    pixels[30:32, 30:32] = True
+    pixels[11, 11] = False
+    mask = rle_codec.encode(pixels)
+
+    def cleaned(least: int, *, drop: bool = False) -> Rle | None:
+        settings = replace(ANY_MASK, min_mask_region_area=least, drop_small_masks=drop)
+        return stages.prefill._cleaned(mask, (10, 10, 31, 31), settings)
+
+    assert cleaned(0) == cleaned(0, drop=True) == mask
+    filled = rle_codec.decode(mask)
+    filled[11, 11] = True
+    assert cleaned(2) == rle_codec.encode(filled), "a hole of a pixel"
+    assert cleaned(5) == cleaned(16, drop=True) == square(10, 10, 14, 14).rle
+    assert cleaned(17, drop=True) is None
+    assert cleaned(17) is not None, "the largest region stays"
 
 
 def annotate(store: Store, *, stage: Stage = "assisted_manual", round: int = 1, images: int | None = None) -> list[int]:

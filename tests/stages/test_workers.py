@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine import rle
-from engine.annotation import Event, ImageWork
+from engine.annotation import Event, GivenAnnotation, ImageWork
 from engine.rle import measured
 from engine.store import Store
 from engine.workspace import Workspace
@@ -18,7 +18,7 @@ from model.storage import save_model
 from schemas.config import CONFIG_FILE, Stage
 from schemas.tables import Round
 from stages import workers
-from stages.records import ShardRows, Where, add_annotations
+from stages.records import ShardRows, Where, add_annotations, add_given
 from stages.shards import ShardOutcome
 from stages.workers import ShardWorker, images_by_shard
 from tests.engine.stores import store_of_images
@@ -95,6 +95,32 @@ def test_a_shard_counts_as_done_only_when_all_its_rows_are_there(
     assert not again.skipped
     assert _counts(store) == [2, 2, 2]
     assert store.committed(STAGE, SHARD, round=1) == worker.key(SHARD)
+
+
+class Tool(Worker):
+    """Also keeps what each person gave for an image."""
+
+    given = 1
+
+    def make_rows(self, shard: str, image_ids: Sequence[int]) -> ShardRows:
+        rows = super().make_rows(shard, image_ids)
+        for image_id in image_ids[: self.given]:
+            given = [GivenAnnotation(number, f"tool:{number}", True, False, 2, 0, 4.0, 1e9, 0) for number in (1, 2)]
+            add_given(rows, given, Where(image_id, shard, self.stage, self.round, "m"))
+        return rows
+
+
+def test_what_people_gave_is_replaced_with_the_shard(store: Store) -> None:
+    Worker(store.workspace, 1)(SHARD)
+    assert store.versions()["annotations"] == 0, "a tool that keeps none writes none"
+    for setting, given in (("b", 1), ("c", 2), ("d", 0)):
+        worker = Tool(store.workspace, 1)
+        worker.setting, worker.given = setting, given
+        worker(SHARD)
+        assert store.committed("annotations", SHARD, stage=STAGE, round=1) == worker.key(SHARD)
+        rows = store.read_rows("annotations", shard=SHARD, stage=STAGE, round=1).to_pylist()
+        found = sorted((row["image_id"], row["annotator"]) for row in rows)
+        assert found == [(image_id, f"tool:{number}") for image_id in IMAGES[:given] for number in (1, 2)]
 
 
 def test_a_shard_that_is_there_is_not_made_again(store: Store) -> None:
