@@ -30,7 +30,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for benchmarks.peers and tests.peers, which are no part of the package
@@ -40,6 +40,8 @@ from PIL import Image  # noqa: E402
 
 from benchmarks.peers.report import Report, machine  # noqa: E402
 from engine.labeling.brush import encode_brush  # noqa: E402
+from engine.labeling.folder import LabelingFolder  # noqa: E402
+from engine.labeling.secret import backend_login  # noqa: E402
 from schemas.config import CONFIG_FILE  # noqa: E402
 from schemas.labeling import MASKS_CONFIG, OBJECT  # noqa: E402
 
@@ -53,6 +55,13 @@ CACHES = {
 }
 MODELS = ("nano", "vit_t")
 P50_MS, P95_MS = 60.0, 150.0
+
+
+class Backend(NamedTuple):
+    """Where it listens, and the `Authorization` that it has to be shown."""
+
+    port: int
+    authorization: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Call:
 class Annotator:
     """One person at one picture."""
 
-    port: int
+    backend: Backend
     task: int
     think_s: float
     until: float
@@ -107,7 +116,7 @@ class Annotator:
     def _call(self, kind: str, context: list[dict[str, Any]], accepted: list[str]) -> None:
         body = request_body(self.task, {"result": context}, accepted)
         started = time.perf_counter()
-        answer, server_ms = post(self.port, "/predict", body)
+        answer, server_ms = post(self.backend, "/predict", body)
         client_ms = 1000 * (time.perf_counter() - started)
         answered = bool(json.loads(answer)["results"][0]["result"])
         self.calls.append(Call(kind, server_ms, client_ms, len(body) / 1024, len(answer) / 1024, answered))
@@ -148,10 +157,11 @@ def _measure(model: str, cache: str, think_s: float, arguments: argparse.Namespa
         server = subprocess.Popen(own)
         try:
             _wait_until_up(port, server)
-            _open_tasks(port, arguments.annotators)
-            _work(port, 0.0, arguments.annotators, arguments.warm_up)
+            backend = Backend(port, backend_login(LabelingFolder(workspace)).header)
+            _open_tasks(backend, arguments.annotators)
+            _work(backend, 0.0, arguments.annotators, arguments.warm_up)
             before = _counts(port)
-            calls = _work(port, think_s, arguments.annotators, arguments.seconds)
+            calls = _work(backend, think_s, arguments.annotators, arguments.seconds)
             after = _counts(port)
         finally:
             server.send_signal(signal.SIGTERM)
@@ -187,10 +197,10 @@ def _percentiles(times: list[float]) -> tuple[float, float]:
     return float(p50), float(p95)
 
 
-def _work(port: int, think_s: float, annotators: int, seconds: float) -> list[Call]:
+def _work(backend: Backend, think_s: float, annotators: int, seconds: float) -> list[Call]:
     """All annotators at once. Raises what one of them met."""
     until = time.monotonic() + seconds
-    people = [Annotator(port, task, think_s, until) for task in range(1, annotators + 1)]
+    people = [Annotator(backend, task, think_s, until) for task in range(1, annotators + 1)]
     threads = [threading.Thread(target=person.work) for person in people]
     for thread in threads:
         thread.start()
@@ -212,11 +222,12 @@ def request_body(task: int, context: dict[str, Any] | None, accepted: list[str])
     return f'{{"tasks": [{head}, {drafts}}}], {json.dumps(rest)[1:]}'.encode()
 
 
-def post(port: int, route: str, body: bytes) -> tuple[bytes, float]:
+def post(backend: Backend, route: str, body: bytes) -> tuple[bytes, float]:
     """The answer and the milliseconds that the server says it took; a connection of its own, as Label Studio makes."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=300)
+    connection = http.client.HTTPConnection(HOST, backend.port, timeout=300)
+    headers = {"Content-Type": "application/json", "Authorization": backend.authorization}
     try:
-        connection.request("POST", route, body, {"Content-Type": "application/json"})
+        connection.request("POST", route, body, headers)
         answer = connection.getresponse()
         text = answer.read()
         if answer.status != 200:
@@ -226,12 +237,12 @@ def post(port: int, route: str, body: bytes) -> tuple[bytes, float]:
         connection.close()
 
 
-def _open_tasks(port: int, annotators: int) -> None:
+def _open_tasks(backend: Backend, annotators: int) -> None:
     """As annotators do before they click, and until all their pictures are encoded."""
     for task in range(1, annotators + 1):
-        post(port, "/predict", request_body(task, None, []))
+        post(backend, "/predict", request_body(task, None, []))
     end = time.monotonic() + 300
-    while _counts(port).get("encoded", 0) < annotators:
+    while _counts(backend.port).get("encoded", 0) < annotators:
         if time.monotonic() > end:
             raise RuntimeError("the pictures of opened tasks were not encoded ahead")
         time.sleep(0.1)

@@ -15,7 +15,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)  # in the order in which they follow
 # In these annotators work, in rounds of some images each; in the others the model works alone, on every image.
 ANNOTATED_STAGES: tuple[Stage, ...] = ("assisted_manual", "semi_automatic")
 CONFIG_FILE = "engine.yaml"
-
+LONGEST_SIDE_PX = 4096  # of pictures that annotators see: the backend bounds what a click costs
 
 PREFILL_DETECTORS_GROUP = "sam_data_engine.detectors"
 ANNOTATION_TOOLS_GROUP = "sam_data_engine.annotation_tools"
@@ -78,7 +78,7 @@ class LabelingConfig(_Section):
     backend_url: str = "http://127.0.0.1:9090"
     pictures_url: str | None = Field(None, pattern=r"^https?://[^/?#\s]+$")
     links_days: float = Field(30.0, gt=0)
-    longest_side_px: int = Field(1024, ge=16)
+    longest_side_px: int = Field(1024, ge=16, le=LONGEST_SIDE_PX)
     images_per_chunk: int = Field(25, ge=1, le=100)
     done_frac: float = Field(1.0, gt=0, le=1)
     embeddings_in_memory: int = Field(16, ge=1)

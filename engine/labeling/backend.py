@@ -1,11 +1,6 @@
-"""The model backend: the five routes that Label Studio calls.
-
-Bodies may carry API tokens (`/setup` the token of the project's creator, webhooks that of the organisation). They are
-neither kept nor logged, and errors never quote a body.
-"""
+"""The model backend: a server that answers Label Studio's questions (`routes`), and what goes on beside them."""
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -14,22 +9,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import torch
 import uvicorn
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.gatekeeper import Gatekeeper
-from engine.labeling.links import picture_links
 from engine.labeling.pictures import Pictures
-from engine.labeling.prompt_log import PromptHistory, keep_prompts
-from engine.labeling.served import ServedModel, Successor
-from engine.places import place
+from engine.labeling.prompt_log import keep_prompts
+from engine.labeling.routes import Routes
+from engine.labeling.secret import BackendLogin, backend_login
+from engine.labeling.served import Successor
 from engine.store import Store
 from engine.workspace import Workspace
 from model.sam import Sam
@@ -41,8 +35,6 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9090
 SERVER_MS_HEADER = "X-Server-Ms"
 ANNOTATORS_AT_ONCE = 4  # who should not wait for each other; the cores are shared out among so many
 _KEEP_PROMPTS_EVERY_S = 15.0
-_LOOK_EVERY_S = 2.0  # for another model
-_SETUP_S = 2.0  # Label Studio waits three
 _log = logging.getLogger(__name__)
 
 
@@ -75,6 +67,7 @@ def serve(
         settings=config.labeling,
         queue=queue,
         hosts=_names(host, config.labeling.backend_url),
+        login=backend_login(LabelingFolder(workspace)),
         successor=None if wanted is None else Successor(wanted, roots, device=device),
     )
     # No access log: addresses can carry tokens.
@@ -93,39 +86,41 @@ def make_app(
     settings: LabelingConfig | None = None,
     queue: Sequence[Path] = (),
     hosts: Sequence[str] = (),
+    login: BackendLogin | None = None,
     successor: Successor | None = None,
 ) -> FastAPI:
     """The app for a workspace and a model that is in evaluation mode.
 
     settings: bounds of the embeddings, default those of `LabelingConfig`. queue: pictures to encode ahead. hosts: names
-    by which it may be asked beside those of loopback. successor: knows which model follows; without it this one stays.
+    by which it may be asked beside those of loopback. login: that has to be shown; None where none need be. successor:
+    knows which model follows; without it this one stays.
     """
-    backend = _Backend(workspace, settings or LabelingConfig(), successor)
-    backend.model = backend.served(sam, model_id, model_name)
+    routes = Routes(workspace, settings or LabelingConfig(), successor)
+    routes.model = routes.served(sam, model_id, model_name)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        backend.model.ahead.queue(queue)
-        running = [asyncio.create_task(_keep_prompts(workspace)), asyncio.create_task(backend.follow())]
+        routes.model.ahead.queue(queue)
+        running = [asyncio.create_task(_keep_prompts(workspace)), asyncio.create_task(routes.follow())]
         yield
         for each in running:
             each.cancel()
         await asyncio.to_thread(_keep_prompts_once, workspace)
-        await asyncio.to_thread(backend.model.ahead.close)
+        await asyncio.to_thread(routes.model.ahead.close)
 
     app = FastAPI(title="sam-engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.ahead = backend.model.ahead
-    app.add_middleware(Gatekeeper, hosts=hosts)
+    app.state.ahead = routes.model.ahead
+    app.add_middleware(Gatekeeper, hosts=hosts, login=login)
     app.add_middleware(_ServerTime)
-    if backend.links.base:
+    if routes.links.base:
         # In front of the gatekeeper: who may have a picture is said by its link.
-        app.add_middleware(Pictures, root=LabelingFolder(workspace).images, links=backend.links)
+        app.add_middleware(Pictures, root=LabelingFolder(workspace).images, links=routes.links)
     app.add_exception_handler(InputError, _bad_request)
-    app.add_api_route("/health", backend.health, methods=["GET"])
-    app.add_api_route("/setup", backend.setup, methods=["POST"])
-    app.add_api_route("/predict", backend.predict, methods=["POST"])
-    app.add_api_route("/webhook", backend.webhook, methods=["POST"])
-    app.add_api_route("/versions", backend.versions, methods=["GET", "POST"])
+    app.add_api_route("/health", routes.health, methods=["GET"])
+    app.add_api_route("/setup", routes.setup, methods=["POST"])
+    app.add_api_route("/predict", routes.predict, methods=["POST"])
+    app.add_api_route("/webhook", routes.webhook, methods=["POST"])
+    app.add_api_route("/versions", routes.versions, methods=["GET", "POST"])
     return app
 
 
@@ -149,92 +144,6 @@ def _keep_prompts_once(workspace: Path) -> None:
         _log.warning("%s; the prompts stay in the log until the next time", error)
 
 
-async def _read_body(request: Request) -> bytes:
-    return await request.body()
-
-
-Body = Annotated[bytes, Depends(_read_body)]
-
-
-class _Backend:
-    """The routes. Those that only say something run in the event loop, so that they are quick whatever else goes on."""
-
-    model: ServedModel
-
-    def __init__(self, workspace: Path, settings: LabelingConfig, successor: Successor | None) -> None:
-        self._workspace, self._folder, self._settings = workspace, LabelingFolder(workspace), settings
-        self._history, self._successor = PromptHistory(workspace), successor
-        self._changing = asyncio.Lock()
-        self.links = picture_links(self._folder, settings)
-
-    def served(self, sam: Sam, model_id: str, name: str) -> ServedModel:
-        return ServedModel(
-            self._workspace,
-            sam,
-            model_id=model_id,
-            name=name,
-            settings=self._settings,
-            links=self.links,
-            history=self._history,
-        )
-
-    async def follow(self) -> None:
-        """Until it is cancelled: let the model answer that should."""
-        while self._successor is not None:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            await self._catch_up(self._successor)
-
-    async def _catch_up(self, successor: Successor) -> None:
-        """Requests that come from now on are answered by the model that should; those that are there by theirs."""
-        async with self._changing:
-            found = await asyncio.to_thread(successor.look, self.model.model_id)
-            if found is None:
-                return
-            before, self.model = self.model, self.served(*found)
-            _log.info("model %s (%s) answers from now on", self.model.name, self.model.model_id)
-            self.model.ahead.queue(await asyncio.to_thread(self._folder.pictures))
-            await asyncio.to_thread(before.ahead.close)
-
-    async def health(self) -> JSONResponse:
-        """embeddings: how often they came from memory and disk, were encoded, or were waited for."""
-        model = self.model
-        return JSONResponse({"status": "UP", **_said_of(model), "embeddings": dict(model.cache.counts)})
-
-    async def setup(self, body: Body) -> JSONResponse:
-        """Comes at every opening of a project or a task, and whenever Label Studio is asked which model answers."""
-        _parse(body, "/setup")
-        if self._successor is not None:
-            await asyncio.wait([asyncio.create_task(self._catch_up(self._successor))], timeout=_SETUP_S)
-        return JSONResponse(_said_of(self.model))
-
-    def predict(self, body: Body) -> JSONResponse:
-        return JSONResponse(self.model.prompter.predict(_parse(body, "/predict")))
-
-    def webhook(self, body: Body) -> JSONResponse:
-        """Only a hint that it is worth looking: what was done is fetched from Label Studio itself."""
-        event = _parse(body, "/webhook")
-        if event.get("action") != "START_TRAINING":  # training is a step of the stage, not the annotators' business
-            self._wake()
-        tasks = event.get("tasks")
-        if event.get("action") == "TASKS_CREATED" and isinstance(tasks, list):
-            model = self.model
-            model.ahead.queue(model.prompter.pictures([task for task in tasks if isinstance(task, dict)]))
-        return JSONResponse({"status": "ok"})
-
-    async def versions(self) -> JSONResponse:
-        return JSONResponse({"versions": [self.model.model_id]})
-
-    def _wake(self) -> None:
-        try:
-            place(self._folder.wake_file).write(b"")
-        except (InputError, OSError) as error:
-            _log.error("%s: %s; the next poll will see it all the same", self._folder.wake_file, error)
-
-
-def _said_of(model: ServedModel) -> dict[str, str]:
-    return {"model_version": model.model_id, "model": model.name}
-
-
 class _ServerTime:
     """Adds a header with the milliseconds between the arrival of a request and the start of its answer."""
 
@@ -251,21 +160,6 @@ class _ServerTime:
             await send(message)
 
         await self._app(scope, receive, send_timed)
-
-
-def _parse(body: bytes, route: str) -> dict[str, Any]:
-    """Raises InputError, without a word of the body, where it is no JSON object."""
-    try:
-        parsed = json.loads(body)
-    except RecursionError as error:
-        raise InputError(f"{route}: the JSON of the body is nested too deeply") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{route}: the body is no JSON: {error.msg} at character {error.pos}") from error
-    except ValueError as error:
-        raise InputError(f"{route}: the body is no JSON in UTF-8 with numbers of a usual length") from error
-    if not isinstance(parsed, dict):
-        raise InputError(f"{route}: expected a JSON object, found {type(parsed).__name__}")
-    return parsed
 
 
 async def _bad_request(_: Request, error: Exception) -> JSONResponse:

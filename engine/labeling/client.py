@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from engine.labeling.folder import TOKEN_VARIABLE, Credentials
+from engine.labeling.secret import BackendLogin
 from schemas.errors import InputError, WaitError
 
 if TYPE_CHECKING:
@@ -100,34 +101,46 @@ class LabelStudioClient:
             )
 
     def backends(self, project: int) -> list[dict[str, Any]]:
-        """ "id", "url", "is_interactive" and "state" ("CO" where it answered) of each model backend."""
+        """ "id", "url", "is_interactive", "basic_auth_user", "state" ("CO" where it answered just now, "ER" where it
+        refused) and "model_version" of each model backend."""
         found: list[dict[str, Any]] = self.get("/api/ml", params={"project": project}, what=f"project {project}")
         return found
 
-    def add_backend(self, project: int, *, url: str, title: str) -> None:
-        """Connect a model backend, which has to run: the server asks it at once."""
+    def add_backend(self, project: int, *, url: str, title: str, login: BackendLogin | None = None) -> None:
+        """Connect a model backend, which has to run: the server asks it at once, and shows it the login."""
         with self._clear_errors(f"project {project}"):
-            self.sdk.ml.create(project=project, url=url, title=title, is_interactive=True)
+            self.sdk.ml.create(project=project, url=url, title=title, is_interactive=True, **_login_fields(login))
+
+    def put_login(self, backend: int, project: int, *, url: str, title: str, login: BackendLogin) -> None:
+        """Change what a model backend is shown, which has to run and to take it."""
+        with self._clear_errors(f"model backend {backend}"):
+            self.sdk.ml.update(backend, project=project, url=url, title=title, **_login_fields(login))
 
     def remove_backend(self, backend: int) -> None:
         with self._clear_errors(f"model backend {backend}"):
             self.sdk.ml.delete(backend)
 
-    def webhooks(self, project: int) -> list[str]:
-        """Addresses that hear of what happens in a project."""
+    def webhooks(self, project: int) -> list[dict[str, Any]]:
+        """ "id", "url" and "headers" of each address that hears of what happens in a project."""
         with self._clear_errors():
-            return [str(hook.url) for hook in self.sdk.webhooks.list(project=str(project))]
+            hooks = self.sdk.webhooks.list(project=str(project))
+            return [{"id": hook.id, "url": str(hook.url), "headers": hook.headers} for hook in hooks]
 
-    def add_webhook(self, project: int, *, url: str) -> None:
+    def add_webhook(self, project: int, *, url: str, headers: dict[str, str]) -> None:
         """Without payload: what was done is asked for, not told, so that nothing depends on a call that got lost."""
         with self._clear_errors(f"project {project}"):
             self.sdk.webhooks.create(
                 project=project,
                 url=url,
+                headers=headers,
                 actions=["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"],
                 send_payload=False,
                 send_for_all_actions=False,
             )
+
+    def put_headers(self, webhook: int, *, url: str, headers: dict[str, str]) -> None:
+        with self._clear_errors(f"webhook {webhook}"):
+            self.sdk.webhooks.update(webhook, url=url, headers=headers)
 
     def import_tasks(self, project: int, tasks: Sequence[dict[str, Any]]) -> list[int]:
         """Add tasks ("data", "predictions"); gives back their ids in the same order."""
@@ -263,6 +276,12 @@ class LabelStudioClient:
                 "again: it goes on from here"
             )
         return InputError(f"Label Studio at {self.url} refuses {what or 'a request'} ({status}: {reason})")
+
+
+def _login_fields(login: BackendLogin | None) -> dict[str, Any]:
+    if login is None:
+        return {}
+    return {"auth_method": "BASIC_AUTH", "basic_auth_user": login.user, "basic_auth_pass": login.password}
 
 
 def _updated_since(time: str) -> str:

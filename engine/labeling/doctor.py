@@ -15,7 +15,8 @@ from engine.labeling.client import LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.links import PictureLinks
 from engine.labeling.regions import brush_region, region_mask
-from engine.labeling.registered import backend_problem
+from engine.labeling.registered import backend_problem, has_webhook
+from engine.labeling.secret import backend_login
 from engine.labeling.setup import known_project
 from engine.places import place
 from schemas.errors import InputError, WaitError
@@ -116,7 +117,8 @@ class Doctor:
         return f"{self.links.base} does not hand out this workspace's pictures (status {answer.status_code}); {start}"
 
     def _backend(self) -> str:
-        return backend_problem(self.client, self._project, self.backend_url, model_id=self.model_id)
+        login, model_id = backend_login(self.folder), self.model_id
+        return backend_problem(self.client, self._project, self.backend_url, login=login, model_id=model_id)
 
     def _smart_tools(self) -> str:
         config = str(self.client.project(self._project).get("label_config", ""))
@@ -126,9 +128,12 @@ class Doctor:
         return f"project {self._project} has no smart tools or no interactive backend; run: sam-engine labeling setup"
 
     def _webhook(self) -> str:
-        if f"{self.backend_url}/webhook" in self.client.webhooks(self._project):
+        if has_webhook(self.client, self._project, self.backend_url, backend_login(self.folder)):
             return ""
-        return f"project {self._project} has no webhook to {self.backend_url}; run: sam-engine labeling setup"
+        return (
+            f"project {self._project} has no webhook to {self.backend_url} with the workspace's secret; run: "
+            "sam-engine labeling setup"
+        )
 
     def _round_trip(self) -> str:
         """A picture goes out with a mask, a click brings another, both are submitted and come back as they were."""
@@ -139,7 +144,7 @@ class Doctor:
             "predictions": [{"result": [region], "score": 0.9, "model_version": "doctor"}],
         }
         with self._probe_project() as project:
-            self.client.add_backend(project, url=self.backend_url, title="doctor")
+            self.client.add_backend(project, url=self.backend_url, title="doctor", login=backend_login(self.folder))
             (task,) = self.client.import_tasks(project, [body])
             shown = self.client.task(task).get("predictions") or []
             if not shown or region_mask(shown[0]["result"][0], shown_hw=_HW) != prefilled:

@@ -9,6 +9,7 @@ prompts/, embeddings/  of the model backend
 label_studio/          of a local server: it is to Label Studio what `tables` is to the engine
 server/                its database and uploads
 credentials.json       account and API token; readable by their owner alone
+backend.key            secret of the model backend; likewise
 pictures.key           signs links to pictures, where Label Studio is on another machine; likewise
 server.log
 """

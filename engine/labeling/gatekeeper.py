@@ -1,9 +1,11 @@
 """Who may ask the model backend, and how much at once: looked at before a body is read.
 
 Label Studio asks server to server. A web page in a browser of the same machine could ask as well; it is known by the
-`Origin` that browsers send, by a `Host` that is no name of this backend, or by a body that is not called JSON.
+`Origin` that browsers send, by a `Host` that is no name of this backend, or by a body that is not called JSON. Programs
+of others are known by not showing the workspace's secret.
 """
 
+import hmac
 from collections.abc import Iterable
 from ipaddress import ip_address
 
@@ -11,25 +13,29 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.labeling.secret import BackendLogin
+
 MAX_BODY_BYTES = 8_000_000  # a click carries all masks of its picture, a thousand of 6 kB; read, it is 200 MB at worst
 _TOO_LARGE = f"more than {MAX_BODY_BYTES / 1e6:g} MB; fewer masks on one picture make it less"
 
 
 class Gatekeeper:
-    """Answers in the place of `app` where a request is refused: 403, 413 or 415, and why in a line.
+    """Answers in the place of `app` where a request is refused: 401, 403, 413 or 415, and why in a line.
 
-    hosts: names, without a port, by which the backend may be asked; addresses of this machine alone always.
+    hosts: names, without a port, by which the backend may be asked; addresses of this machine alone always. login: that
+    has to be shown, but for /health, which says no more than that the backend is up, and with which model; None where
+    none need be.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = ()) -> None:
-        self._app, self._hosts = app, {host.lower() for host in hosts}
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str] = (), login: BackendLogin | None = None) -> None:
+        self._app, self._hosts, self._login = app, {host.lower() for host in hosts}, login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refused = self._refused(scope["method"], headers)
+        refused = self._refused(scope["method"], scope["path"], headers)
         if refused is None and scope["method"] == "POST":
             body = await _read(receive)
             if body is None:
@@ -40,20 +46,31 @@ class Gatekeeper:
             await self._app(scope, receive, send)
             return
         status, why = refused
-        await JSONResponse({"error": why}, status_code=status)(scope, receive, send)
+        challenge = {"WWW-Authenticate": 'Basic realm="sam-engine"'} if status == 401 else None
+        await JSONResponse({"error": why}, status_code=status, headers=challenge)(scope, receive, send)
 
-    def _refused(self, method: str, headers: Headers) -> tuple[int, str] | None:
+    def _refused(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
         if "origin" in headers:
             return 403, "web pages may not ask the model backend"
         host = _without_port(headers.get("host", ""))
         if not (host in self._hosts or _is_this_machine(host)):
             return 403, "the model backend is not known by this name; see labeling.backend_url in engine.yaml"
+        if not self._may_ask(path, headers.get("authorization", "")):
+            return 401, "the workspace's secret is missing or wrong; sam-engine labeling setup gives it to Label Studio"
         if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "expected Content-Type: application/json"
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
             return 413, _TOO_LARGE
         return None
+
+    def _may_ask(self, path: str, shown: str) -> bool:
+        if self._login is None or path == "/health":
+            return True
+        right = hmac.compare_digest(shown.encode(), self._login.header.encode())
+        if path == "/webhook":
+            right |= hmac.compare_digest(shown.encode(), self._login.webhook_header.encode())
+        return right
 
 
 async def _read(receive: Receive) -> bytes | None:

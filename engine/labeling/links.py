@@ -6,21 +6,18 @@ whoever has a link that is signed and has not expired: then Label Studio may run
 
 import hashlib
 import hmac
-import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from engine.files import atomic_file, make_folder, open_lock, take
 from engine.labeling.files import LOCAL_FILES, relative_path
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.secret import read_or_make_secret
 from schemas.config import LabelingConfig
 from schemas.errors import InputError
 
 ROUTE = "/pictures/"
 _DAY_S = 86_400
-_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -84,24 +81,9 @@ def picture_links(folder: LabelingFolder, config: LabelingConfig) -> PictureLink
     """Those that the settings ask for; the secret is made where there is none. Raises InputError if it is damaged."""
     if config.pictures_url is None:
         return PictureLinks()
-    return PictureLinks(config.pictures_url, _secret(folder.server / "pictures.key"), config.links_days)
-
-
-def _secret(file: Path) -> bytes:
-    """One for all processes of the workspace, whichever of them makes it."""
-    make_folder(file.parent)
-    with open_lock(file.with_name(".pictures.lock")) as lock:
-        take(lock, wait=True)
-        if not file.exists():
-            with atomic_file(file, mode=0o600) as opened:
-                opened.write(secrets.token_hex(_SECRET_BYTES).encode())
-    try:
-        found = bytes.fromhex(file.read_text(encoding="ascii"))
-    except ValueError:
-        found = b""
-    if len(found) != _SECRET_BYTES:
-        raise InputError(f"{file}: damaged; delete it, and sam-engine labeling sync makes all links anew")
-    return found
+    remedy = "delete it, and sam-engine labeling sync makes all links anew"
+    secret = read_or_make_secret(folder.server / "pictures.key", remedy=remedy)
+    return PictureLinks(config.pictures_url, secret, config.links_days)
 
 
 def _expires(url: str) -> float:

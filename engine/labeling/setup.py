@@ -4,6 +4,8 @@ from engine.annotation import Link
 from engine.labeling.client import HANDED_OUT, LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.links import PictureLinks
+from engine.labeling.registered import connect_backend
+from engine.labeling.secret import backend_login
 from engine.places import place
 from schemas.config import ANNOTATED_STAGES
 from schemas.errors import InputError
@@ -43,7 +45,7 @@ def setup_project(
         raise
     folder.put_project(purpose, project)
     if purpose in PURPOSES_WITH_MODEL:
-        changed += _connect_backend(client, project, backend_url)
+        changed += connect_backend(client, project, backend_url, backend_login(folder))
     return Link(purpose, f"{client.url}/projects/{project}/data", tuple(changed), project)
 
 
@@ -80,27 +82,3 @@ def _connect_pictures(client: LabelStudioClient, folder: LabelingFolder, project
             f"{folder.images.resolve()} ({error})"
         ) from error
     return ["pictures"]
-
-
-def _connect_backend(client: LabelStudioClient, project: int, url: str) -> list[str]:
-    changed = []
-    known = client.backends(project)
-    good = [backend for backend in known if backend.get("url") == url and backend.get("is_interactive")]
-    for backend in known:
-        if backend not in good[:1]:
-            client.remove_backend(int(backend["id"]))
-            changed.append("old model backend taken away")
-    if not good:
-        try:
-            client.add_backend(project, url=url, title="sam-engine")
-        except InputError as error:
-            raise InputError(
-                f"Label Studio cannot reach the model backend at {url}; start it with: sam-engine labeling serve "
-                f"WORKSPACE, and allow its address (ML_BLOCK_LOCAL_IP=false for one on this machine) ({error})"
-            ) from error
-        changed.append("model backend")
-    hook = f"{url.rstrip('/')}/webhook"
-    if hook not in client.webhooks(project):
-        client.add_webhook(project, url=hook)
-        changed.append("webhook")
-    return changed

@@ -31,7 +31,8 @@ from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage, prefilled_of
 from engine.labeling.records import RoundRecords
-from engine.labeling.registered import backend_problem
+from engine.labeling.registered import backend_problem, renew_login
+from engine.labeling.secret import backend_login
 from engine.labeling.setup import known_project, setup_project
 from engine.store import Store
 from schemas.config import EngineConfig
@@ -59,6 +60,10 @@ class LabelStudioTool:
     def links(self) -> PictureLinks:
         """Addresses of pictures."""
         return picture_links(self.folder, self.config.labeling)
+
+    @property
+    def _backend_url(self) -> str:
+        return self.config.labeling.backend_url.rstrip("/")
 
     @property
     def name(self) -> str:
@@ -104,6 +109,7 @@ class LabelStudioTool:
         record, scope = work.record, _scope(work)
         records = RoundRecords(self.store, scope)
         project = self.project(record.stage)
+        renew_login(self.client, project, self._backend_url, backend_login(self.folder))
         publisher = Publisher(self.client, self.folder, records, scope, project=project, links=self.links)
         missing = publisher.missing(record.image_ids)
         total, chunk = len(record.image_ids), self.config.labeling.images_per_chunk
@@ -143,8 +149,8 @@ class LabelStudioTool:
         if self._enough(work, _read(records, work)):
             # Not every change has a time: before it counts, all is looked at once more.
             look("collect all again", everything=True)
-        url = self.config.labeling.backend_url.rstrip("/")
-        if wrong := backend_problem(self.client, project, url, model_id=work.record.model_before):
+        login, model_id = backend_login(self.folder), work.record.model_before
+        if wrong := backend_problem(self.client, project, self._backend_url, login=login, model_id=model_id):
             problems.setdefault(wrong)
         return self._progress(work, _read(records, work), list(problems))
 

@@ -10,6 +10,7 @@ from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.publish import Publisher
 from engine.labeling.records import RoundRecords
 from engine.labeling.registered import backend_problem
+from engine.labeling.secret import backend_login
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
@@ -128,9 +129,9 @@ def test_the_backend_answers_with_the_model_of_the_last_retraining(
 def test_a_backend_with_another_model_is_told(label_studio: LabelStudioServer, store: Store) -> None:
     client, project = client_of(label_studio), project_of(store, "semi_automatic")
     url = store.files.settings().labeling.backend_url
-    last = store.rounds("semi_automatic")[0]
-    assert backend_problem(client, project, url, model_id=last.model_after) == ""
-    wrong = backend_problem(client, project, url, model_id=last.model_before)
+    login, last = backend_login(LabelingFolder(store.workspace)), store.rounds("semi_automatic")[0]
+    assert backend_problem(client, project, url, login=login, model_id=last.model_after) == ""
+    wrong = backend_problem(client, project, url, login=login, model_id=last.model_before)
     assert f"answers with model {last.model_after}, and the open round works with {last.model_before}" in wrong
     assert wrong.endswith("without --model")
     assert "\n" not in wrong

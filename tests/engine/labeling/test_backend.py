@@ -21,6 +21,7 @@ from engine.labeling import prompt_log
 from engine.labeling.backend import SERVER_MS_HEADER, make_app, serve
 from engine.labeling.brush import decode_brush
 from engine.labeling.folder import LabelingFolder
+from engine.labeling.secret import backend_login
 from engine.labeling.served import Successor
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
@@ -335,12 +336,18 @@ def test_a_real_server_says_nothing_of_tokens_and_stops(workspace: Path, sam: Sa
     try:
         health = wait_until_up(url, process)
         assert (health["model_version"], health["model"]) == (model_id, "tiny")
-        httpx.post(f"{url}/setup?token={TOKEN}", json=setup_body(), headers={"Authorization": f"Token {TOKEN}"})
-        httpx.post(f"{url}/setup", content=json.dumps(setup_body())[:-1], headers=AS_JSON)
-        answer = httpx.post(f"{url}/predict?token={TOKEN}", json=click_body(task_body(PICTURE), point(25, 50, id="p")))
+        refused = httpx.post(f"{url}/setup?token={TOKEN}", json=setup_body(), headers={"Authorization": TOKEN})
+        assert refused.status_code == 401
+        login = backend_login(LabelingFolder(workspace))
+        shown = {"Authorization": login.header}
+        httpx.post(f"{url}/setup?token={TOKEN}", json=setup_body(), headers=shown)
+        httpx.post(f"{url}/setup", content=json.dumps(setup_body())[:-1], headers=AS_JSON | shown)
+        body = click_body(task_body(PICTURE), point(25, 50, id="p"))
+        answer = httpx.post(f"{url}/predict?token={TOKEN}", json=body, auth=(login.user, login.password))
         assert answer.json()["results"][0]["result"][0]["meta"]["sa"]["model_id"] == model_id
     finally:
         process.terminate()
         assert process.wait(30) in (0, -signal.SIGTERM)
     assert TOKEN not in log.read_text()
+    assert login.password not in log.read_text()
     assert [call.task for call in prompt_log.read(workspace, 1)] == [TASK]

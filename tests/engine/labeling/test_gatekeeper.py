@@ -10,8 +10,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from engine.labeling.gatekeeper import MAX_BODY_BYTES, Gatekeeper
+from engine.labeling.secret import BackendLogin
 
 JSON = {"content-type": "application/json"}
+LOGIN = BackendLogin("sam-engine", "a" * 64)
 
 
 async def size(request: Request) -> JSONResponse:
@@ -59,6 +61,51 @@ def test_only_json_is_read(client: TestClient, kind: str) -> None:
     assert ask(client, content_type=kind).status_code == 415
     assert ask(client, content_type="Application/JSON; charset=utf-8").status_code == 200
     assert client.get("/predict").status_code == 200
+
+
+@pytest.fixture
+def guarded() -> TestClient:
+    routes = [Route(path, size, methods=["GET", "POST"]) for path in ("/predict", "/health", "/webhook", "/setup")]
+    app = Starlette(routes=routes)
+    app.add_middleware(Gatekeeper, login=LOGIN)
+    return TestClient(app, base_url="http://127.0.0.1:9090")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/setup", "/webhook", "/versions", "/", "/health/../predict"])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "",
+        "Basic",
+        "Basic !",
+        f"Token {LOGIN.password}",
+        BackendLogin("sam-engine", "b" * 64).header,
+        BackendLogin(LOGIN.user, "").header,
+        LOGIN.header[:-1],
+        LOGIN.header + " ",
+        "B\u00e4sic",
+    ],
+)
+def test_without_the_secret_nothing_is_answered(guarded: TestClient, path: str, shown: str) -> None:
+    answer = guarded.post(path, content=b"{}", headers=JSON | {"Authorization": shown.encode("latin-1")})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+    assert "sam-engine labeling setup" in answer.json()["error"]
+    assert LOGIN.password not in answer.text
+
+
+def test_with_the_secret_all_is_answered(guarded: TestClient) -> None:
+    for path in ("/predict", "/setup", "/webhook"):
+        assert guarded.post(path, content=b"{}", headers=JSON | {"Authorization": LOGIN.header}).status_code == 200
+        assert guarded.post(path, json={}, auth=(LOGIN.user, LOGIN.password)).status_code == 200
+    assert guarded.get("/health").status_code == 200, "anybody may ask whether it is up"
+
+
+def test_what_a_webhook_shows_opens_webhooks_alone(guarded: TestClient) -> None:
+    shown = JSON | {"Authorization": LOGIN.webhook_header}
+    assert guarded.post("/webhook", content=b"{}", headers=shown).status_code == 200
+    assert guarded.post("/predict", content=b"{}", headers=shown).status_code == 401
+    assert LOGIN.password not in LOGIN.webhook_header
 
 
 def test_large_bodies_are_refused_with_and_without_their_length(client: TestClient) -> None:

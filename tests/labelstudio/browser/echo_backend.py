@@ -64,8 +64,8 @@ def rectangle_mask(
 
 
 @contextmanager
-def running_echo_backend() -> Iterator[EchoBackend]:
-    """At a free port of this machine, for the time of the `with` block."""
+def running_echo_backend(port: int = 0) -> Iterator[EchoBackend]:
+    """At a port of this machine, a free one if 0, for the time of the `with` block."""
     backend = EchoBackend()
 
     class Handler(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def running_echo_backend() -> Iterator[EchoBackend]:
         def log_message(self, *_: object) -> None:
             """Tests print nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     backend.url = f"http://127.0.0.1:{server.server_port}"
