@@ -66,6 +66,7 @@ class DecodedImage(NamedTuple):
 
     full_hw: (height, width) of the picture in the file, upright; larger than the pixels' where it was decoded smaller.
     pages: how many pictures (pages, frames) the file holds; the first is taken. notes: a line on each thing assumed.
+    orientation: of EXIF, 1 to 8, by which the pixels were turned upright.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -73,6 +74,7 @@ class DecodedImage(NamedTuple):
     full_hw: tuple[int, int]
     pages: int = 1
     notes: tuple[str, ...] = ()
+    orientation: int = 1
 
 
 def content_id(data: bytes) -> int:
@@ -187,6 +189,7 @@ def _decode(
             image.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
         with _huge_turn if width * height > _HUGE_PX else nullcontext():
             pages, smaller, deep = _pages(image), image.size != (width, height), deep_samples(content, image)
+            told = _orientation(image)
             image.load()
             stored, notes = to_srgb(image, deep, name, bit_depth)
             orientation = _orientation(image)  # Pillow has turned a TIFF by now, and takes it off
@@ -194,7 +197,7 @@ def _decode(
             full_hw = (width, height) if orientation in TURNED else (height, width)
             if not smaller:
                 full_hw = (pixels.shape[0], pixels.shape[1])
-            return DecodedImage(pixels, extension, full_hw, pages, tuple(notes))
+            return DecodedImage(pixels, extension, full_hw, pages, tuple(notes), told)
 
 
 def _check(image: Image.Image, name: str, max_megapixels: float) -> None:

@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 
 from engine.coco import Problem
 from engine.files import storage_errors
-from engine.images import content_id, decode_image_file, page_count, read_bytes
+from engine.images import DecodedImage, content_id, decode_image_file, orientation_of, page_count, read_bytes
 from engine.keys import content_key
 from engine.labels.crowds import Crowds
+from engine.labels.frames import MaskFrame, upright_masks
 from engine.labels.text import printable
 from engine.rle import measured
 from engine.sources import Candidate, gather, page_problem
@@ -69,6 +70,7 @@ class _Picture(NamedTuple):
     extension: str
     pages: int
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def ingest(
@@ -77,13 +79,15 @@ def ingest(
     *,
     images_root: Path | None = None,
     crowds: Crowds = "auto",
+    mask_frame: MaskFrame = "auto",
     config: ImagesConfig | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring files, folders, .txt lists and label files (with masks, into `ground_truth`) into the store.
 
     images_root: folder of the pictures of label files, where they do not lie beside the file; no other picture outside
-    a label file's folder is taken. crowds: what `iscrowd` means, see `engine.labels.crowds.believed`.
+    a label file's folder is taken. crowds, mask_frame: what `iscrowd` means and in which frame masks of turned photos
+    were drawn, see `engine.labels.crowds.believed` and `engine.labels.frames.upright_masks`.
     config: the workspace's own where None.
     progress is called with ("ingest", done, total) candidates.
     Every picture is decoded whole once; equal files are one image. A picture, mask or file that cannot be taken is
@@ -98,7 +102,7 @@ def ingest(
     with storage_errors(files), (files.root / ".ingest.lock").only_one(busy=busy):
         files.images.remove_unfinished()
         gathered = gather(sources, images_root=images_root, crowds=crowds)
-        work = _Ingest(store, config)
+        work = _Ingest(store, config, mask_frame)
         work.report.rejected += gathered.problems
         work.report.ignored_endings = gathered.ignored
         work.report.mended, work.report.notes = gathered.mended, gathered.notes
@@ -119,8 +123,9 @@ def split_of(image_id: int, *, holdout_frac: float) -> Split:
 class _Ingest:
     """One run: looks at candidates, fills shards, commits each shard when it is full and what is left at the end."""
 
-    def __init__(self, store: Store, config: ImagesConfig) -> None:
+    def __init__(self, store: Store, config: ImagesConfig, frame: MaskFrame) -> None:
         self.store = store
+        self.frame = frame
         self.config = config
         self.report = IngestReport()
         images = store.read_table("images", columns=["image_id", "shard"])
@@ -154,7 +159,8 @@ class _Ingest:
         try:
             data = read_bytes(candidate.path)
             image_id = content_id(data)
-            if image_id in self._shard_of:
+            known = image_id in self._shard_of
+            if known and not (candidate.masks and orientation_of(candidate.path) != 1):
                 return _Picture(candidate, image_id, 0, 0, "", page_count(data))
             decoded = decode_image_file(
                 data,
@@ -165,7 +171,9 @@ class _Ingest:
         except InputError as error:
             return Problem(str(candidate.path), "image", str(error).removeprefix(f"{candidate.path}: "))
         height, width, _ = decoded.pixels.shape
-        return _Picture(candidate, image_id, width, height, decoded.extension, decoded.pages, decoded.notes)
+        candidate, notes, problems = _upright(candidate, decoded, self.frame)
+        notes = notes if known else (*decoded.notes, *notes)
+        return _Picture(candidate, image_id, width, height, decoded.extension, decoded.pages, notes, problems)
 
     def _place(self, picture: _Picture) -> None:
         if self._open_count + len(self._new) >= self.config.shard_size:
@@ -173,6 +181,7 @@ class _Ingest:
                 self._commit(self._open)
             self._open, self._open_count = f"{int(self._open) + 1:06d}", 0
         self.report.rejected += page_problem(picture.candidate.path, picture.pages)
+        self.report.rejected += picture.problems
         self.report.mended.update(picture.notes)
         shard = self._shard_of.get(picture.image_id)
         if shard is None:
@@ -292,6 +301,23 @@ class _Ingest:
     def _annotated(self, shard: str) -> set[int]:
         tables = [self.store.read_shard(stage, shard, columns=["image_id"]) for stage in STAGES]
         return set(pa.concat_tables(tables)["image_id"].to_pylist())
+
+
+def _upright(
+    candidate: Candidate, decoded: DecodedImage, frame: MaskFrame
+) -> tuple[Candidate, tuple[str, ...], tuple[Problem, ...]]:
+    """A candidate with its masks in the frame of the upright picture, what was done, and masks that had to go."""
+    if decoded.orientation == 1 or not candidate.masks:
+        return candidate, (), ()
+    drawn = [mask.rle for mask in candidate.masks]
+    try:
+        turned = upright_masks(drawn, decoded.pixels, orientation=decoded.orientation, frame=frame)
+    except InputError as error:
+        problems = tuple(Problem(mask.source, "mask", str(error)) for mask in candidate.masks)
+        return replace(candidate, masks=()), (), problems
+    masks = tuple(replace(mask, rle=rle) for mask, rle in zip(candidate.masks, turned, strict=True))
+    moved = sum(mask != rle for mask, rle in zip(drawn, turned, strict=True))
+    return replace(candidate, masks=masks), ("mask in the stored frame of a turned photo",) * moved, ()
 
 
 def _record_rejected(store: Store, problems: list[Problem], looked_at: set[str]) -> None:

@@ -3,16 +3,19 @@
 import copy
 import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.coco import CocoImage, Problem, read_coco
-from engine.images import DEFAULT_MAX_MEGAPIXELS, decode_image_file
+from engine.images import DEFAULT_MAX_MEGAPIXELS, decode_image_file, orientation_of
+from engine.labels.frames import MaskFrame, upright_masks
 from model.training.samples import Sample
 from schemas.errors import InputError
-from schemas.rle import CocoRle
+from schemas.rle import CocoRle, Rle
 
 
 class CocoSamples:
@@ -31,21 +34,29 @@ class CocoSamples:
         images_root: Path | None = None,
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
         one_annotator: bool = False,
+        mask_frame: MaskFrame = "auto",
     ) -> None:
         """images_root: folder that file names are relative to; None for the folder of each file.
 
         one_annotator: of images that several people annotated, only the masks of the first of them, by name.
+        mask_frame: in which frame masks of turned photos were drawn, see `engine.labels.frames.upright_masks`.
         Raises InputError where a file is no COCO file, or where no image with a mask is left.
         """
         datasets = [read_coco(file, images_root=images_root) for file in files]
         self.problems: list[Problem] = [problem for dataset in datasets for problem in dataset.problems]
         self._max_megapixels = max_megapixels
+        self._mask_frame = mask_frame
         self._images: list[tuple[CocoImage, list[CocoRle]]] = []
-        for image in (image for dataset in datasets for image in dataset.images):
-            first = min((mask.annotator for mask in image.masks), default="") if one_annotator else None
-            masks = [mask.rle.coco() for mask in image.masks if not mask.iscrowd and first in (None, mask.annotator)]
+        images = [image for dataset in datasets for image in dataset.images if image.masks]
+        with ThreadPoolExecutor() as pool:
+            turned = list(pool.map(_is_turned, images))
+        for image, is_turned in zip(images, turned, strict=True):
+            first = min(mask.annotator for mask in image.masks) if one_annotator else None
+            masks = [mask.rle for mask in image.masks if not mask.iscrowd and first in (None, mask.annotator)]
+            if is_turned and masks:
+                image, masks = self._upright(image, masks)
             if masks:
-                self._images.append((image, masks))
+                self._images.append((image, [mask.coco() for mask in masks]))
         if not self._images:
             names = ", ".join(str(file) for file in files)
             raise InputError(f"{names}: no image with a mask in it" + _first(self.problems))
@@ -64,6 +75,16 @@ class CocoSamples:
                 f"{image.width}x{image.height}; correct the file"
             )
         return Sample(decoded.pixels, masks)
+
+    def _upright(self, image: CocoImage, masks: list[Rle]) -> tuple[CocoImage, list[Rle]]:
+        """An image whose photo is turned, with its masks in the frame of the upright picture; none where unsure."""
+        try:
+            decoded = decode_image_file(image.path, max_megapixels=self._max_megapixels)
+            turned = upright_masks(masks, decoded.pixels, orientation=decoded.orientation, frame=self._mask_frame)
+        except InputError as error:
+            self.problems.append(Problem(str(image.path), "image", str(error).removeprefix(f"{image.path}: ")))
+            return image, []
+        return replace(image, height=turned[0].height, width=turned[0].width), turned
 
     def sampled(self, *, max_masks: int | None, min_area_px: int = 1, seed: int = 0) -> "CocoSamples":
         """The same with fewer masks: those of at least `min_area_px`, and of these a random choice over all images.
@@ -112,3 +133,10 @@ class CocoSamples:
 
 def _first(problems: list[Problem]) -> str:
     return f"; first of {len(problems)} problems: {problems[0].source}: {problems[0].reason}" if problems else ""
+
+
+def _is_turned(image: CocoImage) -> bool:
+    try:
+        return orientation_of(image.path) != 1
+    except InputError:  # whoever reads the picture says so
+        return False

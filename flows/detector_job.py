@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.encoded_samples import EncodedSamples
+from engine.labels.frames import MaskFrame
 from engine.mirrors import refuse_copy
 from engine.samples import CocoSamples
 from engine.workspace import roots_of
@@ -44,6 +45,7 @@ class DetectorJob:
     min_area: int
     seed: int
     device: str
+    mask_frame: MaskFrame = "auto"
 
     def run(self) -> KeptDetector:
         """Train the detector and keep it.
@@ -70,7 +72,7 @@ class DetectorJob:
         return KeptDetector(folder, len(samples))
 
     def _samples(self, sam: Sam) -> CocoSamples:
-        samples = CocoSamples(list(self.coco), images_root=self.images)
+        samples = CocoSamples(list(self.coco), images_root=self.images, mask_frame=self.mask_frame)
         samples = samples.sampled(max_masks=None, min_area_px=self.min_area)
         for problem in samples.problems:
             note(f"{problem.source}: {problem.reason}")

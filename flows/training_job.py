@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from engine.labels.frames import MaskFrame
 from engine.places import place
 from engine.replay import write_replay
 from engine.samples import CocoSamples
@@ -102,6 +103,7 @@ class TrainingJob:
     resume: bool
     keep_replay: int
     device: str
+    mask_frame: MaskFrame = "auto"
 
     def run(self) -> TrainedModel | None:
         """Train and register the model, or find it; None in all but the first of several processes.
@@ -165,7 +167,7 @@ class TrainingJob:
 
     def _data(self) -> _Data:
         if self.workspace is None:
-            samples = CocoSamples(list(self.coco), images_root=self.images)
+            samples = CocoSamples(list(self.coco), images_root=self.images, mask_frame=self.mask_frame)
             for problem in samples.problems:
                 note(f"{problem.source}: {problem.reason}")
             files = [f"{file.parent.name}/{file.name}" for file in self.coco]

@@ -1,7 +1,7 @@
 """`sam-engine evaluate`: how good a model is on any COCO-format data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +33,10 @@ def evaluate(
     max_masks: Annotated[int | None, typer.Option("--max-masks", min=1, help="A random sample of masks.")] = None,
     min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave smaller masks out (pixels).")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample.")] = 0,
+    mask_frame: Annotated[
+        Literal["auto", "stored", "upright"],
+        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
+    ] = "auto",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -55,7 +59,7 @@ def evaluate(
     chosen |= {"baselines": True} if baselines else {}
     evaluation = find_evaluation(name, parse_settings(settings or []) | chosen)
     sam, info = load_model(model, roots_of(workspace), device=device_of(device))
-    samples = CocoSamples(coco, images_root=images)
+    samples = CocoSamples(coco, images_root=images, mask_frame=mask_frame)
     for problem in samples.problems:
         note(f"{problem.source}: {problem.reason}")
     sampled = samples.sampled(max_masks=max_masks, min_area_px=min_area, seed=seed)

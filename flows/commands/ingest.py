@@ -23,6 +23,10 @@ def ingest(
         Literal["auto", "keep", "drop"],
         typer.Option(help="Masks with iscrowd: keep or drop them; auto drops them unless the exporter flags all RLE."),
     ] = "auto",
+    mask_frame: Annotated[
+        Literal["auto", "stored", "upright"],
+        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
+    ] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Bring pictures and masks into a workspace. The second time writes nothing."""
@@ -31,7 +35,9 @@ def ingest(
 
     store = Store(workspace)
     with progress_bars() as progress:
-        report = ingest_sources(store, sources, images_root=images, crowds=crowds, progress=progress)
+        report = ingest_sources(
+            store, sources, images_root=images, crowds=crowds, mask_frame=mask_frame, progress=progress
+        )
     rejected = [problem._asdict() for problem in report.rejected]
     report_rejected(rejected, listed_in=f"sam-engine status {workspace} --rejected")
     result = {

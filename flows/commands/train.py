@@ -1,7 +1,7 @@
 """`sam-engine train`: a model from the masks of a workspace or of COCO files, outside the rounds of the engine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,10 @@ def train(
     keep_replay: Annotated[
         int, typer.Option("--keep-replay", min=0, help="Keep so many pictures of --coco beside the model, for rounds.")
     ] = 0,
+    mask_frame: Annotated[
+        Literal["auto", "stored", "upright"],
+        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
+    ] = "auto",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -63,6 +67,7 @@ def train(
         resume=resume,
         keep_replay=keep_replay,
         device=device,
+        mask_frame=mask_frame,
     )
     trained = job.run()
     if trained is not None:

@@ -1,7 +1,7 @@
 """`sam-engine train-detector`: the object detector that semi-automatic rounds with a model begin with."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,10 @@ def train_detector(
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave out masks of fewer pixels.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
+    mask_frame: Annotated[
+        Literal["auto", "stored", "upright"],
+        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
+    ] = "auto",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -37,5 +41,6 @@ def train_detector(
         min_area=min_area,
         seed=seed,
         device=device,
+        mask_frame=mask_frame,
     ).run()
     emit(kept.to_dict(), as_json=as_json, text=str(kept))

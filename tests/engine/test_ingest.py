@@ -179,13 +179,12 @@ def test_what_was_mended_leaves_the_list(empty_store: Store, tmp_path: Path) -> 
     assert empty_store.counts()[GROUND_TRUTH] == len(shapes(0)[1])
 
 
-def turned(tmp_path: Path, *, size_of_file: bool) -> Path:
-    """A JPEG stored 96x64 and shown 64x96 (EXIF 6), with a COCO file that claims one size or the other."""
+def turned(tmp_path: Path, *, height: int, width: int) -> Path:
+    """A JPEG stored 96x64 and shown 64x96 (EXIF 6), with a COCO file that claims this size."""
     image, _ = shapes(0)
     exif = Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "turned.jpg").write_bytes(encoded(image, "JPEG", exif=exif.tobytes()))
-    height, width = image.shape[:2] if size_of_file else image.shape[1::-1]
     mask = np.zeros((height, width), dtype=bool)
     mask[3:20, 5:30] = True
     record = {"id": 1, "file_name": "turned.jpg", "height": height, "width": width}
@@ -196,7 +195,7 @@ def turned(tmp_path: Path, *, size_of_file: bool) -> Path:
 
 
 def test_masks_refer_to_the_upright_picture(empty_store: Store, tmp_path: Path) -> None:
-    report = ingest(empty_store, [turned(tmp_path, size_of_file=False)])
+    report = ingest(empty_store, [turned(tmp_path, height=96, width=64)])
     assert (report.added, report.masks, report.rejected) == (1, 1, [])
     row = empty_store.images().to_pylist()[0]
     assert (row["width"], row["height"]) == (64, 96)
@@ -204,11 +203,22 @@ def test_masks_refer_to_the_upright_picture(empty_store: Store, tmp_path: Path) 
 
 
 def test_masks_of_another_size_are_rejected_one_by_one(empty_store: Store, tmp_path: Path) -> None:
-    report = ingest(empty_store, [turned(tmp_path, size_of_file=True)])
+    report = ingest(empty_store, [turned(tmp_path, height=64, width=100)])
     assert (report.added, report.masks) == (1, 0)
     assert report.rejected[0].source.endswith("turned.json: annotation 9")
-    assert "the mask is 96x64 px, the upright picture 64x96 px" in report.rejected[0].reason
+    assert "the mask is 100x64 px, the upright picture 64x96 px" in report.rejected[0].reason
     assert not empty_store.images()["has_ground_truth"][0].as_py()
+
+
+def test_masks_on_the_stored_pixels_are_turned_with_their_photo(empty_store: Store, tmp_path: Path) -> None:
+    report = ingest(empty_store, [turned(tmp_path, height=64, width=96)])
+    assert (report.masks, report.rejected) == (1, [])
+    assert report.mended == {"mask in the stored frame of a turned photo": 1}
+    (row,) = empty_store.read_table(GROUND_TRUTH).to_pylist()
+    # EXIF 6: row y, column x of the stored 64 rows is shown in row x, column 63 - y.
+    assert rle_codec.box(Rle.of_row(row)) == (44, 5, 61, 30)
+    again = ingest(empty_store, [turned(tmp_path, height=64, width=96)])
+    assert (again.masks, again.rejected, empty_store.counts()[GROUND_TRUTH]) == (0, [], 1)
 
 
 def test_crowds_are_left_out_and_counted(empty_store: Store, tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from engine.store import Store
 from schemas.tables import GROUND_TRUTH
 from tests.engine.ingest_cases import run_cases
 
-# A tar of SA-1B is not read; masks in the stored frame of a photo that EXIF turns are refused.
-NOT_READ = {"46_exif6_raw_frame", "62_sa1b_tar"}
+NOT_READ = {"62_sa1b_tar"}  # archives are not read
 
 
 def test_label_files_arrive_as_their_exporters_mean_them(shared_cases: Path, tmp_path: Path) -> None:
