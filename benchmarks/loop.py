@@ -40,8 +40,9 @@ from flows.settings import parse_settings
 from model.predictor import Predictor
 from model.registry import find_model, model_roots
 from model.storage import load_model
-from schemas.config import CONFIG_FILE, STAGES
+from schemas.config import CONFIG_FILE
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import STAGES
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.rounds import tick

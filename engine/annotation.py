@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.store import Store
-from schemas.config import EngineConfig, Stage
+from schemas.config import EngineConfig
 from schemas.mask import Mask
+from schemas.stages import Stage
 from schemas.tables import Round
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from engine.quality.returned import masks_shown_again, returned_images
 from engine.store import Store
-from schemas.config import STAGES
+from schemas.stages import STAGES
 
 HARD_COLUMNS = ("seconds", "origin")  # that a masks table needs here beside those of its samples
 _LONG = 1.4  # times the mean of the round: of times that scatter as people's do, a quarter

@@ -26,7 +26,7 @@ from engine.labels.text import printable
 from engine.rle import measured
 from engine.sources import Candidate, gather, page_problem
 from engine.store import Store
-from schemas.config import STAGES, ImagesConfig
+from schemas.config import ImagesConfig
 from schemas.errors import InputError
 from schemas.mask import mask_id
 from schemas.tables import GROUND_TRUTH, Split, table_of
@@ -299,7 +299,7 @@ class _Ingest:
             row["has_ground_truth"] = image_id in described
 
     def _annotated(self, shard: str) -> set[int]:
-        tables = [self.store.read_shard(stage, shard, columns=["image_id"]) for stage in STAGES]
+        tables = [self.store.read_shard(stage, shard, columns=["image_id"]) for stage in self.store.stages]
         return set(pa.concat_tables(tables)["image_id"].to_pylist())
 
 

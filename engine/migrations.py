@@ -20,9 +20,9 @@ from engine.labeling.folder import Scope
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.places import Place
 from engine.workspace import Workspace
-from schemas.config import STAGES
 from schemas.errors import InputError
 from schemas.labeling import GATES
+from schemas.stages import STAGES
 from schemas.tables import MASKS, table_of
 
 if TYPE_CHECKING:

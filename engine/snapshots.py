@@ -15,8 +15,8 @@ from engine.store import Store
 from model.training.augment import MOST_ENLARGED
 from model.training.config import TrainingConfig
 from model.training.samples import Sample
-from schemas.config import STAGES, Stage
 from schemas.rle import Rle
+from schemas.stages import STAGES, Stage
 
 Selection = Literal["new_only", "accumulated"]
 
@@ -127,11 +127,12 @@ def training_samples(
     parts = [
         _masks_of(store, name, tables_versions[name], images["image_id"], rounds, columns)
         for name, rounds in _wanted(selection, stage, round).items()
+        if name in tables_versions
     ]
     masks = pa.concat_tables(parts).sort_by([(name, "ascending") for name in ("stage_index", "image_id", "mask_id")])
     pictures = {row["image_id"]: store.picture(row) for row in images.select(["image_id", "path"]).to_pylist()}
     rule = {
-        "versions": {name: tables_versions[name] for name in ("images", *STAGES)},
+        "versions": {name: tables_versions[name] for name in ("images", *STAGES) if name in tables_versions},
         "selection": selection,
         "stage": stage or "",
         "round": round or 0,

@@ -23,9 +23,10 @@ from engine.keys import content_key as content_key
 from engine.migrations import bring_up_to_date, write_format
 from engine.places import Place
 from engine.workspace import Workspace
-from schemas.config import DEFAULT_YAML, STAGES
+from schemas.config import DEFAULT_YAML
 from schemas.errors import InputError
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import INSTALLED_STAGES, STAGES, Stage
 from schemas.tables import IMAGES, MASK_TABLES, TABLES, Round, table_of
 
 # Tables in which several stages keep their rows of one shard.
@@ -43,7 +44,10 @@ class Store:
         Raises InputError if it is none, if a newer version made it, or if a table with masks is gone.
         """
         self.files = Workspace(workspace)
-        self._tables = {name: ShardedTable(str(self.files.tables / name), TABLES[name]) for name in TABLES}
+        self._tables = {name: self._table(name) for name in TABLES}
+        for name in INSTALLED_STAGES:  # a workspace that does not use such a stage has no table of it
+            if not self._tables[name].exists():
+                del self._tables[name]
         if not self._tables["images"].exists():
             with suppress(FileNotFoundError):
                 self.files.config.read()  # where even the bucket is missing, this says so
@@ -68,7 +72,8 @@ class Store:
         for folder in (files.images, files.tables, files.models, files.releases, files.reports):
             folder.make_folder()
         fresh = not ShardedTable(str(files.tables / "images"), IMAGES).exists()
-        for name in reversed(TABLES):  # `images` last: what has it is a workspace
+        # `images` last: what has it is a workspace
+        for name in reversed([name for name in TABLES if name not in INSTALLED_STAGES]):
             ShardedTable(str(files.tables / name), TABLES[name]).create()
         if fresh:
             write_format(files)
@@ -85,7 +90,12 @@ class Store:
 
     def create_table(self, name: str) -> None:
         """Make a table; does nothing where it exists."""
-        self._tables[name].create()
+        self._tables.setdefault(name, self._table(name)).create()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages that the workspace has tables of masks for, in their order."""
+        return tuple(stage for stage in STAGES if stage in self._tables)
 
     def replace_shard(
         self, table: str, shard: str, rows: pa.Table, *, stage: str | None = None, round: int | None = None, key: str
@@ -205,7 +215,7 @@ class Store:
 
     def find_mask(self, mask_id: int) -> dict[str, Any] | None:
         """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables."""
-        for table in (*STAGES, *(name for name in MASK_TABLES if name not in STAGES), "removed"):
+        for table in (*self.stages, *(name for name in MASK_TABLES if name not in STAGES), "removed"):
             found = self._tables[table].query(f"mask_id = {int(mask_id)}").to_pylist()
             if found:
                 return {"table": table, **found[0]}
@@ -275,14 +285,24 @@ class Store:
         )
 
     def rounds(self, stage: str | None = None) -> list[Round]:
-        """Rounds of a stage, or of all, in the order of stages and rounds."""
-        rows = self.read_table("rounds").to_pylist()
+        """Rounds of a stage, or of all, in the order of stages and rounds.
+
+        Those of stages that no installed package brings are left out; `foreign_stages` names them.
+        """
+        rows = [row for row in self.read_table("rounds").to_pylist() if row["stage"] in STAGES]
         records = [
             Round(**row | {"image_ids": tuple(row["image_ids"]), "metrics": RoundMetrics.from_json(row["metrics"])})
             for row in rows
             if stage in (None, row["stage"])
         ]
         return sorted(records, key=lambda record: (STAGES.index(record.stage), record.round))
+
+    def foreign_stages(self) -> list[str]:
+        """Stages that the workspace has rounds of, but that no installed package brings."""
+        return sorted({stage for stage in self.read_table("rounds")["stage"].to_pylist() if stage not in STAGES})
+
+    def _table(self, name: str) -> ShardedTable:
+        return ShardedTable(str(self.files.tables / name), TABLES[name])
 
     def _image_index(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
         """Ids, sorted, and the shard of each; built anew when the images table has changed."""

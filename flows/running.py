@@ -7,8 +7,8 @@ from engine.store import Store
 from flows.console import note
 from flows.prefect_server import tie_servers_to_this_process
 from flows.prefect_settings import prepare_prefect
-from schemas.config import STAGES, Stage
 from schemas.errors import WaitError
+from schemas.stages import Stage
 from stages.planning import Step, next_step
 from stages.progress import Progress
 from stages.rounds import TickResult
@@ -18,12 +18,12 @@ Ticks = dict[str, list[dict[str, Any]]]
 
 
 def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progress) -> Ticks:
-    """Run the flow of a stage, or the parent flow of all three, to its end. Returns what each tick did, by stage.
+    """Run the flow of a stage, or of all that the workspace uses, to its end. Returns what each tick did, by stage.
 
     Where the store has nothing to do, Prefect, whose server takes seconds to start, is not even imported.
     Raises WaitError where the first stage may not start yet, or where Prefect's own server does not start.
     """
-    stages = STAGES if name == DATA_ENGINE else (name,)
+    stages = store.files.settings().stages_in_use if name == DATA_ENGINE else (name,)
     steps = [next_step(store, stage) for stage in stages]
     if steps[0].action == "wait":
         raise WaitError(steps[0].message)

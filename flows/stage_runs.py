@@ -14,8 +14,9 @@ from prefect.utilities.annotations import quote
 from engine.store import Store
 from flows.allocator import keep_freed_memory
 from flows.ray_shards import RayShards
-from schemas.config import FlowConfig, Stage
+from schemas.config import FlowConfig
 from schemas.errors import InputError, WaitError
+from schemas.stages import Stage
 from stages.planning import next_step
 from stages.progress import Progress, silent
 from stages.rounds import TickResult, tick

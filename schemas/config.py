@@ -1,19 +1,16 @@
 """The configuration of a workspace: one commented YAML file, validated key by key."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from schemas.errors import InputError
 from schemas.plugins import known_name
 from schemas.presets import GeneratorConfig, generator_preset
 from schemas.problems import first_problem
+from schemas.stages import BUILTIN_STAGES, INSTALLED_STAGES, STAGES, STAGES_GROUP, Stage, StageOptions
 
-Stage = Literal["assisted_manual", "semi_automatic", "fully_automatic"]
-STAGES: tuple[Stage, ...] = get_args(Stage)  # in the order in which they follow one another
-# In these annotators work, in rounds of some images each; in the others the model works alone, on every image.
-ANNOTATED_STAGES: tuple[Stage, ...] = ("assisted_manual", "semi_automatic")
 CONFIG_FILE = "engine.yaml"
 LONGEST_SIDE_PX = 4096  # of pictures that annotators see: the backend bounds what a click costs
 
@@ -28,6 +25,35 @@ def _prefill_detector(name: str) -> str:
 
 def _annotation_tool(name: str) -> str:
     return known_name(name, group=ANNOTATION_TOOLS_GROUP, builtin=(SIMULATED, "label_studio"))
+
+
+def _stage(name: str) -> Stage:
+    return known_name(name, group=STAGES_GROUP, builtin=BUILTIN_STAGES)
+
+
+def _stage_options(given: Any) -> Any:
+    """The options of each stage that a package brings, read as the package says."""
+    if not isinstance(given, dict):
+        return given
+    return {name: _options_of(name, options) for name, options in given.items()}
+
+
+def _options_of(name: object, given: Any) -> StageOptions:
+    if name not in INSTALLED_STAGES:
+        known = ", ".join(INSTALLED_STAGES) or "none"
+        raise _problem(f"no installed package brings a stage {name!r} (there are: {known}); install it, or take it out")
+    try:
+        return INSTALLED_STAGES[str(name)].options.model_validate({} if given is None else given)
+    except ValidationError as error:
+        found = first_problem(error)
+        what = "unknown key" if found.unknown else f"{found.message.lower()}, found {found.found!r} for"
+        raise _problem(f"{name}: {what} {found.key!r}") from error
+
+
+def _problem(text: str) -> Exception:
+    from pydantic_core import PydanticCustomError  # only here: it takes longer to import than all else
+
+    return PydanticCustomError("stage", "{text}", {"text": text})
 
 
 class _Section(BaseModel):
@@ -137,7 +163,9 @@ class FullyAutomaticConfig(_Section):
 class RetrainingConfig(_Section):
     preset: str = "retrain"
     selection: Literal["new_only", "accumulated"] = "accumulated"
-    oversampling: dict[Stage, float] = Field({"assisted_manual": 10, "semi_automatic": 10})
+    oversampling: dict[Annotated[Stage, AfterValidator(_stage)], float] = Field(
+        {"assisted_manual": 10, "semi_automatic": 10}
+    )
     hard_weight: float = Field(1, gt=0)
     steps: int | None = Field(None, ge=1)
     masks_per_image: int | None = Field(None, ge=1)
@@ -173,9 +201,15 @@ class EngineConfig(_Section):
     assisted_manual: AssistedManualConfig = Field(default_factory=AssistedManualConfig)
     semi_automatic: SemiAutomaticConfig = Field(default_factory=SemiAutomaticConfig)
     fully_automatic: FullyAutomaticConfig = Field(default_factory=FullyAutomaticConfig)
+    stages: Annotated[dict[str, SerializeAsAny[StageOptions]], BeforeValidator(_stage_options)] = Field({})
     retraining: RetrainingConfig = Field(default_factory=RetrainingConfig)
     flow: FlowConfig = Field(default_factory=FlowConfig)
     release: ReleaseConfig = Field(default_factory=ReleaseConfig)
+
+    @property
+    def stages_in_use(self) -> tuple[Stage, ...]:
+        """The stages of the workspace in their order: the built-in ones, and those of packages that it names."""
+        return tuple(stage for stage in STAGES if stage in BUILTIN_STAGES or stage in self.stages)
 
 
 DEFAULT_YAML = """\
@@ -248,6 +282,9 @@ fully_automatic:
   generator: {}
   precision: null             # share of masks that show an object of the held-out ground truth (at IoU 0.5): it sets
                               # pred_iou_thresh, and wants ground truth that shows everything. null: the preset's value
+
+stages: {}                    # further stages, which installed packages bring, each with its options:
+                              # {detector_boxes: {boxes: boxes.json}}; without a package there are none
 
 retraining:
   preset: retrain             # a short schedule; sam-default and sam-amg are the paper's long ones, for its ViTs

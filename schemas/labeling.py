@@ -5,7 +5,7 @@ A region is one entry of the `result` list of an annotation or a prediction. Siz
 
 from typing import Literal, get_args
 
-from schemas.config import ANNOTATED_STAGES, STAGES, Stage
+from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 
 # Names of the tags in the configurations (`from_name`, `to_name`).
 IMAGE = "image"

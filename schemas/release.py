@@ -9,7 +9,8 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.config import ReleaseConfig, Stage
+from schemas.config import ReleaseConfig
+from schemas.stages import Stage
 from schemas.tables import BOX, POINTS
 
 FORMAT = "sam-data-engine release 1"

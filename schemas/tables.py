@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from schemas.config import STAGES, Stage
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import STAGES, Stage
 
 Split = Literal["train", "holdout"]
 Origin = Literal["manual", "automatic", "automatic_corrected"]

@@ -1,6 +1,6 @@
 """Stage 1: annotators make masks with SAM under the cursor (SAM paper, section 4)."""
 
-from schemas.config import Stage
+from schemas.stages import Stage
 from stages.annotation import AnnotationWorker
 
 

@@ -5,9 +5,10 @@ from functools import cached_property
 
 from engine.store import Store
 from model.registry import ModelInfo
-from schemas.config import EngineConfig, Stage
+from schemas.config import EngineConfig
 from schemas.presets import GeneratorConfig
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import Stage
 from stages.generation import StageGenerator
 from stages.generator_threshold import threshold_of_round
 from stages.progress import Progress

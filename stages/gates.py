@@ -233,7 +233,7 @@ class ExhaustivityRound(QuestionRound):
     gate = "exhaustivity"
 
     def draw(self, published: Set[SubjectId]) -> None:
-        place = {"stage": self.record.stage, "round": self.record.round}
+        place: dict[str, str | int] = {"stage": self.record.stage, "round": self.record.round}
         gone = set(self.store.read_rows("returned", **place)["image_id"].to_pylist())
         image_ids = [image_id for image_id in self.record.image_ids if image_id not in gone]
         drawn = sample_images(

@@ -14,8 +14,8 @@ from engine.store import Store
 from model.predictor import Predictor
 from model.sam import Sam
 from model.training.samples import Sample
-from schemas.config import ANNOTATED_STAGES
 from schemas.rle import CocoRle
+from schemas.stages import ANNOTATED_STAGES
 from schemas.tables import GROUND_TRUTH, Round
 from stages.records import masks_by_image
 from stages.workers import images_by_shard

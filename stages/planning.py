@@ -7,9 +7,10 @@ from typing import Literal
 from engine.mirrors import models_here
 from engine.store import Store
 from model.registry import list_models
-from schemas.config import ANNOTATED_STAGES, STAGES, EngineConfig, Stage
+from schemas.config import EngineConfig
 from schemas.errors import InputError
 from schemas.labeling import Gate
+from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 from schemas.tables import Round
 from stages.selection import images_of_next_round, rounds_of
 
@@ -39,6 +40,10 @@ def parse_stage(name: str) -> Stage:
 def next_step(store: Store, stage: Stage) -> Step:
     """Look at the store and say what the stage does next; changes nothing."""
     config = store.files.settings()
+    if stage not in config.stages_in_use:
+        raise InputError(
+            f"{store.files.config}: does not use the stage {stage}; name it there, with its options, in stages"
+        )
     rounds = store.rounds()
     own = [record for record in rounds if record.stage == stage]
     current = own[-1] if own else None
@@ -97,7 +102,7 @@ def model_of_annotators(config: EngineConfig, rounds: Sequence[Round]) -> str:
 
 def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> str | None:
     """What must happen before the first round of a stage; None where nothing is missing."""
-    for earlier in STAGES[: STAGES.index(stage)]:
+    for earlier in config.stages_in_use[: config.stages_in_use.index(stage)]:
         if not is_finished(store, config, earlier, rounds):
             done = sum(record.stage == earlier and record.state == "retrained" for record in rounds)
             return (

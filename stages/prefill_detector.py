@@ -22,11 +22,11 @@ from model.detector_training import DetectorSample, DetectorTraining, encode_sam
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector
 from model.predictor import Predictor
 from model.registry import find_model
-from schemas.config import STAGES, Stage
 from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
 from schemas.rle import Rle
 from schemas.round_metrics import PrefillThreshold
+from schemas.stages import STAGES, Stage
 from schemas.tables import GROUND_TRUTH, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_threshold import MeasuredOn, choose_or_half

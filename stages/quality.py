@@ -8,9 +8,9 @@ from engine.quality.audit import audit_lines
 from engine.quality.gate_summary import gate_lines
 from engine.quality.verifier_summary import verifier_lines
 from engine.store import Store
-from schemas.config import ANNOTATED_STAGES, Stage
 from schemas.errors import WaitError
 from schemas.labeling import Gate
+from schemas.stages import ANNOTATED_STAGES, Stage
 from schemas.tables import Round
 from stages.audits import AuditRound
 from stages.gates import ExhaustivityRound

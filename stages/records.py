@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from engine.annotation import GivenAnnotation, ImageWork
 from engine.masks.difference import MaskDifference
-from schemas.config import Stage
 from schemas.mask import Mask, mask_id
 from schemas.rle import Rle
+from schemas.stages import Stage
 
 if TYPE_CHECKING:
     from engine.masks.generator import GenerationResult

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from engine.store import Store
-from schemas.config import Stage
 from schemas.errors import WaitError
+from schemas.stages import Stage
 from stages.planning import Action, next_step
 from stages.progress import Progress, silent
 from stages.shards import MapShards, serial

@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 
 from engine.quality.returned import returned_images, waiting
 from engine.store import Store
-from schemas.config import ANNOTATED_STAGES, EngineConfig, Stage
+from schemas.config import EngineConfig
+from schemas.stages import ANNOTATED_STAGES, Stage
 from schemas.tables import Round
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from schemas.config import Stage
 from schemas.mask import Mask
+from schemas.stages import Stage
 from stages.annotation import AnnotationWorker
 from stages.prefilling import PREFILL_DETECTORS, PrefillDetector, RoundWork
 from stages.records import ShardRows, Where

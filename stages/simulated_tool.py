@@ -8,7 +8,8 @@ from engine.annotation import AnnotatedImage, AnnotationProgress, Check, Link, O
 from engine.keys import content_key
 from engine.store import Store
 from model.predictor import Predictor
-from schemas.config import EngineConfig, Stage
+from schemas.config import EngineConfig
+from schemas.stages import Stage
 from schemas.tables import GROUND_TRUTH
 from stages.annotators import SimulatedAnnotator
 from stages.clicks import PromptablePredictor

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
 import pyarrow as pa
 
@@ -13,8 +14,9 @@ from engine.annotation import AnnotationProgress
 from engine.delta import rows_where
 from engine.store import Store
 from model.registry import find_model
-from schemas.config import ANNOTATED_STAGES, Stage
+from schemas.errors import InputError
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import ANNOTATED_STAGES, INSTALLED_STAGES, Stage
 from schemas.tables import Round
 from stages.annotation import AnnotationWorker
 from stages.assisted_manual import AssistedManualWorker
@@ -28,11 +30,27 @@ from stages.semi_automatic import SemiAutomaticWorker
 from stages.shards import MapShards
 from stages.workers import ShardWorker, images_by_shard
 
-WORKERS: dict[Stage, type[ShardWorker]] = {
+BUILTIN_WORKERS: dict[Stage, type[ShardWorker]] = {
     "assisted_manual": AssistedManualWorker,
     "semi_automatic": SemiAutomaticWorker,
     "fully_automatic": FullyAutomaticWorker,
 }
+
+
+def worker_of(stage: Stage) -> type[ShardWorker]:
+    """What does the work of a stage. Raises InputError where what a package brings is no worker of it."""
+    if stage in BUILTIN_WORKERS:
+        return BUILTIN_WORKERS[stage]
+    place = INSTALLED_STAGES[stage].worker
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever somebody else's module does must not look like a fault of ours
+        told = " ".join(str(error).split())
+        raise InputError(f"stage {stage}: {place} does not load: {type(error).__name__}: {told}") from error
+    if not (isinstance(found, type) and issubclass(found, ShardWorker) and getattr(found, "stage", "") == stage):
+        raise InputError(f"stage {stage}: {place} is no ShardWorker whose stage is {stage!r}; see docs/extending.md")
+    return found
 
 
 def open_round(store: Store, step: Step, progress: Progress) -> str:
@@ -41,7 +59,8 @@ def open_round(store: Store, step: Step, progress: Progress) -> str:
     start = find_model(model_for(config, step.stage, rounds), store.files.model_roots())
     if not rounds:
         start = calibrated_start(store, config, start, progress)
-    opening = WORKERS[step.stage].opening(store, config, start, progress)
+    store.create_table(step.stage)
+    opening = worker_of(step.stage).opening(store, config, start, progress)
     place = (step.stage, step.round, step.image_ids)
     store.put_round(Round(*place, "open", model_before=start.model_id, metrics=opening.metrics))
     message = f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
@@ -50,7 +69,7 @@ def open_round(store: Store, step: Step, progress: Progress) -> str:
 
 def wait_for_annotators(store: Store, step: Step, progress: Progress) -> AnnotationProgress:
     """How far annotators are, after they were shown what is missing and what they have done was read."""
-    worker = WORKERS[step.stage](store.files, step.round, progress)
+    worker = worker_of(step.stage)(store.files, step.round, progress)
     return worker.move() if isinstance(worker, AnnotationWorker) else AnnotationProgress(finished=True)
 
 
@@ -59,7 +78,7 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
     record = _record(store, step)
     shards = images_by_shard(store, record.image_ids)
     simulated = not store.files.settings().annotator.by_people
-    worker = WORKERS[step.stage](store.files, step.round, progress)
+    worker = worker_of(step.stage)(store.files, step.round, progress)
     outcomes = map_shards(worker, list(shards))
     metrics = record.metrics.updated(_statistics(store, record, list(shards)).to_dict() | worker.metrics())
     store.put_round(replace(record, state="annotated", metrics=metrics))

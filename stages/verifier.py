@@ -30,10 +30,11 @@ from model.predictor import Predictor
 from model.registry import find_model
 from model.storage import load_model
 from model.weights_folder import CARD_FILE
-from schemas.config import STAGES, EngineConfig
+from schemas.config import EngineConfig
 from schemas.errors import InputError
 from schemas.labeling import Verdict
 from schemas.rle import Rle
+from schemas.stages import STAGES
 from schemas.tables import Round
 from stages.progress import Progress, silent
 from stages.sure_threshold import SureFrom

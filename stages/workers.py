@@ -16,8 +16,9 @@ from model.devices import device_of
 from model.registry import ModelInfo
 from model.sam import Sam
 from model.storage import load_model
-from schemas.config import EngineConfig, Stage
+from schemas.config import EngineConfig
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import Stage
 from schemas.tables import Round, table_of
 from stages.progress import Progress, silent
 from stages.records import ShardRows

@@ -23,9 +23,9 @@ from typing import Any
 
 from engine.places import place
 from engine.workspace import Workspace
-from schemas.config import Stage
 from schemas.errors import InputError
 from schemas.labeling import GATES, Purpose
+from schemas.stages import Stage
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 

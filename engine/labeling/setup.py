@@ -7,9 +7,9 @@ from engine.labeling.links import PictureLinks
 from engine.labeling.registered import connect_backend
 from engine.labeling.secret import backend_login
 from engine.places import place
-from schemas.config import ANNOTATED_STAGES
 from schemas.errors import InputError
 from schemas.labeling import Purpose, instructions, labeling_config, project_title
+from schemas.stages import ANNOTATED_STAGES
 
 PURPOSES_WITH_MODEL: tuple[Purpose, ...] = (*ANNOTATED_STAGES, "audit")
 

@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from engine.quality.verdicts import ACCEPTED, ANSWERS, Answers, AnyVerdict, Subject
-from schemas.config import STAGES, Stage
 from schemas.labeling import Gate
+from schemas.stages import STAGES, Stage
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from engine.keys import content_key
 from engine.store import Store
-from schemas.config import ANNOTATED_STAGES, STAGES, Stage
 from schemas.labeling import Gate
+from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 from schemas.tables import Round, table_of
 
 
@@ -33,7 +33,7 @@ def returned_images(store: Store) -> list[ReturnedImage]:
 
 def masks_shown_again(store: Store, image: ReturnedImage) -> list[dict[str, Any]]:
     """Rows of the masks that an image comes back with, for annotators to keep, mend or delete; in the order of ids."""
-    place = {"image_id": image.image_id, "stage": image.stage, "round": image.round}
+    place: dict[str, str | int] = {"image_id": image.image_id, "stage": image.stage, "round": image.round}
     rows = store.read_rows("removed", shard=store.shard_of(image.image_id), **place).sort_by("mask_id").to_pylist()
     return [row for row in rows if row["shown_again"]]
 
@@ -81,7 +81,7 @@ def _keep_removed(store: Store, gate: Gate, masks: pa.Table, *, for_good: Set[in
 
 def _keep_returned(store: Store, gate: Gate, record: Round, images: Set[int]) -> None:
     """An image that was sent back from the same round before keeps its first row: sending it back twice is once."""
-    place = {"stage": record.stage, "round": record.round}
+    place: dict[str, str | int] = {"stage": record.stage, "round": record.round}
     known = set(store.read_rows("returned", **place)["image_id"].to_pylist())
     rows = [
         {"gate": gate, **place, "image_id": image_id, "shard": store.shard_of(image_id)}

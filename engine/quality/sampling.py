@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from engine.keys import content_key
-from schemas.config import Stage
 from schemas.labeling import Gate
+from schemas.stages import Stage
 
 # Bins of relative size, sqrt(mask area / image area) (SAM paper, section 5); each edge is about twice the one before,
 # because most masks are small: bins of equal width would put nearly all of them into the first.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, cast
 
-from schemas.config import STAGES, Stage
 from schemas.labeling import COMMENT, COMPLETENESS, VERDICT, VERDICTS, Completeness, Gate, Verdict
+from schemas.stages import STAGES, Stage
 
 Task = Mapping[str, Any]
 

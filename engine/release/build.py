@@ -23,9 +23,10 @@ from engine.release.reader import Progress, names_in, read_manifest
 from engine.release.records import ReleasedImage, release_image
 from engine.release.tars import describe_file, write_index, write_tar
 from engine.store import Store
-from schemas.config import ReleaseConfig, Stage
+from schemas.config import ReleaseConfig
 from schemas.errors import InputError, WaitError
 from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
+from schemas.stages import Stage
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _BUILDING, _PROGRESS = ".building", ".progress"

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.store import Store
-from schemas.config import STAGES, Stage
 from schemas.errors import InputError
+from schemas.stages import STAGES, Stage
 
 
 class PlannedTar(NamedTuple):
@@ -36,9 +36,10 @@ class Snapshot:
 
         Raises InputError for an unknown stage, or none.
         """
-        unknown = [stage for stage in stages if stage not in STAGES]
+        unknown = [stage for stage in stages if stage not in store.stages]
         if unknown or not stages:
-            raise InputError(f"stages of a release: one or more of {', '.join(STAGES)}, found {unknown or 'none'}")
+            known = ", ".join(store.stages)
+            raise InputError(f"stages of a release: one or more of {known}, found {unknown or 'none'}")
         ordered = tuple(stage for stage in STAGES if stage in stages)
         found = store.versions() if versions is None else versions
         return cls(store, ordered, {table: found[table] for table in ("images", *ordered)})

@@ -37,10 +37,11 @@ from engine.labeling.published import Prefilled, PublishedImage, prefilled_of
 from engine.labeling.records import RoundRecords
 from engine.rle import measured
 from engine.store import Store
-from schemas.config import EngineConfig, Stage
+from schemas.config import EngineConfig
 from schemas.errors import InputError
 from schemas.mask import Mask, Prompt
 from schemas.rle import Rle
+from schemas.stages import Stage
 from schemas.tables import Origin
 
 LABEL, MADE_FROM = "object", "made_from"  # the attribute names the mask that a shape was at first

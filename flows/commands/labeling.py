@@ -11,7 +11,7 @@ from flows.console import JsonFlag, emit, note, progress_bars
 if TYPE_CHECKING:
     from engine.annotation import AnnotationTool
     from engine.labeling.server import LabelStudioServer
-    from schemas.config import Stage
+    from schemas.stages import Stage
 
 app = typer.Typer(no_args_is_help=True, help="People annotate in Label Studio, with the model under the cursor.")
 Workspace = Annotated[str, typer.Argument(help="The workspace.")]
@@ -214,8 +214,8 @@ class _Opened:
 
 
 def _stages(name: str | None) -> "list[Stage]":
-    from schemas.config import ANNOTATED_STAGES
     from schemas.errors import InputError
+    from schemas.stages import ANNOTATED_STAGES
     from stages.planning import parse_stage
 
     if name is None:
@@ -228,7 +228,7 @@ def _stages(name: str | None) -> "list[Stage]":
 
 def _open_stage(store: Any) -> "Stage":
     """The stage whose round is open, else the first that is not through."""
-    from schemas.config import ANNOTATED_STAGES
+    from schemas.stages import ANNOTATED_STAGES
     from stages.planning import next_step
 
     steps = [next_step(store, stage) for stage in ANNOTATED_STAGES]

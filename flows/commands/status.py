@@ -28,10 +28,9 @@ def workspace_status(store: "Store") -> dict[str, Any]:
     """All that `sam-engine status` tells, as plain values."""
     from engine.analysis.rounds import round_reports
     from model.registry import list_models
-    from schemas.config import STAGES
     from stages.planning import next_step
 
-    steps = [next_step(store, stage) for stage in STAGES]
+    steps = [next_step(store, stage) for stage in store.files.settings().stages_in_use]
     names = {model.model_id: model.name for model in list_models(store.files.model_roots())}
     guards = [record.metrics.guard for record in store.rounds()]
     return {
@@ -45,6 +44,7 @@ def workspace_status(store: "Store") -> dict[str, Any]:
             for report, guard in zip(round_reports(store), guards, strict=True)
         ],
         "models": [{"name": model.name, "id": model.model_id} for model in list_models(store.files.model_roots()[:1])],
+        "foreign_stages": store.foreign_stages(),
         "releases": [release.name for release in store.files.releases.find("[!.]*")],
         "rejected": store.read_table("rejected").to_pylist(),
     }
@@ -53,11 +53,16 @@ def workspace_status(store: "Store") -> dict[str, Any]:
 def _as_text(found: dict[str, Any], *, all_rejected: bool) -> str:
     rows = found["rows"]
     lines = [f"{found['workspace']}: {rows['images']} images in {found['shards']} shards"]
-    lines += [f"  masks, {stage.replace('_', ' ')}: {rows[stage]}" for stage in ("ground_truth", *found["stages"])]
+    lines += [
+        f"  masks, {stage.replace('_', ' ')}: {rows.get(stage, 0)}" for stage in ("ground_truth", *found["stages"])
+    ]
     lines.append("Next steps")
     lines += [f"  {stage}: {_next(step)}" for stage, step in found["stages"].items()]
     lines.append("Rounds" if found["rounds"] else "Rounds: none yet")
     lines += [f"  {report['stage']} {report['round']}: {_round(report)}" for report in found["rounds"]]
+    lines += [
+        f"  {stage}: no installed package brings this stage, so it is left alone" for stage in found["foreign_stages"]
+    ]
     lines.append("Models" if found["models"] else "Models: none of its own yet")
     lines += [f"  {model['name']} ({model['id']})" for model in found["models"]]
     lines += [f"Releases: {', '.join(found['releases'])}"] if found["releases"] else []

@@ -13,7 +13,7 @@ import pytest
 
 from engine.store import Store
 from model.registry import list_models
-from schemas.config import STAGES
+from schemas.stages import STAGES
 from stages.rounds import tick
 from tests.e2e.flow_to_kill import MOMENTS
 from tests.stages.workspaces import make_workspace

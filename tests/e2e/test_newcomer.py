@@ -15,7 +15,7 @@ import pytest
 
 from engine.release.verify import verify_release
 from engine.store import Store
-from schemas.config import STAGES
+from schemas.stages import STAGES
 from tests.documents import ROOT, Block, blocks, own_files
 
 MOST_MEMORY_KIB = 4 * 2**20

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.config import Stage
+from schemas.stages import Stage
 from stages.rounds import tick
 from tests.e2e.test_killed_flow import ROOT, contents, copy_of, environment
 from tests.stages.workspaces import make_workspace

@@ -13,8 +13,8 @@ from engine.hard_examples import hard_masks, took_long
 from engine.keys import content_key
 from engine.quality.returned import take_out
 from engine.store import Store
-from schemas.config import STAGES
 from schemas.rle import Rle
+from schemas.stages import STAGES
 from schemas.tables import Round, table_of
 from tests.engine.stores import store_of_images
 from tests.rows import mask_row

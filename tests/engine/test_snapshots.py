@@ -9,8 +9,8 @@ from engine.keys import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.training.samples import Sample, decode_masks
-from schemas.config import STAGES
 from schemas.errors import InputError
+from schemas.stages import STAGES
 from schemas.tables import table_of
 from tests.rows import mask_row
 

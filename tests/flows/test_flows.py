@@ -17,8 +17,9 @@ from flows.fully_automatic import fully_automatic
 from flows.running import run_flow
 from flows.semi_automatic import semi_automatic
 from flows.stage_runs import current_progress, shard_groups
-from schemas.config import STAGES, FlowConfig
+from schemas.config import FlowConfig
 from schemas.errors import InputError, WaitError
+from schemas.stages import STAGES
 from stages.rounds import tick
 from stages.shards import ShardOutcome
 from tests.stages.workspaces import make_workspace

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.data_engine import data_engine
-from schemas.config import STAGES
+from schemas.stages import STAGES
 from tests.stages.people_at_work import annotate, stand_in
 from tests.stages.workspaces import make_workspace
 

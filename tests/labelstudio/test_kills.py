@@ -22,8 +22,9 @@ from engine.labeling.folder import LabelingFolder
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
-from schemas.config import CONFIG_FILE, STAGES
+from schemas.config import CONFIG_FILE
 from schemas.labeling import Purpose
+from schemas.stages import STAGES
 from tests.labelstudio.backend import running_backend
 from tests.labelstudio.engine_workspace import SHOWN, click, clicked, client_of
 from tests.labelstudio.people import annotate_all, answer_all, open_tasks

@@ -14,8 +14,8 @@ from engine.labeling.secret import backend_login
 from engine.labeling.server import LabelStudioServer
 from engine.labeling.setup import setup_project
 from engine.store import Store
-from schemas.config import Stage
 from schemas.errors import InputError, WaitError
+from schemas.stages import Stage
 from stages.rounds import TickResult, tick
 from tests.labelstudio.engine_workspace import click, clicked, client_of, drawn, engine_workspace
 

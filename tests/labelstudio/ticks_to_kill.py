@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from schemas.config import Stage
+from schemas.stages import Stage
 
 STAGE: Stage = "assisted_manual"
 _PROCESSES = multiprocessing.get_context("forkserver")

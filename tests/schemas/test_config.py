@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.workspace import Workspace
-from schemas.config import CONFIG_FILE, DEFAULT_YAML, STAGES, EngineConfig
+from schemas.config import CONFIG_FILE, DEFAULT_YAML, EngineConfig
 from schemas.errors import InputError
+from schemas.stages import STAGES
 
 
 def load(folder: Path, text: str) -> EngineConfig:

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from schemas.config import STAGES
+from schemas.stages import STAGES
 from schemas.tables import GROUND_TRUTH, MASK_TABLES, TABLES, table_of
 
 

@@ -10,9 +10,10 @@ import yaml
 from engine.store import Store
 from model.registry import ModelCard
 from model.storage import save_model
-from schemas.config import CONFIG_FILE, STAGES, EngineConfig, Stage
+from schemas.config import CONFIG_FILE, EngineConfig
 from schemas.errors import InputError
 from schemas.round_metrics import Guard, RoundMetrics
+from schemas.stages import STAGES, Stage
 from schemas.tables import Round
 from stages.planning import (
     Step,

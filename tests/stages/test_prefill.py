@@ -28,10 +28,11 @@ from model.object_detector import (
 from model.predictor import Predictor
 from model.registry import ModelCard, find_model, model_roots
 from model.storage import load_model, save_model
-from schemas.config import SemiAutomaticConfig, Stage
+from schemas.config import SemiAutomaticConfig
 from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
 from schemas.round_metrics import NOTHING_PASSES, PrefillThreshold
+from schemas.stages import Stage
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.prefill import PrefillSettings, masks_of_boxes, prefill, scored_masks
 from stages.prefill_detector import LearnedDetector

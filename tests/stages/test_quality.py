@@ -9,9 +9,10 @@ import yaml
 
 from engine.labeling import tool
 from engine.store import Store
-from schemas.config import CONFIG_FILE, Stage
+from schemas.config import CONFIG_FILE
 from schemas.errors import WaitError
 from schemas.labeling import Gate
+from schemas.stages import Stage
 from stages.planning import gates_of, next_step
 from stages.quality import move_gate
 from stages.rounds import tick

@@ -9,8 +9,8 @@ from engine import rle
 from engine.annotation import Event, ImageWork
 from engine.masks.difference import MaskDifference
 from engine.masks.generator import GenerationResult
-from schemas.config import Stage
 from schemas.mask import Mask, Prompt, mask_id
+from schemas.stages import Stage
 from schemas.tables import table_of
 from stages.records import ShardRows, Where, add_annotations, add_generation, masks_by_image
 

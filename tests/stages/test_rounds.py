@@ -13,9 +13,9 @@ from engine.delta import ShardedTable
 from engine.ingest import ingest
 from engine.store import Store
 from model.registry import find_model, list_models, model_roots
-from schemas.config import STAGES
 from schemas.errors import InputError, WaitError
 from schemas.rle import Rle
+from schemas.stages import STAGES
 from schemas.tables import TABLES
 from stages.assisted_manual import AssistedManualWorker
 from stages.planning import next_step, parse_stage

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.store import Store
-from schemas.config import EngineConfig, Stage
+from schemas.config import EngineConfig
+from schemas.stages import Stage
 from schemas.tables import Round
 from stages.selection import images_of_next_round, rounds_of, share_of_images
 

@@ -10,8 +10,8 @@ import pytest
 from engine.annotation import AnnotationProgress
 from engine.store import Store
 from model.registry import find_model, model_roots
-from schemas.config import STAGES, Stage
 from schemas.round_metrics import Guard, PrefillThreshold, RoundMetrics
+from schemas.stages import STAGES, Stage
 from schemas.tables import Round
 from stages import steps
 from stages.annotation import AnnotationWorker

@@ -15,7 +15,8 @@ from engine.store import Store
 from engine.workspace import Workspace
 from model.registry import ModelCard
 from model.storage import save_model
-from schemas.config import CONFIG_FILE, Stage
+from schemas.config import CONFIG_FILE
+from schemas.stages import Stage
 from schemas.tables import Round
 from stages import workers
 from stages.records import ShardRows, Where, add_annotations, add_given

@@ -11,8 +11,9 @@ from PIL import Image
 from engine import rle
 from engine.ingest import ingest
 from engine.store import Store
-from schemas.config import ImagesConfig, Stage
+from schemas.config import ImagesConfig
 from schemas.mask import Prompt
+from schemas.stages import Stage
 from schemas.tables import table_of
 from tests.rows import mask_row
 
