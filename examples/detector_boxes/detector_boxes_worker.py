@@ -87,6 +87,8 @@ class DetectorBoxesWorker(ShardWorker):
             masks, predicted_iou, _ = self.predictor.predict(box=xyxy, multimask_output=False)
             if masks[0].any() and predicted_iou[0] >= self.options.min_predicted_iou:
                 mask = measured(encode(np.ascontiguousarray(masks[0])))
-                known = {"predicted_iou": float(predicted_iou[0]), "origin": "automatic", "annotator": GENERATOR}
-                made.append(replace(mask, prompt=Prompt(box=xyxy), **known))
+                sure = float(predicted_iou[0])
+                made.append(
+                    replace(mask, prompt=Prompt(box=xyxy), predicted_iou=sure, origin="automatic", annotator=GENERATOR)
+                )
         return made
