@@ -26,7 +26,7 @@ STAGES_GROUP = "sam_data_engine.stages"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 # Names of the tables, gates and flows that there are already.
 _TAKEN = re.compile(
-    "images|ground_truth|events|generation|rounds|published|collected|prompts|questions|gates|returned|removed|rejected"
+    "images|ground_truth|annotations|events|generation|rounds|published|collected|prompts|questions|gates|returned|removed|rejected"
     "|verification|exhaustivity|audit|data_engine"
 )
 _log = logging.getLogger(__name__)
@@ -57,10 +57,14 @@ def can_be_called(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and not _TAKEN.fullmatch(name) and name not in BUILTIN_STAGES
 
 
+STAGE_INFOS: Registry[StageInfo] = Registry(
+    "stage", group=STAGES_GROUP, needs=("worker", "options", "after"), builtin={}
+)
+
+
 def _installed() -> dict[Stage, StageInfo]:
-    registry = Registry[StageInfo]("stage", group=STAGES_GROUP, needs=("worker", "options", "after"), builtin={})
     found = {}
-    for name, info in registry.working():
+    for name, info in STAGE_INFOS.working():
         if not can_be_called(name):
             _log.warning("stage %r of %s is left out: no stage can have that name", name, info.worker)
         else:

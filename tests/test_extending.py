@@ -17,6 +17,7 @@ from model.config import MODEL_SIZES, SamConfig
 from model.encoder_configs import ENCODERS
 from model.sam import build_sam
 from schemas.plugins import Registry
+from schemas.stages import STAGE_INFOS
 from stages.annotation_tools import ANNOTATION_TOOLS
 from stages.prefilling import PREFILL_DETECTORS
 from tests.documents import ROOT, blocks, prose
@@ -31,6 +32,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     EVALUATIONS,
     IMPORTERS,
     EXPORTERS,
+    STAGE_INFOS,
 )
 
 
@@ -59,7 +61,7 @@ def test_protocols_and_files_exist() -> None:
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("example", ["toy_encoder", "cvat_tool", "yolo_exporter"])
+@pytest.mark.parametrize("example", ["toy_encoder", "cvat_tool", "yolo_exporter", "detector_boxes"])
 def test_an_example_has_at_most_three_files(example: str) -> None:
     assert 2 <= len(_files(ROOT / "examples" / example)) <= 3
 
@@ -78,6 +80,7 @@ def _files(folder: Path) -> list[Path]:
         (EVALUATIONS, "sizes"),
         (IMPORTERS, "OutlineImporter"),
         (EXPORTERS, "export_areas"),
+        (STAGE_INFOS, "GRID"),
     ],
 )
 def test_a_sample_has_what_its_registry_needs(registry: Registry[Any], name: str) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from engine.store import Store
 from schemas.errors import InputError
-from schemas.stages import STAGES, Stage
+from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 
 
 class PlannedTar(NamedTuple):
@@ -109,13 +109,16 @@ def plan_tars(snapshot: Snapshot, *, images_per_tar: int) -> tuple[list[PlannedT
 
 
 def released_masks(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the mask rows of one image, those that are released: of automatic masks the last round, no mask twice.
+    """Of the mask rows of one image, those that are released: of a stage without annotators the last
+    round, no mask twice.
 
     A mask that a person accepted as it was stands in the tables of two stages; the earlier row is kept.
     """
-    automatic: Stage = "fully_automatic"
-    last_round = max((row["round"] for row in rows if row["stage"] == automatic), default=0)
-    current = [row for row in rows if row["stage"] != automatic or row["round"] == last_round]
+    last_round: dict[Stage, int] = {}
+    for row in rows:
+        if row["stage"] not in ANNOTATED_STAGES:
+            last_round[row["stage"]] = max(row["round"], last_round.get(row["stage"], 0))
+    current = [row for row in rows if row["round"] == last_round.get(row["stage"], row["round"])]
     current.sort(key=lambda row: (STAGES.index(row["stage"]), row["round"], row["mask_id"]))
     distinct: dict[bytes, dict[str, Any]] = {}
     for row in current:

@@ -95,7 +95,7 @@ def test_it_runs_in_the_loop_and_its_masks_are_released(site: Site) -> None:
     assert found["rounds"][-1]["state"] == "retrained"
     cards = [json.loads(file.read_text()) for file in (site.workspace / "models").glob("*/card.json")]
     (card,) = [card for card in cards if card["name"].startswith("detector_boxes")]
-    assert card["training"]["versions"]["detector_boxes"] > 0
+    assert card["trained_on"]["versions"]["detector_boxes"] > 0
 
     built = site.sam_engine("release", "build", site.workspace, "--stage", "detector_boxes", "--json")
     assert built.returncode == 0, built.stderr

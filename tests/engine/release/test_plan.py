@@ -7,6 +7,7 @@ import pytest
 from engine.release.plan import Snapshot, plan_tars, released_masks
 from engine.store import Store
 from schemas.errors import InputError
+from schemas.stages import BUILTIN_STAGES
 from tests.engine.release.conftest import SIZES, add_masks
 
 
@@ -22,6 +23,17 @@ def test_of_automatic_masks_only_the_last_round_is_released() -> None:
         row("assisted_manual", 2, b"d", 4),
     ]
     assert [r["mask_id"] for r in released_masks(rows)] == [3, 4, 2]
+
+
+def test_so_it_is_with_the_stage_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.release.plan.STAGES", (*BUILTIN_STAGES, "boxes"))
+    rows = [
+        row("boxes", 1, b"a", 1),
+        row("boxes", 2, b"b", 2),
+        row("fully_automatic", 1, b"c", 3),
+        row("semi_automatic", 1, b"d", 4),
+    ]
+    assert [r["mask_id"] for r in released_masks(rows)] == [4, 3, 2]
 
 
 def test_equal_masks_are_released_once_from_the_earlier_stage() -> None:
