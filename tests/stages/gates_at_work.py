@@ -8,8 +8,8 @@ import pytest
 from engine.keys import content_key
 from engine.labeling import tool
 from engine.store import Store
-from schemas.config import Stage
 from schemas.rle import Rle
+from schemas.stages import Stage
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from tests.engine.labeling.label_studio import FakeLabelStudio
 from tests.rows import mask_row

@@ -19,9 +19,10 @@ from model.predictor import Predictor
 from model.registry import ModelCard, find_model, model_roots
 from model.sam import Sam
 from model.storage import load_model, save_model
-from schemas.config import CONFIG_FILE, Stage
+from schemas.config import CONFIG_FILE
 from schemas.errors import WaitError
 from schemas.rle import Rle
+from schemas.stages import Stage
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages import prefill_detector
 from stages.prefill import PrefillSettings, ScoredMask
