@@ -62,7 +62,7 @@ def test_what_is_settled_at_the_opening_is_kept_with_the_round(
         measured_on="holdout",
     )  # fmt: skip
     opening = Opening(RoundMetrics(generator_threshold=chosen), "threshold 0.5")
-    monkeypatch.setattr(steps.WORKERS[AUTOMATIC], "opening", lambda *_: opening)
+    monkeypatch.setattr(steps.BUILTIN_WORKERS[AUTOMATIC], "opening", lambda *_: opening)
     message = steps.open_round(workspace, Step(AUTOMATIC, "open", 1, "", (1, 2)), silent)
     assert message.startswith("round 1 is open: 2 images, model tiny")
     assert message.endswith("; threshold 0.5")
@@ -135,7 +135,7 @@ def test_only_rows_of_the_round_and_stage_are_counted(workspace: Store) -> None:
 
 def test_what_a_worker_has_to_tell_is_kept_with_the_round(workspace: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tick(workspace, MANUAL)
-    monkeypatch.setattr(steps.WORKERS[MANUAL], "metrics", lambda self: {"share": 0.75})
+    monkeypatch.setattr(steps.BUILTIN_WORKERS[MANUAL], "metrics", lambda self: {"share": 0.75})
     steps.annotate(workspace, next_step(workspace, MANUAL), serial, silent)
     assert workspace.rounds()[0].metrics.share == 0.75
 
