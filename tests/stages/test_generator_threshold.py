@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +10,20 @@ import pytest
 from engine import rle as rle_codec
 from engine.masks.generator import GenerationResult
 from engine.store import Store
+from model.predictor import Predictor
+from model.registry import find_model, model_roots
 from schemas.errors import WaitError
+from schemas.presets import GeneratorConfig
 from schemas.rle import Rle
 from schemas.round_metrics import NOTHING_PASSES
 from schemas.tables import GROUND_TRUTH
 from stages import generator_threshold
 from stages.fully_automatic import FullyAutomaticWorker
+from stages.generator_threshold import threshold_for_precision, threshold_of_round
+from stages.measuring import held_out_truth
+from stages.progress import silent
 from stages.rounds import tick
-from tests.stages.workspaces import ALL_MASKS, make_workspace
+from tests.stages.workspaces import ALL_MASKS, make_workspace, tiny_sam
 
 
 def _workspace(folder: Path, *, precision: float, holdout: int = 2) -> Store:
@@ -46,6 +53,73 @@ class _HalfRight:
             for rle, score in ((Rle.of_row(truth), 0.8), (rle_codec.encode(nothing), 0.4)):
                 masks.append(replace(rle_codec.measured(rle), predicted_iou=score))
         return GenerationResult(masks, {}, {}, 0.0, None)
+
+
+def test_the_generator_runs_once_on_each_picture_without_its_threshold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each picture the masks are matched best first, whatever order they come in."""
+    store = make_workspace(tmp_path, images=6, holdout=4)
+    monkeypatch.setattr(generator_threshold, "MEASURED_IMAGES", 3)
+    made: list[Any] = []
+    right = _HalfRight(store)
+
+    class Mixed:
+        def __init__(self, predictor: Predictor, config: GeneratorConfig) -> None:
+            made.append((predictor.sam, config))
+
+        def generate(self, image: np.ndarray) -> GenerationResult:
+            found = right.generate(image)
+            twin = replace(found.masks[0], predicted_iou=0.9)  # of the first object, and better
+            return replace(found, masks=[*found.masks, twin])
+
+    monkeypatch.setattr(generator_threshold, "MaskGenerator", Mixed)
+    chosen: list[Any] = []
+
+    def choose(scores: list[float], hits: list[bool], **measured: Any) -> str:
+        chosen.append((scores, hits, measured))
+        return "chosen"
+
+    monkeypatch.setattr(generator_threshold, "choose_threshold", choose)
+    told: list[Any] = []
+    config, sam = GeneratorConfig.model_validate(ALL_MASKS | {"pred_iou_thresh": 0.7}), tiny_sam()
+    found = threshold_for_precision(store, sam, config, precision=0.6, seed=3, progress=lambda *what: told.append(what))
+    assert found == "chosen"
+    assert made == [(sam, config.model_copy(update={"pred_iou_thresh": 0.0}))]
+    scores, hits, measured = chosen[0]
+    assert scores == [0.9, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4] * 3
+    assert hits == [True, False, True, True, False, False, False] * 3
+    assert measured == {"objects": 9, "images": 3, "precision": 0.6}
+    assert told == [("choosing the generator's threshold", done, 3) for done in (1, 2, 3)]
+    truth = held_out_truth(store, images=3, seed=3)
+    assert truth.keys() != held_out_truth(store, images=3, seed=0).keys(), "of this seed"
+
+
+def test_without_a_stated_precision_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_workspace(tmp_path, images=2, holdout=1)
+    monkeypatch.setattr(generator_threshold, "load_model", None)
+    info = find_model("tiny", model_roots(store.workspace))
+    assert threshold_of_round(store, store.files.settings(), info, silent) is None
+
+
+def test_a_round_asks_for_the_precision_of_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"precision": 0.7, "generator": ALL_MASKS}
+    store = make_workspace(tmp_path, images=2, holdout=1, fully_automatic=settings, seed=5)
+    asked: list[Any] = []
+
+    def measured(*given: Any, **options: Any) -> None:
+        asked.append((given, options))
+
+    monkeypatch.setattr(generator_threshold, "threshold_for_precision", measured)
+    monkeypatch.setattr(generator_threshold, "device_of", {"cpu": "meta"}.__getitem__)  # any machine has this one
+    info, config = find_model("tiny", model_roots(store.workspace)), store.files.settings()
+    with pytest.raises(WaitError, match=r"fully_automatic\.precision in .* needs held-out images"):
+        threshold_of_round(store, config, info, silent)
+    ((given, options),) = asked
+    assert given[0] is store
+    assert given[1].device.type == "meta"
+    assert given[2] == config.fully_automatic.generator_config()
+    assert options == {"precision": 0.7, "seed": 5, "progress": silent}
 
 
 @pytest.mark.parametrize(("precision", "threshold"), [(0.7, 0.8), (0.3, 0.4)])

@@ -1,5 +1,6 @@
 """What a model is measured on: held-out ground truth, else images that people annotated and training leaves out."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 
 from engine.snapshots import training_samples
 from engine.store import Store
+from model.predictor import Predictor
+from model.training.samples import Sample
 from schemas.tables import Round
 from stages.measuring import MEASURED_MASKS, held_out_truth, measuring_set, set_aside
 from stages.rounds import tick
-from tests.stages.workspaces import make_workspace
+from tests.stages.workspaces import make_workspace, tiny_sam
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +132,23 @@ def test_of_many_images_and_masks_a_seeded_choice_is_measured(tmp_path: Path, mo
     chosen = np.sort(np.random.default_rng((3, 2)).permutation(ids)[:2])
     assert list(truth) == chosen.tolist()
     assert [len(of_image) for of_image in truth.values()] == [3, 3]
+
+
+def test_what_is_measured_is_told_picture_by_picture(annotated: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measuring_set(annotated, frozenset(annotated.rounds()[0].image_ids[:2]), seed=0)
+    assert found is not None
+    told: list[tuple[int, int]] = []
+    seen: list[Sample] = []
+
+    def score(predictor: Predictor, samples: Iterable[Sample]) -> str:
+        assert predictor.sam is sam
+        seen.extend(samples)
+        return "scores"
+
+    sam = tiny_sam()
+    monkeypatch.setattr("stages.measuring.score_model", score)
+    assert found.score(annotated, sam, lambda *done: told.append(done)) == "scores"
+    assert told == [(1, 2), (2, 2)]
+    for (image_id, masks), sample in zip(found.masks.items(), seen, strict=True):
+        assert (sample.image == annotated.load_image(image_id)).all()
+        assert sample.masks == masks

@@ -127,6 +127,7 @@ def test_gradients_are_clipped_at_their_true_size_in_every_precision(precision: 
     assert run.scaler.is_enabled() == (precision == "fp16")
     report = run.step(0, batches[0], wait_s=0.0)
     assert _norm(run) == pytest.approx(1e-3, rel=1e-2)
+    assert run.scaler.state_dict().get("_growth_tracker", 1) == 1, "a step that went well is one towards a larger scale"
     free, _ = _run(precision="fp32")
     expected = free.step(0, batches[0], wait_s=0.0)
     assert _norm(free) > 1e-2
