@@ -178,6 +178,25 @@ def test_what_the_training_is_told(tmp_path: Path, training: Training) -> None:
     assert told[-1] == (f"{title}, measuring after", 1, 1, "")
 
 
+def test_checkpoints_that_are_elsewhere_are_fetched_first_and_put_back(
+    tmp_path: Path, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("fetch", "put", "remove"):
+        monkeypatch.setattr(retraining.CheckpointsAt, name, lambda _, name=name: done.append(name))
+    train = retraining.train
+
+    def watched(*given: Any, **options: Any) -> None:
+        done.append("train")
+        train(*given, **options)
+        options["on_checkpoint"]()
+
+    monkeypatch.setattr(retraining, "train", watched)
+    store, record = annotated(tmp_path, images=4, holdout=0)
+    retrained(store, record)
+    assert done == ["fetch", "train", "put", "remove"]
+
+
 def test_the_model_that_is_kept_goes_a_share_of_the_way(tmp_path: Path, training: Training) -> None:
     store, record = annotated(tmp_path, images=4, holdout=0)
     start = token(store, record.model_before)

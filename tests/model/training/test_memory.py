@@ -8,6 +8,7 @@ import torch
 from model.config import SamConfig
 from model.encoder_configs import TinyViTConfig
 from model.sam import build_sam
+from model.training import memory
 from model.training.config import Phase, TrainingConfig
 from model.training.memory import MemoryPlan, images_at_once, plan_memory
 from tests.stages.workspaces import TINY
@@ -138,6 +139,19 @@ def test_more_prompts_take_more_of_the_decoder() -> None:
         for points in (0, 40)
     )
     assert 2 * few < many < 4 * few
+
+
+def test_a_pass_of_the_decoder_has_two_tokens_of_the_first_prompt_and_one_of_each_correction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(memory, "_decode", lambda _sam, _image, masks, *, points: asked.append((masks, points)))
+    phases = tuple(
+        Phase(until=until, batch_size=4, masks_per_image=masks, correction_points=corrections)
+        for until, masks, corrections in ((1, 1, 0), (2, 2, 5), (3, 9, 1))
+    )
+    plan_memory(build_sam(TINY), _config(phases=phases))
+    assert asked == [(4, 2), (8, 7), (8, 3)]
 
 
 def test_a_plan_leaves_the_model_as_it_is() -> None:
