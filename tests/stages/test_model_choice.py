@@ -60,6 +60,11 @@ def test_it_goes_as_far_as_it_learns_and_does_not_forget(gain: float, loss: floa
     assert found.new.means()["miou"] == pytest.approx(0.5 + gain * share)
 
 
+def test_the_ways_are_those_that_were_tried() -> None:
+    """benchmarks/results/loop.md: what each brought on plants and cost on old pictures."""
+    assert (SHARES, FORGOTTEN, FEWEST_MASKS) == ((0.5, 0.35, 0.25), 0.01, 20)
+
+
 def test_three_clicks_can_forget_too() -> None:
     sam, start = _models()
     found = choose_share(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from engine import rle
-from engine.annotation import Event, ImageWork
+from engine.annotation import Event, GivenAnnotation, ImageWork
 from engine.masks.difference import MaskDifference
 from engine.masks.generator import GenerationResult
 from schemas.mask import Mask, Prompt, mask_id
 from schemas.stages import Stage
 from schemas.tables import table_of
-from stages.records import ShardRows, Where, add_annotations, add_generation, masks_by_image
+from stages.records import ShardRows, Where, add_annotations, add_generation, add_given, masks_by_image
 
 STAGE: Stage = "fully_automatic"
 WHERE = Where(image_id=7, shard="000000", stage=STAGE, round=1, model_id="m")
@@ -132,3 +132,27 @@ def test_masks_are_grouped_by_image_in_the_order_of_their_ids() -> None:
     for image_id, masks in found.items():
         ids = [mask_id(image_id, STAGE, 1, mask.counts) for mask in masks]
         assert ids == sorted(ids)
+
+
+def test_what_each_person_gave_is_a_row_of_the_annotations_table() -> None:
+    rows = ShardRows()
+    first = GivenAnnotation(7, "tool:1", True, False, 2, 3, 4.5, 1e9, 2, (generated(1, 1), generated(2, 2)))
+    second = GivenAnnotation(8, "tool:2", False, True, 2, 0, 1.5, 2e9, 0)
+    add_given(rows, [first, second], WHERE)
+    given, skipped = table_of("annotations", rows.annotations).to_pylist()
+    masks = [Mask.from_json(mask) for mask in json.loads(given.pop("masks"))]
+    assert masks == [replace(mask, annotator="tool:1") for mask in first.masks]
+    place = {"image_id": 7, "shard": "000000", "stage": STAGE, "round": 1}
+    assert given == place | {
+        "annotation": 7,
+        "annotator": "tool:1",
+        "people": 2,
+        "valid": True,
+        "skipped": False,
+        "unaccepted_prompts": 3,
+        "seconds": 4.5,
+        "submitted_s": 1e9,
+        "mask_count": 2,
+    }
+    assert (skipped["annotation"], skipped["skipped"], skipped["masks"]) == (8, True, "[]")
+    assert rows.masks == {}, "what counts is added by itself"
