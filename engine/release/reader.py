@@ -6,6 +6,7 @@ What is read is parsed, not checked against the manifest's checksums; `engine.re
 import math
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,20 +144,27 @@ def tar_members(path: Place) -> Iterator[tuple[str, bytes, bytes]]:
             raise ValueError(f"{first[0]}.json is missing")
 
 
+@contextmanager
+def cannot_be_read(folder: Place, tar: ReleasedTar) -> Iterator[None]:
+    """Raises InputError that names the tar and the command that says more, where it or its index cannot be read."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, EOFError, tarfile.TarError, pa.ArrowException, KeyError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(
+            f"{folder / tar.tar.name}: cannot be read with its index: {problem}; see what is damaged with: "
+            f"sam-engine release verify {folder}"
+        ) from error
+
+
 def _pictures(folder: Place, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
     path = folder / tar.tar.name
-    try:
+    with cannot_be_read(folder, tar):
         images = {row["file_name"]: row for row in read_index(folder / tar.image_index.name, IMAGE_INDEX)}
         masks = {row["mask_id"]: row for row in read_index(folder / tar.mask_index.name, MASK_INDEX)}
         for name, jpeg, text in tar_members(path):
             record = parse_record(text, name=f"{path}: {name}.json")
             rows = [masks[annotation.id] for annotation in record.annotations]
             yield PictureOfRelease(name, jpeg, record, images[f"{name}.jpg"], rows)
-    except InputError:
-        raise
-    except (OSError, EOFError, tarfile.TarError, pa.ArrowException, KeyError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: cannot be read with its index: {problem}; see what is damaged with: "
-            f"sam-engine release verify {folder}"
-        ) from error

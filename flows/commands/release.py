@@ -7,7 +7,7 @@ import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
 
-app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify and export them.")
+app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify, export and describe them.")
 
 
 @app.command()
@@ -77,3 +77,50 @@ def export(
     images, masks = exported.manifest.images, exported.manifest.masks
     result = {"path": output.resolve(), "format": form, "images": images, "masks": masks}
     emit(result, as_json=as_json, text=f"{output}: {masks} masks on {images} images as {form}")
+
+
+@app.command()
+def report(
+    release: Annotated[str, typer.Argument(help="Folder of a release.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="Folder to write to; default: reports/NAME of its workspace, else NAME-report here."
+        ),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE: a dataset in COCO format to set beside the release; may be repeated."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a page on what the masks are like: where they lie, how many, how large, how concave.
+
+    The analyses of the SAM paper (section 5, figures 5 and 6), beside the datasets that are named; report.html needs no
+    other file. The numbers are in report.json, the plots in plots/ as PNG and PDF.
+    """
+    from engine.places import full_name
+    from engine.release.report.writing import report_folder, write_release_report
+
+    references = _references(reference or [])
+    with progress_bars() as progress:
+        files = write_release_report(
+            release, output or report_folder(release), references=references, progress=progress
+        )
+    images, masks = files.values["images"], files.values["masks"]
+    result = {"path": full_name(files.page), "images": images, "masks": masks}
+    emit(result, as_json=as_json, text=f"{files.page}: {masks} masks on {images} images")
+
+
+def _references(named: list[str]) -> dict[str, Path]:
+    from schemas.errors import InputError
+
+    found: dict[str, Path] = {}
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--reference {text}: give it as NAME=FILE, for example COCO=instances_val2017.json")
+        if name in found:
+            raise InputError(f"--reference {name}: given twice; give each dataset its own name")
+        found[name] = Path(path)
+    return found

@@ -437,6 +437,36 @@ def test_a_release_is_built_once_and_verified(store: Store) -> None:
     assert tar.name in damaged.result["problems"][0]
 
 
+def test_a_release_is_reported_on_beside_a_reference(store: Store, tmp_path: Path) -> None:
+    tick(store, "assisted_manual")
+    tick(store, "assisted_manual")
+    built = sam_engine("release", "build", store.workspace, "--stage", "assisted-manual", "--json").result
+    sam_engine("release", "export", built["path"], "--output", tmp_path / "coco")
+    coco = tmp_path / "coco" / "annotations.json"
+    done = sam_engine("release", "report", built["path"], "--reference", f"itself={coco}", "--json")
+    assert (done.status, done.result["masks"]) == (0, built["masks"])
+    assert Path(done.result["path"]) == store.workspace / "reports" / Path(built["path"]).name / "report.html"
+    found = json.loads(Path(done.result["path"]).with_name("report.json").read_text())
+    release, reference = found["masks_per_picture"].values()
+    assert release == reference
+    assert len(set(found["concavity"]["mean"].values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("references", "said"),
+    [
+        (["coco.json"], "--reference coco.json: give it as NAME=FILE"),
+        (["=coco.json"], "--reference =coco.json: give it as NAME=FILE"),
+        (["a=coco.json", "a=lvis.json"], "--reference a: given twice"),
+    ],
+)
+def test_references_have_names(references: list[str], said: str, tmp_path: Path) -> None:
+    options = [word for reference in references for word in ("--reference", reference)]
+    done = sam_engine("release", "report", tmp_path, *options)
+    assert done.status == 2
+    assert said in one_error_line(done.err)
+
+
 def test_usage_errors_are_bad_input() -> None:
     assert sam_engine("run").status == 2
     assert sam_engine("fly").status == 2

@@ -1,0 +1,97 @@
+"""Writing the report of a release: the page, its values and its plots."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from engine.places import Place, full_name, place
+from engine.release.reader import Progress
+from engine.release.report.masks import compare_masks, mask_sections
+from engine.release.report.page import render_page
+from engine.release.report.properties import Dataset
+from engine.release.report.references import CocoReference
+from engine.release.report.released import ReleasedMasks, open_release
+from engine.release.report.sections import Section
+from engine.workspace import Workspace
+from schemas.errors import InputError
+
+PAGE, VALUES, PLOTS = "report.html", "report.json", "plots"
+_DPI = 192  # twice that of a screen
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What was written. values: as in report.json."""
+
+    page: Place
+    values: dict[str, Any]
+
+
+def write_release_report(
+    release: str | Path | Place,
+    output: str | Path | Place,
+    *,
+    references: Mapping[str, Path] | None = None,
+    more: Sequence[Section] = (),
+    progress: Progress | None = None,
+) -> ReportFiles:
+    """Write report.html, report.json and plots/*.png and *.pdf into the folder `output`; files there are replaced.
+
+    references: COCO files by the names that they get in the report. more: sections of other analyses, shown last.
+    The index is read once, tar by tar, and of the tars the json of the masks whose shape is measured: memory does not
+    grow with the release. Raises InputError for a release that cannot be read or has no masks, for a reference that is
+    no COCO file, and if the disk is full.
+    """
+    released = open_release(place(release), progress=progress)
+    named = references or {}
+    if released.name in named:
+        raise InputError(f"--reference {released.name}: the release has this name; give the reference another name")
+    datasets: list[Dataset] = [released]
+    datasets += [CocoReference(name, path, progress=progress) for name, path in named.items()]
+    sections = [*mask_sections(compare_masks(datasets)), *more]
+    return _write(released, place(output), sections)
+
+
+def report_folder(release: str | Path | Place) -> str:
+    """Where the report of a release goes unless one says so: reports/NAME of its workspace, else NAME-report here."""
+    *above, name = full_name(place(release)).rstrip("/").split("/")
+    workspace = Workspace("/".join(above[:-1])) if above[-1:] == ["releases"] else None
+    return str(workspace.reports / name) if workspace and workspace.config.exists() else f"{name}-report"
+
+
+def _write(released: ReleasedMasks, folder: Place, sections: Sequence[Section]) -> ReportFiles:
+    manifest = released.manifest
+    values = {"release": manifest.name, "key": manifest.key, "images": manifest.images, "masks": manifest.masks}
+    values |= {section.key: section.values for section in sections}
+    for path in (folder, folder / PLOTS):
+        path.make_folder()
+    pictures: dict[str, bytes] = {}
+    for section in sections:
+        for name, (figure, _) in section.figures.items():
+            pictures[name] = _drawn(figure, "png")
+            (folder / PLOTS / f"{name}.png").write(pictures[name])
+            (folder / PLOTS / f"{name}.pdf").write(_drawn(figure, "pdf"))
+    stages = ", ".join(stage.replace("_", " ") for stage in manifest.stages)
+    cards = {
+        "pictures": f"{manifest.images:,}",
+        "masks": f"{manifest.masks:,}",
+        "masks / picture": f"{manifest.masks / manifest.images:.1f}",
+        "tars": f"{len(manifest.tars):,}",
+    }
+    subtitle = f"Masks of the stages: {stages}. Release {manifest.key}."
+    text = render_page(manifest.name, subtitle, cards, sections, pictures)
+    (folder / VALUES).write((json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    (folder / PAGE).write(text.encode())
+    return ReportFiles(folder / PAGE, values)
+
+
+def _drawn(figure: Figure, form: str) -> bytes:
+    """Equal figures give equal bytes."""
+    content = io.BytesIO()
+    figure.savefig(content, format=form, dpi=_DPI, metadata={"CreationDate": None} if form == "pdf" else None)
+    return content.getvalue()
