@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from model.common import LayerNorm2d
 from model.encoders import EMBEDDING_STRIDE, ImageEmbedding
-from model.predictor import EncodedImage, resized_hw
+from model.predictor import EncodedImage
+from model.published import resized_hw
 from model.weights_folder import CARD_FILE as CARD_FILE
 from model.weights_folder import damaged, load_weights_folder, save_weights_folder
 

@@ -4,20 +4,31 @@ Shapes: N prompts, P points each, C masks a prompt; (h, w) low-resolution mask l
 size; (H, W) the picture. Points are (x, y), boxes XYXY, both in pixels of the picture.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 from torch import Tensor
 
 from model.contract import Contract, ContractName
 from model.folded_image import SharedImage
 from model.mask_decoder import MaskPrediction
-from model.prompts import check_same_count, is_ragged, to_boxes, to_mask_inputs, to_points
+from model.prompts import (
+    check_in_pixels,
+    check_same_count,
+    clip_boxes,
+    is_ragged,
+    mask_logits,
+    to_boxes,
+    to_mask_inputs,
+    to_points,
+)
+from model.published import ResizeLongestSide, check_resized, in_rgb, resize_longest_side, resized_hw
 from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 
@@ -115,7 +126,8 @@ class EncodedImage:
 class Predictor:
     """Masks of one picture for any number of prompts, with the semantics of the published predictor.
 
-    `set_image` (or `set_embedding`) comes first; every prediction then reuses the embedding.
+    `set_image` (or `set_embedding`) comes first; every prediction then reuses the embedding. Boxes are cut to the
+    picture. Threads share a model, not a predictor: a call that comes while another thread is in one raises WaitError.
     """
 
     def __init__(self, sam: PromptableModel, *, contract: ContractName = "exact") -> None:
@@ -127,6 +139,7 @@ class Predictor:
         self.contract = Contract(contract, sam.device)
         self._encoded: EncodedImage | None = None
         self._shared: SharedImage | None = None  # what prompts share on the picture in use
+        self._in_use = threading.RLock()
 
     @property
     def device(self) -> torch.device:
@@ -153,12 +166,64 @@ class Predictor:
         """(height, width) of the picture as the encoder saw it, before padding."""
         return resized_hw(self.image_hw, longest_side=self.sam.image_size)
 
-    def set_image(self, image: NDArray[np.uint8]) -> None:
-        """Encode a picture, (H, W, 3) uint8 RGB.
+    @property
+    def is_image_set(self) -> bool:
+        """Whether there is a picture to ask for masks of."""
+        return self._encoded is not None
 
-        Raises InputError for any other shape or type.
+    @property
+    def transform(self) -> ResizeLongestSide:
+        """From pixels of a picture to the input frame, which `predict_torch` and `set_torch_image` take."""
+        return ResizeLongestSide(self.sam.image_size)
+
+    def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
+        """Encode a picture, (H, W, 3) uint8. image_format: "RGB" or "BGR".
+
+        Raises InputError for any other shape, type or format.
         """
-        self.set_embedding(self.encode_images([image])[0])
+        with self._alone():
+            check_image(image)
+            self.set_embedding(self.encode_images([in_rgb(image, image_format)])[0])
+
+    @torch.no_grad()
+    def set_torch_image(self, transformed_image: Tensor, original_image_size: tuple[int, int]) -> None:
+        """Encode a picture (1, 3, h, w) RGB in 0..255 that `transform` resized from (height, width).
+
+        Raises InputError for another shape.
+        """
+        check_resized(transformed_image, side=self.sam.image_size)
+        with self._alone(), self.contract.autocast():
+            embedding = self.sam.encode(self.sam.preprocess(transformed_image.to(self.sam.device)))
+            height, width = original_image_size
+            self.set_embedding(EncodedImage(embedding, image_hw=(height, width)))
+
+    def reset_image(self) -> None:
+        """Forget the picture."""
+        self._encoded = self._shared = None
+
+    def get_image_embedding(self) -> Tensor:
+        """(1, C, h, w) of the picture in use. Raises WaitError before the first `set_image`."""
+        embedding = self.encoded.embedding
+        return embedding if isinstance(embedding, Tensor) else embedding.features
+
+    def mask_prompt(self, mask: ArrayLike) -> NDArray[np.float32]:
+        """A mask (H, W) of the picture in use as `mask_input` (1, h, w): logits at the decoder's resolution.
+
+        Raises InputError for another size, WaitError before `set_image`.
+        """
+        array = np.asarray(mask).astype(bool)
+        if array.shape != self.image_hw:
+            raise InputError(f"mask: expected the shape of the picture, {self.image_hw}, found {array.shape}")
+        return mask_logits([array], input_hw=self.input_hw, side=self.sam.image_size).numpy()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise WaitError("another thread uses this predictor; give each thread a Predictor of its own, of one model")
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> list[EncodedImage]:
@@ -202,10 +267,23 @@ class Predictor:
             where there are boxes or mask inputs.
         boxes: (N, 4). mask_inputs: (N, 1, h, w) logits of an earlier prediction.
         multimask_output: three masks for each prompt (C = 3), else one (C = 1).
-        Raises InputError where shapes do not fit, a number is not finite, or no prompt is given.
+        Boxes are cut to the picture; one outside of it is refused.
+        Raises InputError where shapes do not fit, a number is not finite, or no prompt is given, and WaitError where
+        another thread is in a call.
         """
+        with self._alone():
+            return self._predict_low_res(points, labels, boxes, mask_inputs, multimask_output)
+
+    def _predict_low_res(
+        self,
+        points: Numbers | None,
+        labels: Numbers | None,
+        boxes: Numbers | None,
+        mask_inputs: Numbers | None,
+        multimask_output: bool,
+    ) -> LowRes:
         embedding, device = self.encoded.embedding, self.sam.device
-        xyxy = to_boxes(boxes, device=device)
+        xyxy = clip_boxes(to_boxes(boxes, device=device), self.image_hw)
         masks = to_mask_inputs(mask_inputs, side=self.sam.image_size // 4, device=device)
         if is_ragged(points):
             return self._predict_ragged(points, labels, xyxy, masks, multimask_output)
@@ -229,10 +307,15 @@ class Predictor:
         less than by `predict_low_res`. Logits that `upscaling` does not read, those of padding, are left out: they are
         far below zero. Raises InputError as `predict_low_res` does.
         """
+        with self._alone():
+            return self._prompt(points, labels, boxes)
+
+    def _prompt(self, points: Numbers | None, labels: Numbers | None, boxes: Numbers | None) -> PromptedMasks:
         if not isinstance(self.sam, SharingModel):
             low_res = self.predict_low_res(points, labels, boxes=boxes)
             return DecodedMasks(low_res.predicted_iou, low_res.logits)
-        clicks, xyxy = to_points(points, labels, device=self.sam.device), to_boxes(boxes, device=self.sam.device)
+        clicks = to_points(points, labels, device=self.sam.device)
+        xyxy = clip_boxes(to_boxes(boxes, device=self.sam.device), self.image_hw)
         check_same_count(points=clicks and clicks[0], boxes=xyxy)
         if self._shared is None:
             dtype, shown_hw = self.contract.decoder_dtype, self.input_hw
@@ -266,11 +349,18 @@ class Predictor:
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
         """Masks of one prompt, at the size of the picture.
 
-        point_coords: (P, 2). point_labels: (P,). box: (4,). mask_input: (1, h, w) logits of an earlier prediction.
+        point_coords: (P, 2). point_labels: (P,). box: (4,) or (1, 4). mask_input: (1, h, w) logits of an earlier
+        prediction, or what `mask_prompt` makes of a mask. No points (0, 2) beside a box or a mask are none.
         Returns masks (C, H, W) bool (float logits with return_logits), predicted IoU (C,), and logits (C, h, w) that
         may be given as mask_input of the next prediction.
-        Raises InputError as `predict_low_res` does, WaitError before `set_image`.
+        Raises InputError as `predict_low_res` does, and where a box is empty or coordinates are fractions of the
+        picture; WaitError before `set_image`.
         """
+        if box is not None and np.shape(box) == (1, 4):
+            box = np.asarray(box)[0]
+        if point_coords is not None and np.size(point_coords) == 0 and (box is not None or mask_input is not None):
+            point_coords = point_labels = None
+        check_in_pixels(point_coords, box, self.image_hw)
         low_res = self.predict_low_res(
             None if point_coords is None else [point_coords],
             None if point_labels is None else [point_labels],
@@ -281,6 +371,40 @@ class Predictor:
         logits = self.upscale(low_res.logits)[0]
         masks = logits if return_logits else logits > self.sam.mask_threshold
         return masks.cpu().numpy(), low_res.predicted_iou[0].cpu().numpy(), low_res.logits[0].cpu().numpy()
+
+    @torch.no_grad()
+    def predict_torch(
+        self,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of N prompts in the input frame, as `transform` makes them of pixels of the picture.
+
+        point_coords: (N, P, 2) with point_labels (N, P). boxes: (N, 4). mask_input: (N, 1, h, w).
+        Returns masks (N, C, H, W) bool (float logits with return_logits), predicted IoU (N, C), logits (N, C, h, w).
+        Raises InputError as `predict_low_res` does, WaitError before `set_image`.
+        """
+        device = self.sam.device
+        with self._alone():
+            embedding = self.encoded.embedding
+            points = to_points(point_coords, point_labels, device=device)
+            xyxy = clip_boxes(to_boxes(boxes, device=device), self.input_hw)
+            masks = to_mask_inputs(mask_input, side=self.sam.image_size // 4, device=device)
+            check_same_count(points=points and points[0], boxes=xyxy, mask_inputs=masks)
+            decoded = self.sam.decode(
+                embedding,
+                points=points and (points[0].to(torch.float32), points[1]),
+                boxes=None if xyxy is None else xyxy.to(torch.float32),
+                masks=masks,
+                multimask_output=multimask_output,
+            )
+            logits = self.upscale(decoded.logits)
+        found = logits if return_logits else logits > self.sam.mask_threshold
+        return found, decoded.predicted_iou, decoded.logits
 
     def _predict_ragged(
         self, points: Any, labels: Any, boxes: Tensor | None, masks: Tensor | None, multimask_output: bool
@@ -307,22 +431,6 @@ class Predictor:
         (height, width), (input_h, input_w) = self.image_hw, self.input_hw
         scale = torch.tensor([input_w / width, input_h / height], dtype=torch.float64, device=points_xy.device)
         return (points_xy * scale).to(torch.float32)
-
-
-def resized_hw(image_hw: tuple[int, int], *, longest_side: int) -> tuple[int, int]:
-    """Size of a picture (height, width) scaled so that its longest side is `longest_side`, halves rounded up.
-
-    A side never vanishes: a panorama thinner than half a pixel keeps one row.
-    """
-    scale = longest_side * 1.0 / max(image_hw)
-    height, width = (max(1, int(side * scale + 0.5)) for side in image_hw)
-    return height, width
-
-
-def resize_longest_side(image: NDArray[np.uint8], *, longest_side: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 resized as the published predictor does: bilinear with antialiasing, on 8-bit values."""
-    height, width = resized_hw((image.shape[0], image.shape[1]), longest_side=longest_side)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def check_image(image: Any) -> None:

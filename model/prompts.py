@@ -3,16 +3,21 @@
 Shapes: N prompts, P points each. Points are (x, y) and boxes XYXY, in pixels of the picture.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from model.training.regions import coverage
 from schemas.errors import InputError
 
 # Labels as in SAM: 1 on the object, 0 on the background, -1 no point (it becomes the token "not a point").
 POINT_LABELS = (-1, 0, 1)
+CERTAIN_LOGIT = 10.0  # of a low-resolution pixel that is all inside; outside as far below 0
 
 
 def to_points(points: Any, labels: Any, *, device: torch.device) -> tuple[Tensor, Tensor] | None:
@@ -50,17 +55,81 @@ def to_boxes(boxes: Any, *, device: torch.device) -> Tensor | None:
     return xyxy
 
 
+def clip_boxes(boxes: Tensor | None, image_hw: tuple[int, int]) -> Tensor | None:
+    """(N, 4) XYXY cut to a picture of (height, width): the model knows no pixels beyond it.
+
+    Raises InputError for a box that lies outside of it.
+    """
+    if boxes is None:
+        return None
+    height, width = image_hw
+    limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+    clipped = boxes.clamp(min=0).minimum(limits)
+    outside = ((clipped[:, 2:] <= clipped[:, :2]) & (boxes[:, 2:] > boxes[:, :2])).any(dim=1)
+    if outside.any():
+        box = [round(value, 3) for value in boxes[outside][0].tolist()]
+        raise InputError(f"boxes: {box} lies outside the picture, which is {width} wide and {height} high")
+    return clipped
+
+
+def check_in_pixels(points: Any, box: Any, image_hw: tuple[int, int]) -> None:
+    """Raises InputError for an empty box, points outside of the picture, and coordinates that look like fractions.
+
+    points: (P, 2) or None. box: (4,) or None. What has another shape or is no number is left to those who read it.
+    """
+    height, width = image_hw
+    corners = _rows(box, 4)
+    if corners is not None and ((corners[:, 2:] == corners[:, :2]).any()):
+        raise InputError(f"box: {corners[0].tolist()} has no area; boxes are XYXY pixels")
+    clicks = _rows(points, 2)
+    if clicks is not None and ((clicks < 0).any() or (clicks > [width, height]).any()):
+        outside = clicks[((clicks < 0) | (clicks > [width, height])).any(axis=1)][0]
+        raise InputError(
+            f"points: {outside.tolist()} lies outside the picture, which is {width} wide and {height} high"
+        )
+    given = [rows.ravel() for rows in (corners, clicks) if rows is not None]
+    numbers = np.concatenate(given) if given else np.zeros(0)
+    if numbers.size and max(height, width) > 2 and (numbers <= 1).all() and (numbers % 1 != 0).any():
+        raise InputError(f"coordinates {numbers.tolist()} look like fractions of the picture; give pixels")
+
+
+def _rows(values: Any, length: int) -> NDArray[np.float64] | None:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    good = array.ndim in (1, 2) and array.size and array.shape[-1] == length and np.isfinite(array).all()
+    return array.reshape(-1, length) if good else None
+
+
+def mask_logits(masks: Sequence[NDArray[np.bool_]], *, input_hw: tuple[int, int], side: int) -> Tensor:
+    """Masks (N, H, W) of a picture as logits (N, side / 4, side / 4), the form of a mask prompt.
+
+    input_hw: (height, width) of the picture in the padded input, whose side is `side`.
+    """
+    height, width = input_hw
+    square = np.zeros((len(masks), side, side), dtype=np.float32)
+    for row, mask in enumerate(masks):
+        resized = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        square[row, :height, :width] = resized
+    return (2 * coverage(torch.from_numpy(square), (side // 4, side // 4)) - 1) * CERTAIN_LOGIT
+
+
 def to_mask_inputs(mask_inputs: Any, *, side: int, device: torch.device) -> Tensor | None:
-    """(N, 1, side, side) float32 logits, or None. Raises InputError for another shape."""
+    """(N, 1, side, side) float32 logits, or None; what holds 0 and 1 alone is a mask, and becomes sure logits.
+
+    Raises InputError for another shape.
+    """
     if mask_inputs is None:
         return None
     logits = to_numbers(mask_inputs, "mask_inputs", device=device).to(torch.float32)
     if logits.ndim != 4 or logits.shape[1:] != (1, side, side):
         raise InputError(
             f"mask_inputs: expected shape (prompts, 1, {side}, {side}), logits of an earlier prediction, "
-            f"found {tuple(logits.shape)}"
+            f"found {tuple(logits.shape)}; Predictor.mask_prompt makes them of a mask of the picture"
         )
-    return logits
+    is_mask = ((logits == 0) | (logits == 1)).all() & (logits == 1).any()
+    return (2 * logits - 1) * CERTAIN_LOGIT if is_mask else logits
 
 
 def to_numbers(values: Any, name: str, *, device: torch.device) -> Tensor:

@@ -4,6 +4,9 @@ Shapes: B images, S side of the square input in pixels, N prompts over all image
 C = 256 channels, (H, W) side of the image embedding, M masks a prompt.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +18,7 @@ from model.folded_decoder import FoldedDecoder, FoldedMasks
 from model.folded_image import SharedImage
 from model.mask_decoder import MaskDecoder, MaskPrediction
 from model.prompt_encoder import PromptEncoder
+from model.published import predict_batch
 from model.transformer import TwoWayTransformer
 
 
@@ -93,6 +97,10 @@ class Sam(nn.Module):
             found, expected = tuple(features.shape[1:]), (EMBED_DIM, side, side)
             raise ValueError(f"{type(self.image_encoder).__name__}: expected features {expected}, found {found}")
         return ImageEmbedding(features, self.mask_decoder.project_high_res(high_res))
+
+    def forward(self, batched_input: Sequence[dict[str, Any]], multimask_output: bool) -> list[dict[str, Tensor]]:
+        """As the published model's call; see `model.published.predict_batch`."""
+        return predict_batch(self, batched_input, multimask_output=multimask_output)
 
     def decode(
         self,

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from benchmarks.peers.setting import Hw, Setting, grid, picture
 from benchmarks.peers.stopwatch import Stopwatch
-from model.predictor import Predictor, resize_longest_side
+from model.predictor import Predictor
+from model.published import resize_longest_side
 from model.sam import build_sam
 from tests.peers import decoder_outputs
 

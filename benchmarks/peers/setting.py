@@ -16,7 +16,7 @@ from PIL import Image
 
 from model.config import MODEL_SIZES, SamConfig
 from model.encoder_configs import ViTConfig
-from model.predictor import resized_hw
+from model.published import resized_hw
 from schemas.presets import GeneratorConfig
 
 OURS = "sam-data-engine"

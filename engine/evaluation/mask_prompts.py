@@ -3,22 +3,19 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from engine.evaluation.points import PROMPTS_AT_ONCE
 from engine.evaluation.scores import PromptScores, mask_iou
 from model.predictor import Predictor
-from model.training.regions import coverage
+from model.prompts import mask_logits
 from model.training.samples import Sample, decode_masks
 
 Mask = npt.NDArray[np.bool_]
 MaskSize = Literal["small", "medium", "large"]
 SMALL_FRAC, LARGE_FRAC = 0.002, 0.02  # of the picture
-CERTAIN_LOGIT = 10.0  # of a low-resolution pixel that is all inside; outside as far below 0
 
 
 def evaluate_mask_prompts(
@@ -55,13 +52,7 @@ def size_of(mask: Mask) -> MaskSize:
 
 def as_mask_inputs(predictor: Predictor, masks: Sequence[Mask] | Mask) -> Tensor:
     """Masks (N, H, W) of the picture in use as logits (N, h, w) of the size that `mask_inputs` has."""
-    height, width = predictor.input_hw
-    side = predictor.sam.image_size
-    square = np.zeros((len(masks), side, side), dtype=np.float32)
-    for row, mask in enumerate(masks):
-        resized = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        square[row, :height, :width] = resized
-    return (2 * coverage(torch.from_numpy(square), (side // 4, side // 4)) - 1) * CERTAIN_LOGIT
+    return mask_logits(list(masks), input_hw=predictor.input_hw, side=predictor.sam.image_size)
 
 
 def _by_size(

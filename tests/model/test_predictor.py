@@ -14,7 +14,8 @@ from model.contract import HalfTrial
 from model.encoder_configs import ViTConfig
 from model.folded_decoder import BESIDE
 from model.mask_decoder import MaskPrediction
-from model.predictor import Predictor, resize_longest_side, resized_hw
+from model.predictor import Predictor
+from model.published import resize_longest_side, resized_hw
 from model.sam import Sam, build_sam
 from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.evaluation.mask_prompts import CERTAIN_LOGIT, as_mask_inputs, evaluate_mask_prompts, size_of
+from engine.evaluation.mask_prompts import as_mask_inputs, evaluate_mask_prompts, size_of
 from model.mask_decoder import MaskPrediction
 from model.predictor import Predictor
+from model.prompts import CERTAIN_LOGIT
 from model.training.samples import Sample
 from tests.engine.evaluation.fakes import ThreeHalves, coco_rle, rectangle
 
