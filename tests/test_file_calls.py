@@ -18,9 +18,8 @@ LABEL_STUDIO = {
     "engine/labeling/embeddings.py",
     "engine/labeling/files.py",
     "engine/labeling/installation.py",
-    "engine/labeling/links.py",
-    "engine/labeling/secret.py",
     "engine/labeling/page/sam_engine_page.py",
+    "engine/labeling/secret.py",
     "engine/labeling/server.py",
     "engine/labeling/server_settings.py",
 }

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from engine.labeling.folder import LabelingFolder
+from engine.labeling.secret import backend_login
 from engine.store import Store
 from schemas.errors import WaitError
 from schemas.mask import Mask
@@ -64,6 +66,23 @@ def test_a_round_waits_for_people_and_goes_on_when_they_are_done(server: FakeLab
     report = (store.workspace / "reports" / "rounds.md").read_text()
     assert "label_studio:3" in report
     assert "simulated" not in report
+
+
+def test_a_backend_with_another_model_than_the_round_s_is_told(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = workspace(tmp_path)
+    to_the_open_round(store)
+    assert "project 5 has no model backend at http://127.0.0.1:9090" in tick(store, STAGE).message
+    user = backend_login(LabelingFolder(store.workspace)).user
+    backend = {"url": "http://127.0.0.1:9090", "state": "CO", "basic_auth_user": user, "basic_auth_pass_is_set": True}
+    server.connected = [backend | {"model_version": "other"}]
+    model = store.rounds(STAGE)[0].model_before
+    assert f"answers with model other, and the open round works with {model}" in tick(store, STAGE).message
+    server.connected = [backend | {"model_version": model}]
+    assert "to be looked at" not in tick(store, STAGE).message
+    server.connected = [backend | {"state": "DI"}]
+    assert "does not answer; start it with: sam-engine labeling serve" in tick(store, STAGE).message
+    server.connected = [backend | {"state": "ER", "error_message": "401 Client Error: Unauthorized"}]
+    assert "refuses this workspace's secret" in tick(store, STAGE).message
 
 
 def test_the_work_of_a_second_person_is_kept_and_in_the_report(server: FakeLabelStudio, tmp_path: Path) -> None:

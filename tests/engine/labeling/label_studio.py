@@ -77,7 +77,7 @@ class FakeLabelStudio:
     """The methods of `LabelStudioClient` that publishing and collecting use, over tasks in memory.
 
     fail_at: number of the call that fails, counted from 1; lost_answer: the call is carried out before it fails.
-    forget_predictions: the first import drops them.
+    forget_predictions: the first import drops them. connected: model backends.
     """
 
     url = "http://label-studio"
@@ -91,10 +91,15 @@ class FakeLabelStudio:
         self.forget_predictions = False
         self.gone = False
         self.titles: dict[str, int] = {}
+        self.connected: list[dict[str, Any]] = []
 
     def projects(self) -> dict[str, int]:
         self._answer(self._call())
         return self.titles
+
+    def backends(self, project: int) -> list[dict[str, Any]]:
+        self._answer(self._call())
+        return self.connected
 
     def _call(self) -> bool:
         """Whether this call fails after it is carried out."""
