@@ -41,7 +41,7 @@ _LONGEST_WAIT_S = 1.0
 _KEEP = "interval 36500 days"
 # Unique values: a dictionary of them would only make the file larger.
 _NO_DICTIONARY = ("mask_id", "event_id", "rle")
-_STATISTICS = ("image_id", "stage", "round")
+_STATISTICS = ("image_id", "stage", "round", "number")
 
 
 class ShardedTable:
@@ -167,6 +167,10 @@ class ShardedTable:
     def count(self) -> int:
         """Rows, read from the log alone."""
         return sum(int(value) for value in self._actions("num_records"))
+
+    def highest(self, column: str) -> int:
+        """The highest value of a column of whole numbers with statistics, read from the log alone; 0 without rows."""
+        return max((int(value) for value in self._actions(f"max.{column}")), default=0)
 
     def _actions(self, column: str) -> list[Any]:
         with self._lock:

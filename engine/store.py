@@ -213,8 +213,17 @@ class Store:
         shard = values.pop(PARTITION, None)
         return self._tables[table].read(None if shard is None else str(shard), columns=columns, where=values)
 
+    def highest_number(self, table: str) -> int:
+        """Of `image_numbers` or `mask_numbers`; 0 where none was given yet."""
+        return self._tables[table].highest("number")
+
     def find_mask(self, mask_id: int) -> dict[str, Any] | None:
-        """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables."""
+        """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables.
+
+        mask_id: as in the tables, or the number that releases call the mask by.
+        """
+        numbered = self._tables["mask_numbers"].query(f"number = {int(mask_id)}")["content_id"].to_pylist()
+        mask_id = numbered[0] if numbered else mask_id
         for table in (*self.stages, *(name for name in MASK_TABLES if name not in STAGES), "removed"):
             found = self._tables[table].query(f"mask_id = {int(mask_id)}").to_pylist()
             if found:

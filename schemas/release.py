@@ -2,6 +2,9 @@
 
 A release is a folder: `sa_000000.tar`, ... with `sa_<image_id>.jpg` and `sa_<image_id>.json` (schemas.sa1b) side by
 side; `index/masks` and `index/images`, a Parquet file for each tar; `manifest.json`.
+
+1  pictures and masks were called by their content ids; the mask index had them as `mask_id`
+2  small numbers in json, file names and index, content ids beside them in the index
 """
 
 from typing import Literal
@@ -13,7 +16,8 @@ from schemas.config import ReleaseConfig
 from schemas.stages import Stage
 from schemas.tables import BOX, POINTS
 
-FORMAT = "sam-data-engine release 1"
+Format = Literal["sam-data-engine release 1", "sam-data-engine release 2"]
+FORMAT: Format = "sam-data-engine release 2"
 MANIFEST_FILE = "manifest.json"
 
 
@@ -21,12 +25,14 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
-# One row per mask, in the order of the tars. Area, boxes and points are those of the released picture; boxes are XYXY
+# One row per mask, in the order of the tars. `id` and `image_id` are those of the json, `content_id` is the workspace's
+# `mask_id`. Area, boxes and points are those of the released picture; boxes are XYXY
 # pixels, right and bottom exclusive. `points` and `prompt_box_xyxy` are the prompt; the mask that was mended, where one
 # was, stands in the json. What is unknown is NaN, "" or an empty list, as in the workspace's tables.
 MASK_INDEX = _schema(
-    mask_id=pa.int64(),
+    id=pa.int64(),
     image_id=pa.int64(),
+    content_id=pa.int64(),
     tar=pa.string(),
     stage=pa.string(),
     round=pa.int32(),
@@ -44,10 +50,12 @@ MASK_INDEX = _schema(
     label=pa.string(),
 )
 
-# One row per picture, in the order of the tars. `source` is the file it came from, `source_width` and `source_height`
-# its upright size; `masks_lost` counts masks too thin to show at the released size.
+# One row per picture, in the order of the tars. `content_id` is the workspace's `image_id`. `source` is the file it
+# came from, `source_width` and `source_height` its upright size; `masks_lost` counts masks too thin to show at the
+# released size.
 IMAGE_INDEX = _schema(
     image_id=pa.int64(),
+    content_id=pa.int64(),
     tar=pa.string(),
     file_name=pa.string(),
     width=pa.int32(),
@@ -97,7 +105,7 @@ class Manifest(_Record):
     counts masks that were too thin to show at the released size; `images_without_masks` those left out of the release.
     """
 
-    format: Literal["sam-data-engine release 1"]
+    format: Format
     name: str
     key: str
     stages: tuple[Stage, ...]

@@ -26,8 +26,8 @@ STAGES_GROUP = "sam_data_engine.stages"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 # Names of the tables, gates and flows that there are already.
 _TAKEN = re.compile(
-    "images|ground_truth|annotations|events|generation|rounds|published|collected|prompts|questions|gates|returned|removed|rejected"
-    "|verification|exhaustivity|audit|data_engine"
+    "images|ground_truth|annotations|events|generation|rounds|published|collected|prompts|questions|gates|returned"
+    "|removed|image_numbers|mask_numbers|rejected|verification|exhaustivity|audit|data_engine"
 )
 _log = logging.getLogger(__name__)
 

@@ -67,6 +67,14 @@ MASKS = _schema(
     mask_prompt=pa.binary(),
 )
 
+# The small numbers that releases call images and masks by, one row each (`image_numbers`, `mask_numbers`): given when
+# one is first released, never changed. `content_id` is the `image_id` or `mask_id` of the other tables.
+NUMBERS = _schema(
+    content_id=pa.int64(),
+    shard=pa.string(),
+    number=pa.int64(),
+)
+
 # What annotators did and when. `kind` is prompt, accept, draw, edit, delete or skip; `at_s` is on the annotator's
 # clock (simulated for the simulated annotator); `mask_id` is 0 where no mask is meant; `detail` is JSON.
 EVENTS = _schema(
@@ -232,6 +240,8 @@ TABLES: dict[str, pa.Schema] = {
     "gates": GATE_ROUNDS,
     "returned": RETURNED,
     "removed": REMOVED,
+    "image_numbers": NUMBERS,
+    "mask_numbers": NUMBERS,
     "rejected": REJECTED,
 }
 

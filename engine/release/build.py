@@ -18,9 +18,11 @@ from pydantic import ValidationError
 from engine.files import publish, storage_errors
 from engine.keys import content_key
 from engine.places import LocalPlace, Place
-from engine.release.plan import PlannedTar, ShardReader, Snapshot, plan_tars
+from engine.release.numbers import give_numbers
+from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.reader import Progress, names_in, read_manifest
 from engine.release.records import ReleasedImage, release_image
+from engine.release.shard_reader import ShardReader
 from engine.release.tars import describe_file, write_index, write_tar
 from engine.store import Store
 from schemas.config import ReleaseConfig
@@ -112,6 +114,7 @@ class _Build:
                 f"{workspace}: no masks of {' or '.join(stages)} to release; make them first with: "
                 f"sam-engine run {stages[-1]} {workspace} --until-done"
             )
+        give_numbers(self.snapshot)
         self.total = sum(len(tar.images) for tar in tars)
         with storage_errors(self.folder):
             for path in (self.place.notes, *(self.place.building / "index" / kind for kind in ("masks", "images"))):
@@ -136,7 +139,7 @@ class _Build:
         return ReleaseInfo(self.folder / self.name, manifest, created=True)
 
     def _write_tars(self, tars: list[PlannedTar]) -> list[ReleasedTar]:
-        reader = self.snapshot.reader()
+        reader = ShardReader(self.snapshot)
         records = []
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             for tar in tars:

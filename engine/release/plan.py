@@ -1,14 +1,13 @@
 """Which images go into which tar, and which masks of an image are released; both follow from table versions alone."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.store import Store
 from schemas.errors import InputError
@@ -51,41 +50,16 @@ class Snapshot:
         for shard, group in groupby(pairs, key=itemgetter(0)):
             yield shard, [image_id for _, image_id in group]
 
-    def described(self, shard: str) -> set[int]:
-        """Images of a shard that have masks."""
+    def mask_ids(self, shard: str) -> dict[int, list[int]]:
+        """Masks of a shard's images in the order of a release, by image; images without masks are left out."""
+        columns = ["image_id", "mask_id", "stage", "round"]
         tables = [
-            self.store.read_shard(stage, shard, columns=["image_id"], version=self.versions[stage])
-            for stage in self.stages
+            self.store.read_shard(stage, shard, columns=columns, version=self.versions[stage]) for stage in self.stages
         ]
-        return set(pc.unique(pa.concat_tables(tables)["image_id"]).to_pylist())
-
-    def reader(self) -> "ShardReader":
-        return ShardReader(self)
-
-
-class ShardReader:
-    """Reads the rows of single images, shard by shard: keeps the last shards in memory, for tars that cross shards."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._table = lru_cache(maxsize=2 * (1 + len(snapshot.stages)))(self._read)
-
-    def image(self, shard: str, image_id: int) -> dict[str, Any]:
-        """The row of an image."""
-        row: dict[str, Any] = self._rows("images", shard, image_id)[0]
-        return row
-
-    def masks(self, shard: str, image_id: int) -> list[dict[str, Any]]:
-        """The masks to release of an image, in the order of stages, then by mask_id."""
-        rows = [row for stage in self._snapshot.stages for row in self._rows(stage, shard, image_id)]
-        return released_masks(rows)
-
-    def _rows(self, table: str, shard: str, image_id: int) -> list[dict[str, Any]]:
-        rows = self._table(table, shard)
-        return rows.filter(pc.equal(rows["image_id"], image_id)).to_pylist()
-
-    def _read(self, table: str, shard: str) -> pa.Table:
-        return self._snapshot.store.read_shard(table, shard, version=self._snapshot.versions[table])
+        rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in pa.concat_tables(tables).to_pylist():
+            rows[row["image_id"]].append(row)
+        return {image_id: [row["mask_id"] for row in _current(of_image)] for image_id, of_image in rows.items()}
 
 
 def plan_tars(snapshot: Snapshot, *, images_per_tar: int) -> tuple[list[PlannedTar], int]:
@@ -96,7 +70,7 @@ def plan_tars(snapshot: Snapshot, *, images_per_tar: int) -> tuple[list[PlannedT
     planned: list[tuple[str, int]] = []
     without_masks = 0
     for shard, image_ids in snapshot.image_ids():
-        described = snapshot.described(shard)
+        described = snapshot.mask_ids(shard)
         kept = [(shard, image_id) for image_id in image_ids if image_id in described]
         without_masks += len(image_ids) - len(kept)
         planned += kept
@@ -114,13 +88,17 @@ def released_masks(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     A mask that a person accepted as it was stands in the tables of two stages; the earlier row is kept.
     """
+    distinct: dict[bytes, dict[str, Any]] = {}
+    for row in _current(rows):
+        distinct.setdefault(row["rle"], row)
+    return list(distinct.values())
+
+
+def _current(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of one image, in order, without those of earlier rounds of a stage without annotators."""
     last_round: dict[Stage, int] = {}
     for row in rows:
         if row["stage"] not in ANNOTATED_STAGES:
             last_round[row["stage"]] = max(row["round"], last_round.get(row["stage"], 0))
     current = [row for row in rows if row["round"] == last_round.get(row["stage"], row["round"])]
-    current.sort(key=lambda row: (STAGES.index(row["stage"]), row["round"], row["mask_id"]))
-    distinct: dict[bytes, dict[str, Any]] = {}
-    for row in current:
-        distinct.setdefault(row["rle"], row)
-    return list(distinct.values())
+    return sorted(current, key=lambda row: (STAGES.index(row["stage"]), row["round"], row["mask_id"]))

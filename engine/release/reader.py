@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from engine import rle as rle_codec
+from engine.delta import as_rows_of
 from engine.images import decode_image
 from engine.places import Place, place
 from schemas.errors import InputError
@@ -120,8 +121,13 @@ def names_in(folder: Place) -> set[str]:
 
 
 def read_index(path: Place, schema: pa.Schema) -> list[dict[str, Any]]:
-    """The rows of an index file, with the columns of `schema`."""
-    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(path.read())).cast(schema).to_pylist()
+    """The rows of an index file, with the columns of `schema`; what older releases do not say is unknown there."""
+    table = pq.read_table(pa.BufferReader(path.read()))
+    if "content_id" not in table.column_names:  # format 1
+        names = ["id" if name == "mask_id" else name for name in table.column_names]
+        table = table.rename_columns(names)
+        table = table.append_column("content_id", table["id" if "id" in names else "image_id"])
+    rows: list[dict[str, Any]] = as_rows_of(schema, table).to_pylist()
     return rows
 
 
@@ -163,7 +169,7 @@ def _pictures(folder: Place, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
     path = folder / tar.tar.name
     with cannot_be_read(folder, tar):
         images = {row["file_name"]: row for row in read_index(folder / tar.image_index.name, IMAGE_INDEX)}
-        masks = {row["mask_id"]: row for row in read_index(folder / tar.mask_index.name, MASK_INDEX)}
+        masks = {row["id"]: row for row in read_index(folder / tar.mask_index.name, MASK_INDEX)}
         for name, jpeg, text in tar_members(path):
             record = parse_record(text, name=f"{path}: {name}.json")
             rows = [masks[annotation.id] for annotation in record.annotations]

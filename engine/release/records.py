@@ -31,6 +31,8 @@ def release_image(
 ) -> ReleasedImage:
     """Bring an image, a row of `images`, and its masks, rows of masks tables, to the size and form of a release.
 
+    Rows come with their numbers, as `ShardReader` gives them.
+
     Raises InputError if the picture's file is gone or is not the one that was ingested.
     """
     file = store.picture(image)
@@ -43,19 +45,19 @@ def release_image(
     encoded = io.BytesIO()
     # Encoded anew also where the size stays: what the file said beside its pixels (place, camera) is not released.
     scaling.picture(pixels).save(encoded, format="JPEG", quality=config.jpeg_quality)
-    name = f"sa_{image['image_id']}"
+    number = image["number"]
+    name = f"sa_{number}"
     annotations, rows = [], []
     for mask in masks:
         released = scaling.released(Mask.from_row(mask))
         if released is not None:
-            rows.append(_index_row(mask, released, tar))
-            annotations.append(released.to_sa1b(mask["mask_id"]))
-    picture = image_record(
-        image_id=image["image_id"], width=scaling.width, height=scaling.height, file_name=f"{name}.jpg"
-    )
+            rows.append({"image_id": number, "tar": tar} | _index_row(mask, released))
+            annotations.append(released.to_sa1b(mask["number"]))
+    picture = image_record(image_id=number, width=scaling.width, height=scaling.height, file_name=f"{name}.jpg")
     record = Sa1bRecord(image=picture, annotations=annotations)
     row = {
-        "image_id": image["image_id"],
+        "image_id": number,
+        "content_id": image["image_id"],
         "tar": tar,
         "file_name": f"{name}.jpg",
         "width": scaling.width,
@@ -72,12 +74,13 @@ def release_image(
     return ReleasedImage(name, encoded.getvalue(), record.to_json(), rows, row)
 
 
-def _index_row(row: dict[str, Any], mask: Mask, tar: str) -> dict[str, Any]:
+def _index_row(row: dict[str, Any], mask: Mask) -> dict[str, Any]:
     """The row of the index: lineage as in the workspace's row, geometry of the released mask."""
-    lineage = ("mask_id", "image_id", "stage", "round", "origin", "annotator", "model_id", "generator_config", "label")
+    lineage = ("stage", "round", "origin", "annotator", "model_id", "generator_config", "label")
     return {
         **{name: row[name] for name in lineage},
-        "tar": tar,
+        "id": row["number"],
+        "content_id": row["mask_id"],
         "area": mask.area,
         "bbox_xyxy": mask.box,
         "predicted_iou": mask.predicted_iou,

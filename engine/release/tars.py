@@ -32,7 +32,7 @@ def write_tar(path: Place, images: Iterable[ReleasedImage]) -> None:
 def write_index(path: Place, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write index rows as Parquet. Raises InputError if the disk is full or not writable."""
     encoded = io.BytesIO()
-    ids = {"mask_id", "jpeg_sha256", "file_name"}  # all different: a dictionary would only add to them
+    ids = {"jpeg_sha256", "file_name"}  # all different: a dictionary would only add to them
     dictionary = [name for name in schema.names if pa.types.is_string(schema.field(name).type) and name not in ids]
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, encoded, compression="zstd", compression_level=3, use_dictionary=dictionary)

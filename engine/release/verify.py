@@ -79,7 +79,7 @@ def _wrong_contents(path: Place, record: ReleasedTar) -> list[str]:
 def _compare(
     tar: Place, record: ReleasedTar, images: list[dict[str, Any]], masks: list[dict[str, Any]]
 ) -> Iterator[str]:
-    indexed = {row["mask_id"]: row for row in masks}
+    indexed = {row["id"]: row for row in masks}
     unseen = {row["file_name"]: row for row in images}
     n_images = n_masks = 0
     for name, jpeg, text in tar_members(tar):

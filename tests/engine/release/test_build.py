@@ -54,6 +54,12 @@ def records(folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
+def numbers(store: Store, of: str = "mask") -> dict[int, int]:
+    """What releases call masks or images by, by the ids of the tables."""
+    rows = store.read_table(f"{of}_numbers").to_pylist()
+    return {row["content_id"]: row["number"] for row in rows}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -67,8 +73,9 @@ def test_release_holds_every_automatic_mask_as_sa1b(store: Store) -> None:
     assert info.manifest.images == len(found) == len(SIZES)
     assert info.manifest.masks == len(rows)
     by_id = {annotation["id"]: annotation for record in found.values() for annotation in record["annotations"]}
+    number = numbers(store)
     for row in rows:
-        annotation = by_id[row["mask_id"]]
+        annotation = by_id[number[row["mask_id"]]]
         assert set(annotation) == {
             *("id", "segmentation", "bbox", "area", "predicted_iou", "stability_score", "crop_box", "point_coords")
         }
@@ -84,13 +91,44 @@ def test_release_holds_every_automatic_mask_as_sa1b(store: Store) -> None:
 
 def test_image_record_names_the_picture(store: Store) -> None:
     found = records(build_release(store).path)
+    number = numbers(store, "image")
     for image in store.images().to_pylist():
-        assert found[image["image_id"]]["image"] == {
-            "image_id": image["image_id"],
+        assert found[number[image["image_id"]]]["image"] == {
+            "image_id": number[image["image_id"]],
             "width": image["width"],
             "height": image["height"],
-            "file_name": f"sa_{image['image_id']}.jpg",
+            "file_name": f"sa_{number[image['image_id']]}.jpg",
         }
+
+
+def test_numbers_count_from_1_in_the_order_of_the_tars(store: Store) -> None:
+    folder = build_release(store, config=SMALL_TARS).path
+    images, masks = (pq.read_table(folder / "index" / kind) for kind in ("images", "masks"))
+    assert images["image_id"].to_pylist() == list(range(1, len(SIZES) + 1))
+    assert masks["id"].to_pylist() == list(range(1, 5 * len(SIZES) + 1))
+    assert set(images["content_id"].to_pylist()) == set(store.images()["image_id"].to_pylist())
+    assert set(masks["content_id"].to_pylist()) == set(store.read_table("fully_automatic")["mask_id"].to_pylist())
+    assert masks["image_id"].to_pylist() == [number for number in images["image_id"].to_pylist() for _ in range(5)]
+
+
+def test_numbers_stay_from_one_release_to_the_next(make_store: Callable[..., Store]) -> None:
+    store = make_store("workspace", template="bare")
+    add_masks(store, "fully_automatic", skip=1)
+    first = build_release(store)
+    add_masks(store, "assisted_manual", seed=1)
+    second = build_release(store, stages=["assisted_manual", "fully_automatic"])
+    before, after = ({row["content_id"]: row for row in _index(info.path, "masks")} for info in (first, second))
+    assert len(before) == 20
+    assert {each: after[each]["id"] for each in before} == {each: row["id"] for each, row in before.items()}
+    assert {each: after[each]["image_id"] for each in before} == {each: row["image_id"] for each, row in before.items()}
+    assert sorted(row["id"] for row in after.values()) == list(range(1, 20 + 35 + 1))
+    assert sorted(row["image_id"] for row in _index(second.path, "images")) == list(range(1, len(SIZES) + 1))
+    assert verify_release(second.path) == []
+
+
+def _index(folder: Path, kind: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / "index" / kind).to_pylist()
+    return rows
 
 
 def test_webdataset_reads_pictures_with_their_masks(store: Store) -> None:
@@ -99,11 +137,13 @@ def test_webdataset_reads_pictures_with_their_masks(store: Store) -> None:
     assert len(tars) == 3
     samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8").to_tuple("jpg", "json"))
     assert len(samples) == len(SIZES)
+    ids = {number: image_id for image_id, number in numbers(store, "image").items()}
     by_id = {image["image_id"]: image for image in store.images().to_pylist()}
     for picture, record in samples:
-        source = store.load_image(record["image"]["image_id"])
+        image_id = ids[record["image"]["image_id"]]
+        source = store.load_image(image_id)
         assert np.abs(picture.astype(int) - source).mean() < 4
-        assert by_id[record["image"]["image_id"]]["height"] == picture.shape[0]
+        assert by_id[image_id]["height"] == picture.shape[0]
         masks = coco_mask.decode([annotation["segmentation"] for annotation in record["annotations"]])
         assert masks.shape[:2] == picture.shape[:2]
 
@@ -115,10 +155,10 @@ def test_index_has_a_row_for_each_mask_and_image(store: Store) -> None:
     assert masks.schema.equals(MASK_INDEX)
     assert images.schema.equals(IMAGE_INDEX)
     rows = {row["mask_id"]: row for row in store.read_table("fully_automatic").to_pylist()}
-    assert set(masks["mask_id"].to_pylist()) == set(rows)
+    assert set(masks["content_id"].to_pylist()) == set(rows)
     for row in masks.to_pylist():
-        source = rows[row["mask_id"]]
-        for name in ("image_id", "stage", "round", "model_id", "generator_config", "area", "annotator", "origin"):
+        source = rows[row["content_id"]]
+        for name in ("stage", "round", "model_id", "generator_config", "area", "annotator", "origin"):
             assert row[name] == source[name]
         assert row["bbox_xyxy"] == source["bbox"]
         with tarfile.open(info.path / row["tar"]) as tar:
@@ -170,12 +210,12 @@ def test_masks_of_people_can_be_released_too(store: Store) -> None:
     assert info.manifest.stages == ("assisted_manual", "fully_automatic")
     assert verify_release(info.path) == []
     index = pq.read_table(info.path / "index" / "masks").to_pylist()
-    manual = {row["mask_id"] for row in index if row["stage"] == "assisted_manual"}
+    manual = {row["id"] for row in index if row["stage"] == "assisted_manual"}
     assert len(manual) == store.counts()["assisted_manual"]
     annotations = [a for record in records(info.path).values() for a in record["annotations"] if a["id"] in manual]
     assert {(a["predicted_iou"], a["stability_score"]) for a in annotations} == {(None, None)}
     # A click on the hole, which is not of the mask, has no place among SA-1B's points; `prompt` has both.
-    points = {row["mask_id"]: row["points"] for row in index}
+    points = {row["id"]: row["points"] for row in index}
     for annotation in annotations:
         inside, outside = points[annotation["id"]]
         assert (inside["label"], outside["label"]) == (1, 0)
@@ -203,8 +243,9 @@ def test_releases_from_before_the_whole_prompt_was_written_are_right(
 def test_large_pictures_are_scaled_down_with_their_masks(store: Store) -> None:
     info = build_release(store, config=ReleaseConfig(shortest_side_px=35))
     assert verify_release(info.path) == []
-    sizes = {image["image_id"]: (image["height"], image["width"]) for image in store.images().to_pylist()}
-    rows = {row["mask_id"]: row for row in store.read_table("fully_automatic").to_pylist()}
+    number, of_mask = numbers(store, "image"), numbers(store)
+    sizes = {number[image["image_id"]]: (image["height"], image["width"]) for image in store.images().to_pylist()}
+    rows = {of_mask[row["mask_id"]]: row for row in store.read_table("fully_automatic").to_pylist()}
     for image_id, record in records(info.path).items():
         height, width = sizes[image_id]
         image = record["image"]

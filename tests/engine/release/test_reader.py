@@ -1,6 +1,7 @@
 """Reading a release gives back what was released."""
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from engine.release.build import build_release
 from engine.release.reader import Release
+from engine.release.verify import verify_release
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
@@ -36,6 +38,18 @@ def test_every_picture_with_its_masks_in_order(path: Path) -> None:
             x0, y0, x1, y1 = mask.box
             np.testing.assert_array_equal(coco_mask.toBbox(mask.rle.to_coco()), (x0, y0, x1 - x0, y1 - y0))
             assert (mask.origin, mask.model_id, mask.annotator) == (row["origin"], row["model_id"], row["annotator"])
+
+
+def test_a_release_of_the_first_format_is_whole_and_called_by_content_ids(tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parent / "kept_releases" / "format_1.tar.xz") as kept:
+        kept.extractall(tmp_path, filter="data")
+    assert verify_release(tmp_path / "format_1") == []
+    pictures = list(Release(tmp_path / "format_1"))
+    assert [len(picture.masks()) for picture in pictures] == [5, 6, 6]
+    for picture in pictures:
+        assert picture.row["content_id"] == picture.row["image_id"] > 2**53
+        for annotation, row in zip(picture.record.annotations, picture.mask_rows, strict=True):
+            assert annotation.id == row["id"] == row["content_id"]
 
 
 def _without_a_tar(path: Path) -> None:

@@ -99,7 +99,7 @@ WRONG_CONTENTS: dict[str, tuple[Callable[[Members], None], str]] = {
         in_first_annotation(lambda a: a.update(prompt={"box": [1, 1, 2, 2]})),
         "its prompt differs",
     ),
-    "unknown mask": (in_first_annotation(lambda a: a.update(id=5)), "mask 5: not in the mask index"),
+    "unknown mask": (in_first_annotation(lambda a: a.update(id=500)), "mask 500: not in the mask index"),
     "missing key": (in_first_annotation(lambda a: a.pop("area")), "not an SA-1B record"),
     "size of the picture": (in_image(lambda image: image.update(width=7)), "the picture of"),
     "name of the picture": (in_image(lambda image: image.update(file_name="x.jpg")), "file_name is x.jpg"),
