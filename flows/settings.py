@@ -1,12 +1,14 @@
 """Single settings on the command line: `--set KEY=VALUE`, checked by the model that they belong to."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+Section = TypeVar("Section", bound="BaseModel")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -20,6 +22,29 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting}: expected KEY=VALUE, for example --set seed=1")
         values[key] = yaml.safe_load(value)
     return values
+
+
+def with_settings(config: Section, settings: Sequence[str]) -> Section:
+    """A section of engine.yaml with KEY=VALUE texts in place of its values; SECTION.KEY is a key of a section within it.
+
+    Raises InputError for a key that there is not, or a value that it cannot have.
+    """
+    from pydantic import ValidationError
+
+    values = config.model_dump()
+    for key, value in parse_settings(settings).items():
+        *sections, name = key.split(".")
+        place = values
+        for section in sections:
+            inner = place.get(section)
+            if not isinstance(inner, dict):
+                raise InputError(f"--set {key}: {section} has no settings of its own")
+            place = inner
+        place[name] = value
+    try:
+        return type(config).model_validate(values)
+    except ValidationError as error:
+        raise setting_error(error, type(config)) from error
 
 
 def setting_error(error: ValueError, model: "type[BaseModel]") -> InputError:

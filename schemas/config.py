@@ -183,10 +183,25 @@ class FlowConfig(_Section):
     ray_actors: int | None = Field(None, ge=1)
 
 
+class ReleasedMasksConfig(_Section):
+    """Which masks are released: those that pass every line. A score that nobody measured passes: people's masks have
+    none."""
+
+    origins: tuple[Literal["manual", "automatic", "automatic_corrected"], ...] | None = None
+    min_predicted_iou: float = Field(0, ge=0, le=1)
+    min_stability_score: float = Field(0, ge=0, le=1)
+    min_area_frac: float = Field(0, ge=0, le=1)
+    verified: bool = False
+
+
 class ReleaseConfig(_Section):
     images_per_tar: int = Field(1000, ge=1)
     shortest_side_px: int = Field(1500, ge=1)
     jpeg_quality: int = Field(95, ge=1, le=100)
+    masks: ReleasedMasksConfig = Field(default_factory=ReleasedMasksConfig)
+    splits: tuple[Literal["train", "holdout"], ...] | None = None
+    withheld_frac: float = Field(0, ge=0, lt=1)
+    withheld_seed: int = 0
 
 
 class EngineConfig(_Section):
@@ -310,6 +325,15 @@ release:
   images_per_tar: 1000
   shortest_side_px: 1500      # larger pictures are scaled down to this, as SA-1B was
   jpeg_quality: 95
+  masks:                      # a mask is released if it passes every line; people's masks have no scores and pass those
+    origins: null             # null: all; or a list of manual, automatic, automatic_corrected
+    min_predicted_iou: 0
+    min_stability_score: 0
+    min_area_frac: 0          # share of the picture
+    verified: false           # true: only masks that were judged good at a verification gate, by people or the verifier
+  splits: null                # null: all pictures; [train]: without those that models are measured on, or [holdout]
+  withheld_frac: 0            # share of the pictures that come into no release but those of release build --withheld
+  withheld_seed: 0
 """
 
 

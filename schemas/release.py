@@ -103,12 +103,14 @@ class Manifest(_Record):
 
     `key` follows from the table versions, the stages and the settings: equal keys are the same release. `masks_lost`
     counts masks that were too thin to show at the released size; `images_without_masks` those left out of the release.
+    `withheld`: it holds the pictures that are in no other release.
     """
 
     format: Format
     name: str
     key: str
     stages: tuple[Stage, ...]
+    withheld: bool = False
     table_versions: dict[str, int]
     config: ReleaseConfig
     images: int = Field(ge=0)

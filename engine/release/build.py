@@ -7,7 +7,7 @@ release. Each tar that is done is noted beside that folder; after a kill, the ne
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from engine.files import publish, storage_errors
 from engine.keys import content_key
 from engine.places import LocalPlace, Place
+from engine.release.choice import Choice
 from engine.release.numbers import give_numbers
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.reader import Progress, names_in, read_manifest
@@ -54,21 +55,23 @@ def build_release(
     config: ReleaseConfig | None = None,
     stages: Sequence[Stage] = ("fully_automatic",),
     name: str | None = None,
-    versions: dict[str, int] | None = None,
+    versions: Mapping[str, int] | None = None,
+    withheld: bool = False,
     progress: Progress | None = None,
 ) -> ReleaseInfo:
     """Write a release of the masks of `stages` into WORKSPACE/releases/NAME.
 
     config: the workspace's own where None. name: made from the inputs where None. versions: of the tables, as from
-    `Store.versions`; those of now where None. progress is called with ("release", done, total) images.
+    `Store.versions`; those of now where None. withheld: a release of the pictures that are kept back from all others.
+    progress is called with ("release", done, total) images.
     The default holds automatic masks only, as SA-1B does. Images without masks are left out and counted.
     Raises InputError if the name is taken by a release of other inputs, if a picture is gone or changed, or if the disk
     is full; WaitError if there are no masks yet or if another build works on this workspace.
     """
     config = config or store.files.settings().release
-    snapshot = Snapshot.take(store, stages, versions)
-    key = content_key(FORMAT, sorted(snapshot.versions.items()), sorted(config.model_dump().items()))
-    name = _checked_name(name or f"sa-{key}")
+    snapshot = Snapshot.take(store, stages, versions, Choice(config, withheld))
+    key = content_key(FORMAT, sorted(snapshot.versions.items()), config.model_dump_json(), withheld)
+    name = _checked_name(name or f"sa-{'withheld-' * withheld}{key}")
     folder = store.files.releases
     busy = f"{folder}: another release is being built here; start this one when it is done"
     with (folder / ".build.lock").only_one(busy=busy):
@@ -110,8 +113,13 @@ class _Build:
         tars, without_masks = plan_tars(self.snapshot, images_per_tar=self.config.images_per_tar)
         if not tars:
             stages, workspace = self.snapshot.stages, self.snapshot.store.files
+            of_stages, counts = " or ".join(stages), self.snapshot.store.counts()
+            if any(counts[stage] for stage in stages):
+                raise WaitError(
+                    f"{workspace}: no mask of {of_stages} is chosen for a release; see release in engine.yaml"
+                )
             raise WaitError(
-                f"{workspace}: no masks of {' or '.join(stages)} to release; make them first with: "
+                f"{workspace}: no masks of {of_stages} to release; make them first with: "
                 f"sam-engine run {stages[-1]} {workspace} --until-done"
             )
         give_numbers(self.snapshot)
@@ -127,6 +135,7 @@ class _Build:
             name=self.name,
             key=self.key,
             stages=self.snapshot.stages,
+            withheld=self.snapshot.choice.withheld,
             table_versions=self.snapshot.versions,
             config=self.config,
             images=sum(record.images for record in records),

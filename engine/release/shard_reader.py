@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.release.numbers import Numbers
-from engine.release.plan import Snapshot, released_masks
+from engine.release.plan import Snapshot, distinct
 
 
 class ShardReader:
@@ -19,6 +19,7 @@ class ShardReader:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._table = lru_cache(maxsize=2 * (1 + len(snapshot.stages)))(self._read)
+        self._verified = lru_cache(maxsize=2)(snapshot.verified)
         self._numbers = lru_cache(maxsize=2)(partial(Numbers.of, snapshot.store))
 
     def image(self, shard: str, image_id: int) -> dict[str, Any]:
@@ -30,7 +31,8 @@ class ShardReader:
         """The masks to release of an image, in the order of stages, then by mask_id."""
         rows = [row for stage in self._snapshot.stages for row in self._rows(stage, shard, image_id)]
         numbers = self._numbers(shard).masks
-        return [row | {"number": numbers[row["mask_id"]]} for row in released_masks(rows)]
+        chosen = self._snapshot.chosen(rows, self._verified(shard))
+        return [row | {"number": numbers[row["mask_id"]]} for row in distinct(chosen)]
 
     def _rows(self, table: str, shard: str, image_id: int) -> list[dict[str, Any]]:
         rows = self._table(table, shard)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
+from flows.settings import with_settings
 
 app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify, export and describe them.")
 
@@ -17,6 +18,17 @@ def build(
         list[str] | None, typer.Option(help="Stage whose masks to release, may be repeated; default: fully_automatic.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the release; default: made from its inputs.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="KEY=VALUE instead of what engine.yaml has under release, as masks.min_area_frac=0.001; repeatable.",
+        ),
+    ] = None,
+    withheld: Annotated[
+        bool,
+        typer.Option("--withheld", help="The pictures that release.withheld_frac keeps out of all other releases."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums."""
@@ -26,8 +38,10 @@ def build(
     from stages.planning import parse_stage
 
     stages = [parse_stage(one) for one in stage or ["fully_automatic"]]
+    store = Store(workspace)
+    config = with_settings(store.files.settings().release, settings or [])
     with progress_bars() as progress:
-        info = build_release(Store(workspace), stages=stages, name=name, progress=progress)
+        info = build_release(store, config=config, stages=stages, name=name, withheld=withheld, progress=progress)
     manifest = info.manifest
     result = {
         "path": full_name(info.place),

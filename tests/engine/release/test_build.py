@@ -20,6 +20,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from engine.ingest import ingest
+from engine.labeling.folder import Scope
+from engine.quality.gate_records import GateRecords, Question
 from engine.release.build import build_release
 from engine.release.reader import Release, read_manifest
 from engine.release.verify import verify_release
@@ -203,6 +205,31 @@ def test_new_masks_make_a_new_release_beside_the_old(store: Store) -> None:
     assert set(pq.read_table(new.path / "index" / "masks")["round"].to_pylist()) == {2}
     assert contents(old.path) == kept
     assert not build_release(store, versions=old_versions).created
+
+
+def test_withheld_pictures_are_in_a_release_of_their_own(store: Store) -> None:
+    config = ReleaseConfig(withheld_frac=0.4)
+    shown, withheld = build_release(store, config=config), build_release(store, config=config, withheld=True)
+    assert (shown.manifest.withheld, withheld.manifest.withheld) == (False, True)
+    ids = [{row["content_id"] for row in _index(info.path, "images")} for info in (shown, withheld)]
+    assert not ids[0] & ids[1]
+    assert ids[0] | ids[1] == set(store.images()["image_id"].to_pylist())
+    assert all(ids)
+    assert verify_release(withheld.path) == []
+
+
+def test_only_what_a_gate_found_good_is_released_where_that_is_asked(store: Store) -> None:
+    config = ReleaseConfig.model_validate({"masks": {"verified": True}})
+    with pytest.raises(
+        WaitError, match=r"no mask of fully_automatic is chosen for a release; see release in engine\.yaml"
+    ):
+        build_release(store, config=config)
+    masks = store.read_table("fully_automatic").to_pylist()[:4]
+    asked = [Question(each["image_id"], each["mask_id"], pre_answer="good") for each in masks]
+    GateRecords(store, Scope("verification", "fully_automatic", 1)).draw(asked)
+    info = build_release(store, config=config)
+    assert {row["content_id"] for row in _index(info.path, "masks")} == {each["mask_id"] for each in masks}
+    assert info.manifest.table_versions.keys() == {"images", "fully_automatic", "questions"}
 
 
 def test_masks_of_people_can_be_released_too(store: Store) -> None:

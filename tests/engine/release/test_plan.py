@@ -1,18 +1,29 @@
 """Which images and masks a release takes."""
 
+import math
 from collections.abc import Callable
 
 import pytest
 
-from engine.release.plan import Snapshot, plan_tars, released_masks
+from engine.release.choice import Choice, verified_of
+from engine.release.plan import Snapshot, distinct, plan_tars
 from engine.store import Store
+from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 from schemas.stages import BUILTIN_STAGES
 from tests.engine.release.conftest import SIZES, add_masks
 
 
-def row(stage: str, round: int, counts: bytes, mask_id: int) -> dict[str, object]:
-    return {"stage": stage, "round": round, "rle": counts, "mask_id": mask_id}
+def row(stage: str, round: int, counts: bytes, mask_id: int, **scores: object) -> dict[str, object]:
+    nothing = {"predicted_iou": math.nan, "stability_score": math.nan, "area": 0, "height": 100, "width": 100}
+    origin = {"origin": "automatic" if stage == "fully_automatic" else "manual"}
+    return {"stage": stage, "round": round, "rle": counts, "mask_id": mask_id} | origin | nothing | scores
+
+
+def chosen(rows: list[dict[str, object]], **masks: object) -> list[object]:
+    config = ReleaseConfig.model_validate({"masks": masks})
+    snapshot = Snapshot(Store.__new__(Store), (), {}, Choice(config))
+    return [each["mask_id"] for each in distinct(snapshot.chosen(rows, frozenset({3, 4})))]
 
 
 def test_of_automatic_masks_only_the_last_round_is_released() -> None:
@@ -22,7 +33,7 @@ def test_of_automatic_masks_only_the_last_round_is_released() -> None:
         row("assisted_manual", 1, b"c", 3),
         row("assisted_manual", 2, b"d", 4),
     ]
-    assert [r["mask_id"] for r in released_masks(rows)] == [3, 4, 2]
+    assert chosen(rows) == [3, 4, 2]
 
 
 def test_so_it_is_with_the_stage_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,12 +44,52 @@ def test_so_it_is_with_the_stage_of_a_package(monkeypatch: pytest.MonkeyPatch) -
         row("fully_automatic", 1, b"c", 3),
         row("semi_automatic", 1, b"d", 4),
     ]
-    assert [r["mask_id"] for r in released_masks(rows)] == [4, 3, 2]
+    assert chosen(rows) == [4, 3, 2]
 
 
 def test_equal_masks_are_released_once_from_the_earlier_stage() -> None:
     rows = [row("fully_automatic", 1, b"a", 1), row("semi_automatic", 1, b"a", 2), row("semi_automatic", 2, b"a", 0)]
-    assert [r["mask_id"] for r in released_masks(rows)] == [2]
+    assert chosen(rows) == [2]
+
+
+def test_masks_of_which_any_line_is_not_true_are_left_out() -> None:
+    """A person's mask has no scores, which no score can be too low for; of equal masks the one that is chosen stays."""
+    rows = [
+        row("semi_automatic", 1, b"a", 1, area=40),
+        row("semi_automatic", 1, b"b", 2, area=41, origin="automatic_corrected"),
+        row("fully_automatic", 1, b"b", 3, predicted_iou=0.9, stability_score=0.8, area=41),
+        row("fully_automatic", 1, b"c", 4, predicted_iou=0.7, stability_score=0.9, area=90),
+    ]
+    assert chosen(rows, min_predicted_iou=0.9) == [1, 2]
+    assert chosen(rows, min_predicted_iou=0.8, origins=["automatic"]) == [3]
+    assert chosen(rows, min_stability_score=0.85) == [1, 2, 4]
+    assert chosen(rows, min_area_frac=0.0041) == [2, 4], "of 100 x 100 pixels"
+    assert chosen(rows, origins=["manual", "automatic"]) == [1, 3, 4]
+    assert chosen(rows, verified=True) == [3, 4]
+
+
+def test_what_people_answered_counts_more_than_the_verifier() -> None:
+    said = [("verification", "", "good"), ("verification", "good", ""), ("verification", "bad", "good")]
+    said += [("verification", "good", "bad"), ("exhaustivity", "", "good"), ("verification", "", "")]
+    asked = [{"gate": gate, "pre_answer": before, "answer": answer} for gate, before, answer in said]
+    assert [verified_of(each) for each in asked] == [True, True, True, False, False, False]
+
+
+def test_pictures_are_withheld_by_seed_and_id_alone() -> None:
+    ids = range(10_000)
+
+    def taken(withheld: bool, **config: object) -> set[int]:
+        choice = Choice(ReleaseConfig.model_validate(config), withheld)
+        return {each for each in ids if choice.takes_image(each, "train")}
+
+    kept_back = taken(True, withheld_frac=0.1)
+    assert 900 < len(kept_back) < 1100
+    assert taken(False, withheld_frac=0.1) == set(ids) - kept_back
+    assert taken(True, withheld_frac=0.05) < kept_back, "a smaller share lies within a larger one"
+    assert taken(True, withheld_frac=0.1, withheld_seed=1) != kept_back
+    assert not taken(True)
+    assert taken(False) == set(ids)
+    assert not taken(False, splits=["holdout"])
 
 
 def test_tars_fill_in_order_across_shards_and_skip_images_without_masks(make_store: Callable[..., Store]) -> None:
