@@ -25,7 +25,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def with_settings(config: Section, settings: Sequence[str]) -> Section:
-    """A section of engine.yaml with KEY=VALUE texts in place of its values; SECTION.KEY is a key of a section within it.
+    """A section of engine.yaml with KEY=VALUE texts in place of its values; A.B=VALUE is for key B of its section A.
 
     Raises InputError for a key that there is not, or a value that it cannot have.
     """

@@ -103,7 +103,9 @@ class Manifest(_Record):
 
     `key` follows from the table versions, the stages and the settings: equal keys are the same release. `masks_lost`
     counts masks that were too thin to show at the released size; `images_without_masks` those left out of the release.
-    `withheld`: it holds the pictures that are in no other release.
+    `withheld`: it holds the pictures that are in no other release. `previous`: name of the release that `changes` tells
+    the difference from, where there was one. `parents`: keys of the releases that it was taken from, where it was not
+    built from a workspace.
     """
 
     format: Format
@@ -118,7 +120,15 @@ class Manifest(_Record):
     masks_lost: int = Field(ge=0)
     images_without_masks: int = Field(ge=0)
     tars: tuple[ReleasedTar, ...]
+    previous: str = ""
+    changes: ReleasedFile | None = None
+    parents: tuple[str, ...] = ()
+
+    def files(self) -> tuple[ReleasedFile, ...]:
+        """All files that the manifest vouches for."""
+        of_tars = (file for record in self.tars for file in record.files())
+        return (*of_tars, *([self.changes] if self.changes else []))
 
     def file_names(self) -> set[str]:
         """Of all files of the release, relative to its folder."""
-        return {MANIFEST_FILE, *(file.name for record in self.tars for file in record.files())}
+        return {MANIFEST_FILE, *(file.name for file in self.files())}

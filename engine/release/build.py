@@ -11,24 +11,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from engine.files import publish, storage_errors
 from engine.keys import content_key
 from engine.places import LocalPlace, Place
+from engine.release.changes import CHANGES_FILE, changes_between, find_previous
 from engine.release.choice import Choice
 from engine.release.numbers import give_numbers
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.reader import Progress, names_in, read_manifest
 from engine.release.records import ReleasedImage, release_image
 from engine.release.shard_reader import ShardReader
-from engine.release.tars import describe_file, write_index, write_tar
+from engine.release.tars import describe_file, write_release_tar
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError, WaitError
-from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
+from schemas.release import FORMAT, MANIFEST_FILE, Manifest, ReleasedFile, ReleasedTar
 from schemas.stages import Stage
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -129,7 +130,8 @@ class _Build:
                 path.make_folder()
             for path in self.place:
                 path.remove_unfinished()
-        records = self._write_tars(tars)
+        records = tuple(self._write_tars(tars))
+        previous = find_previous(self.folder, self.snapshot.versions, withheld=self.snapshot.choice.withheld)
         manifest = Manifest(
             format=FORMAT,
             name=self.name,
@@ -142,7 +144,9 @@ class _Build:
             masks=sum(record.masks for record in records),
             masks_lost=sum(record.masks_lost for record in records),
             images_without_masks=without_masks,
-            tars=tuple(records),
+            tars=records,
+            previous=previous.name if previous else "",
+            changes=self._write_changes(previous, records) if previous else None,
         )
         self._publish(manifest)
         return ReleaseInfo(self.folder / self.name, manifest, created=True)
@@ -170,31 +174,7 @@ class _Build:
         return record if all(found == noted for found, noted in sizes) else None
 
     def _write_tar(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> ReleasedTar:
-        masks: list[dict[str, Any]] = []
-        images: list[dict[str, Any]] = []
-
-        def rendered() -> Iterator[ReleasedImage]:
-            for image in self._render(tar, reader, pool):
-                masks.extend(image.masks)
-                images.append(image.image)
-                yield image
-                self._advance(1)
-
-        building = self.place.building
-        stem = Path(tar.name).stem
-        names = [tar.name, f"index/masks/{stem}.parquet", f"index/images/{stem}.parquet"]
-        write_tar(building / names[0], rendered())
-        write_index(building / names[1], masks, MASK_INDEX)
-        write_index(building / names[2], images, IMAGE_INDEX)
-        files = [describe_file(building, name) for name in names]
-        record = ReleasedTar(
-            tar=files[0],
-            mask_index=files[1],
-            image_index=files[2],
-            images=len(images),
-            masks=len(masks),
-            masks_lost=sum(row["masks_lost"] for row in images),
-        )
+        record = write_release_tar(self.place.building, tar.name, self._render(tar, reader, pool))
         (self.place.notes / f"{tar.name}.json").write(record.model_dump_json().encode())
         return record
 
@@ -206,10 +186,18 @@ class _Build:
                 (reader.image(shard, image_id), reader.masks(shard, image_id))
                 for shard, image_id in tar.images[start : start + at_once]
             ]
-            yield from pool.map(
+            for image in pool.map(
                 lambda rows: release_image(self.snapshot.store, rows[0], rows[1], tar=tar.name, config=self.config),
                 chosen,
-            )
+            ):
+                yield image
+                self._advance(1)
+
+    def _write_changes(self, previous: Manifest, tars: tuple[ReleasedTar, ...]) -> ReleasedFile:
+        building = self.place.building
+        changes = changes_between(self.folder / previous.name, previous, building, tars)
+        (building / CHANGES_FILE).write(changes.to_json())
+        return describe_file(building, CHANGES_FILE)
 
     def _advance(self, images: int) -> None:
         self.done += images

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from engine.places import Place, place
 from engine.release.records import ReleasedImage
-from schemas.release import ReleasedFile
+from schemas.release import IMAGE_INDEX, MASK_INDEX, ReleasedFile, ReleasedTar
 
 _READ_AT_ONCE = 4 * 2**20
 
@@ -37,6 +37,33 @@ def write_index(path: Place, rows: list[dict[str, Any]], schema: pa.Schema) -> N
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, encoded, compression="zstd", compression_level=3, use_dictionary=dictionary)
     path.write(encoded.getvalue())
+
+
+def write_release_tar(folder: Place, name: str, images: Iterable[ReleasedImage]) -> ReleasedTar:
+    """Write the tar `name` with its two index files, the tar first, into the folder of a release."""
+    masks: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+
+    def listed() -> Iterator[ReleasedImage]:
+        for image in images:
+            masks.extend(image.masks)
+            rows.append(image.image)
+            yield image
+
+    stem = name.removesuffix(".tar")
+    names = [name, f"index/masks/{stem}.parquet", f"index/images/{stem}.parquet"]
+    write_tar(folder / names[0], listed())
+    write_index(folder / names[1], masks, MASK_INDEX)
+    write_index(folder / names[2], rows, IMAGE_INDEX)
+    tar, mask_index, image_index = (describe_file(folder, each) for each in names)
+    return ReleasedTar(
+        tar=tar,
+        mask_index=mask_index,
+        image_index=image_index,
+        images=len(rows),
+        masks=len(masks),
+        masks_lost=sum(row["masks_lost"] for row in rows),
+    )
 
 
 def describe_file(folder: Path | Place, name: str) -> ReleasedFile:

@@ -58,6 +58,7 @@ def build(
 @app.command()
 def verify(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Only which files there are, and their sizes.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check every file, picture and mask of a release against its manifest and index."""
@@ -67,7 +68,7 @@ def verify(
 
     read_manifest(release)
     with progress_bars() as progress:
-        problems = verify_release(release, progress=progress)
+        problems = verify_release(release, quick=quick, progress=progress)
     for problem in problems:
         note(problem)
     text = f"{release}: {len(problems)} problems" if problems else f"{release}: whole"

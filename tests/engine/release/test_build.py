@@ -207,6 +207,40 @@ def test_new_masks_make_a_new_release_beside_the_old(store: Store) -> None:
     assert not build_release(store, versions=old_versions).created
 
 
+def test_changes_name_what_is_new_gone_and_other(make_store: Callable[..., Store]) -> None:
+    store = make_store("workspace", template="bare")
+    add_masks(store, "fully_automatic", skip=1)
+    first = build_release(store)
+    assert (first.manifest.previous, first.manifest.changes) == ("", None)
+    old = _index(first.path, "masks")
+    add_masks(store, "fully_automatic", round=2, seed=9, per_image=2)  # in place of round 1, and on 3 pictures more
+    second = build_release(store)
+    assert second.manifest.previous == first.manifest.name
+    told = json.loads((second.path / "changes.json").read_text())
+    assert told["previous_key"] == first.manifest.key
+    assert told["images"] == {"added": [5, 6, 7], "removed": [], "changed": [1, 2, 3, 4]}
+    assert told["masks"]["removed"] == sorted(row["id"] for row in old)
+    assert told["masks"]["added"] == sorted(row["id"] for row in _index(second.path, "masks"))
+    assert told["masks"]["changed"] == []
+    assert verify_release(second.path) == []
+    (second.path / "changes.json").write_text("{}")
+    assert verify_release(second.path) == [
+        f"{second.path}/changes.json: 2 bytes, the manifest says {len(json.dumps(told)) + 1}"
+    ]
+
+
+def test_masks_at_another_size_are_changed(store: Store) -> None:
+    build_release(store)
+    add_masks(store, "assisted_manual", round=2, seed=1)  # a later version of a table that is not released
+    small = ReleaseConfig(shortest_side_px=35)
+    assert build_release(store, config=small).manifest.previous == "", (
+        "of the same versions: neither is before the other"
+    )
+    add_masks(store, "fully_automatic", round=2, seed=0)  # the same shapes, as other masks
+    told = json.loads((build_release(store, config=small).path / "changes.json").read_text())
+    assert told["images"]["changed"] == list(range(1, len(SIZES) + 1))
+
+
 def test_withheld_pictures_are_in_a_release_of_their_own(store: Store) -> None:
     config = ReleaseConfig(withheld_frac=0.4)
     shown, withheld = build_release(store, config=config), build_release(store, config=config, withheld=True)

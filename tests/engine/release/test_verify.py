@@ -203,3 +203,22 @@ def test_folder_without_good_manifest_is_one_problem(release: Path, text: str | 
     problems = verify_release(release)
     assert len(problems) == 1
     assert expected in problems[0]
+
+
+def test_a_quick_look_sees_files_and_sizes_and_reads_none(release: Path) -> None:
+    assert verify_release(release, quick=True) == []
+    tar = release / "sa_000000.tar"
+    content = bytearray(tar.read_bytes())
+    content[700] ^= 1
+    tar.write_bytes(content)
+    assert verify_release(release, quick=True) == []
+    assert len(verify_release(release)) == 1
+    tar.write_bytes(content[:-512])
+    (release / "index" / "masks" / "sa_000001.parquet").unlink()
+    (release / "mine.txt").write_text("")
+    problems = verify_release(release, quick=True)
+    assert [problem.removeprefix(f"{release}/").partition(":")[0] for problem in problems] == [
+        "mine.txt",
+        "sa_000000.tar",
+        "index/masks/sa_000001.parquet",
+    ]
