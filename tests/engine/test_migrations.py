@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from engine import rle
 from engine.files import open_lock, take
 from engine.labeling.collect import read_round
 from engine.labeling.folder import LabelingFolder, Scope
@@ -19,6 +21,7 @@ from engine.quality.returned import masks_shown_again, returned_images, waiting
 from engine.store import Store
 from engine.workspace import Workspace
 from schemas.errors import InputError
+from schemas.rle import Rle
 from schemas.tables import TABLES
 
 KEPT = Path(__file__).parent / "kept_workspaces"
@@ -155,3 +158,87 @@ def test_a_table_that_had_masks_is_not_replaced_by_an_empty_one(tmp_path: Path) 
     shutil.rmtree(workspace / "tables" / STAGE)
     with pytest.raises(InputError, match=f"the table '{STAGE}' is gone; restore"):
         Store(workspace)
+
+
+def test_a_mask_that_only_the_folder_knows_of_is_kept_all_the_same(tmp_path: Path) -> None:
+    workspace = kept("format_1_people_and_gates", tmp_path)
+    file = workspace / "labeling" / "returned.json"
+    (image,) = json.loads(file.read_text())
+    lost = rle.encode(np.eye(48, 56, dtype=bool))
+    image["masks"][0] |= {
+        "region_id": "mask-99",
+        "counts": lost.counts.decode(),
+        "area": 48,
+        "box_xyxy": [0, 0, 47, 47],
+    }
+    file.write_text(json.dumps([image]))
+    store = Store(workspace)
+    (back,) = returned_images(store)
+    assert (back.image_id, back.stage, back.round) == (int(image["image_id"]), STAGE, 1)
+    shown = {row["mask_id"]: row for row in masks_shown_again(store, back)}
+    assert set(shown) > {int(mask["region_id"].removeprefix("mask-")) for mask in image["masks"][1:]}
+    (row,) = (row for row in shown.values() if Rle.of_row(row) == lost)
+    assert (row["height"], row["width"], row["area"], row["origin"]) == (48, 56, 48, "manual")
+    assert (row["gate"], row["shard"]) == ("verification", store.shard_of(back.image_id))
+    versions = store.versions()
+    assert Store(workspace).versions() == versions
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "returned.json",
+        f"rounds/verification-{STAGE}-1/sample.parquet",
+        f"rounds/verification-{STAGE}-1/answers.json",
+        f"rounds/{STAGE}-{STAGE}-1/cursor.json",
+    ],
+)
+def test_a_damaged_file_of_an_old_workspace_is_named(tmp_path: Path, name: str) -> None:
+    workspace = kept("format_1_people_and_gates", tmp_path)
+    (workspace / "labeling" / name).write_bytes(b"{")
+    with pytest.raises(InputError, match=f"{name}: damaged .*; restore it from a backup"):
+        Store(workspace)
+    assert read_format(Workspace(workspace)) == 1
+
+
+def test_what_an_old_workspace_need_not_have(tmp_path: Path) -> None:
+    """A round of which nothing was collected yet, a gate that nobody answered, and folders of somebody else's."""
+    workspace = kept("format_1_people_and_gates", tmp_path)
+    rounds = workspace / "labeling" / "rounds"
+    (rounds / f"{STAGE}-{STAGE}-1" / "cursor.json").unlink()
+    (rounds / f"verification-{STAGE}-1" / "answers.json").unlink()
+    (workspace / "labeling" / "returned.json").unlink()
+    for name in ("notes", f"{STAGE}-{STAGE}-x", f"{STAGE}-other-1", f"other-{STAGE}-1", f"audit-{STAGE}-1"):
+        (rounds / name).mkdir()
+    store = Store(workspace)
+    assert read_format(store.files) == FORMAT
+    records = RoundRecords(store, Scope(STAGE, STAGE, 1))
+    assert (records.seen_until(), len(records.published()), len(records.collected())) == ("", 2, 2)
+    gate = GateRecords(store, Scope("verification", STAGE, 1))
+    assert gate.verdicts() == {}
+    assert gate.sample() is not None
+    assert returned_images(store) == []
+
+
+def test_a_format_is_one_number(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "w")
+    file = tmp_path / "w" / "tables" / FORMAT_FILE
+    assert json.loads(file.read_text()) == {"format": FORMAT}
+    for content in ("[]", "{}", '{"format": "new"}', '{"format": null}', "x"):
+        file.write_text(content)
+        with pytest.raises(InputError, match='damaged; write {"format": 2} into it'):
+            read_format(store.files)
+    file.unlink()
+    assert read_format(store.files) == 1
+
+
+def test_only_what_is_there_of_a_local_server_is_moved(tmp_path: Path) -> None:
+    workspace = kept("format_1_people_and_gates", tmp_path)
+    (workspace / "labeling" / "server.log").write_text("started")
+    store = Store(workspace)
+    assert [path.name for path in (workspace / "label_studio").iterdir()] == ["server.log"]
+    assert not (workspace / "labeling" / "server.log").exists()
+    assert store.counts()["images"] > 0
+    plain = kept("format_1_first_tables", tmp_path / "plain")
+    Store(plain)
+    assert not (plain / "label_studio").exists()
