@@ -226,7 +226,7 @@ def test_a_format_is_one_number(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == {"format": FORMAT}
     for content in ("[]", "{}", '{"format": "new"}', '{"format": null}', "x"):
         file.write_text(content)
-        with pytest.raises(InputError, match='damaged; write {"format": 2} into it'):
+        with pytest.raises(InputError, match=r'damaged; write \{"format": 2\} into it'):
             read_format(store.files)
     file.unlink()
     assert read_format(store.files) == 1

@@ -24,6 +24,7 @@ from schemas.errors import InputError
 from schemas.mask import Prompt, mask_id
 from schemas.rle import Rle
 from schemas.round_metrics import RoundMetrics
+from schemas.stages import BUILTIN_STAGES
 from schemas.tables import GROUND_TRUTH, TABLES, Round, table_of
 from tests.rows import mask_row
 
@@ -365,6 +366,32 @@ def test_rounds_come_in_the_order_of_stages_and_numbers(empty_store: Store) -> N
         (STAGE, 2),
         ("fully_automatic", 1),
     ]
+
+
+def test_a_stage_that_a_package_brings_has_a_table_where_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TABLES, "boxes", TABLES[STAGE])
+    monkeypatch.setattr("engine.store.INSTALLED_STAGES", {"boxes": None})
+    monkeypatch.setattr("engine.store.STAGES", (*BUILTIN_STAGES, "boxes"))
+    store = Store.create(tmp_path / "w")
+    assert (store.stages, store.missing_tables()) == (BUILTIN_STAGES, [])
+    assert "boxes" not in store.counts()
+    store.create_table("boxes")
+    store.create_table("boxes")
+    assert store.stages == Store(store.files).stages == (*BUILTIN_STAGES, "boxes")
+    assert store.counts()["boxes"] == 0
+
+
+def test_rounds_of_a_stage_whose_package_is_gone_are_left_alone(empty_store: Store) -> None:
+    empty_store.put_round(Round("gone", 1, (3,)))
+    empty_store.put_round(Round("gone", 2, (5,)))
+    empty_store.put_round(Round("away", 1, ()))
+    kept = Round("assisted_manual", 1, (7,))
+    empty_store.put_round(kept)
+    assert empty_store.rounds() == [kept]
+    assert empty_store.rounds("gone") == []
+    assert empty_store.foreign_stages() == ["away", "gone"]
 
 
 def test_a_new_workspace_has_all_its_folders_and_says_its_format(tmp_path: Path) -> None:

@@ -226,6 +226,11 @@ def test_people_click_with_the_model_of_the_open_round_else_of_the_next() -> Non
     assert model_of_annotators(config, [FIRST, SECOND, THIRD, LAST]) == "model-3", "no people in the last stage"
 
 
+def test_a_stage_that_the_settings_do_not_name_has_no_step(store: Store) -> None:
+    with pytest.raises(InputError, match=r"engine\.yaml: does not use the stage boxes; name it there"):
+        next_step(store, "boxes")
+
+
 def test_stages_are_called_with_either_stroke() -> None:
     assert [parse_stage(stage) for stage in STAGES] == list(STAGES)
     assert [parse_stage(stage.replace("_", "-")) for stage in STAGES] == list(STAGES)

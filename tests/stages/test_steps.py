@@ -10,11 +10,13 @@ import pytest
 from engine.annotation import AnnotationProgress
 from engine.store import Store
 from model.registry import find_model, model_roots
+from schemas.errors import InputError
 from schemas.round_metrics import Guard, PrefillThreshold, RoundMetrics
-from schemas.stages import STAGES, Stage
+from schemas.stages import BUILTIN_STAGES, STAGES, Stage, StageInfo
 from schemas.tables import Round
 from stages import steps
 from stages.annotation import AnnotationWorker
+from stages.fully_automatic import FullyAutomaticWorker
 from stages.planning import Step, next_step
 from stages.progress import silent
 from stages.quality import GateResult
@@ -31,6 +33,28 @@ SCORES = {"miou_before": 0.25, "miou_after": 0.5, "miou_change": (0.125, 0.375)}
 
 def told(what: str, done: int, total: int, note: str = "") -> None:
     """A Progress that is not the default."""
+
+
+class BoxesWorker(FullyAutomaticWorker):
+    """Of a stage that a package brings."""
+
+    stage = "boxes"
+
+
+def test_the_worker_of_a_stage_is_built_in_or_comes_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    brought = {"boxes": "BoxesWorker", "crates": "BoxesWorker", "told": "told", "none": "Nothing"}
+    infos = {stage: StageInfo(f"{__name__}:{name}") for stage, name in brought.items()}
+    monkeypatch.setattr(steps, "INSTALLED_STAGES", infos | {"gone": StageInfo("no.such:Worker")})
+    assert [steps.worker_of(stage) for stage in BUILTIN_STAGES] == list(steps.BUILTIN_WORKERS.values())
+    assert steps.worker_of("boxes") is BoxesWorker
+    for stage, said in (
+        ("crates", f"^stage crates: {__name__}:BoxesWorker is no ShardWorker whose stage is 'crates'; see"),
+        ("told", f"^stage told: {__name__}:told is no ShardWorker"),
+        ("none", f"^stage none: {__name__}:Nothing does not load: AttributeError: "),
+        ("gone", "^stage gone: no.such:Worker does not load: ModuleNotFoundError: No module named 'no'$"),
+    ):
+        with pytest.raises(InputError, match=said):
+            steps.worker_of(stage)
 
 
 def test_a_round_opens_with_its_images_and_the_model_of_the_settings(
