@@ -35,6 +35,7 @@ USERS = {
     "engine/labels/pictures.py",
     "engine/labels/text.py",
     "engine/release/coco.py",
+    "engine/release/report/references.py",
     "engine/replay.py",
     "engine/sources.py",
     "flows/cli.py",
