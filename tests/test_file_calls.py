@@ -18,12 +18,8 @@ LABEL_STUDIO = {
     "engine/labeling/embeddings.py",
     "engine/labeling/files.py",
     "engine/labeling/installation.py",
-<<<<<<< HEAD
-=======
     "engine/labeling/secret.py",
->>>>>>> 1cdc465 (Tell what a release has that the one before it had not, and verify sizes alone where that is asked)
     "engine/labeling/page/sam_engine_page.py",
-    "engine/labeling/secret.py",
     "engine/labeling/server.py",
     "engine/labeling/server_settings.py",
 }
