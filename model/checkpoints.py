@@ -1,7 +1,6 @@
 """Weights files: read without running anything that is in them, and recognised by the names and shapes they hold."""
 
 import pickle
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from model.config import MODEL_SIZES, SamConfig
 from model.sam import Sam, build_sam
+from model.wrapped_weights import Weights, foreign, harmless_classes, no_weights_file, refusal, unwrapped
 from schemas.errors import InputError
 
-Weights = dict[str, Tensor]
-
-# Trainers wrap the weights in a dictionary of their own; these are the names they use.
-_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_HEAD_BYTES = 256
 
 
 def load_weights_file(file: Path) -> tuple[str, Sam]:
@@ -49,19 +45,25 @@ def with_weights(config: SamConfig, weights: Weights, *, file: Path) -> Sam:
 
 
 def read_weights(file: Path) -> Weights:
-    """Tensors by name. Only tensors are read; a file that wants to run code is refused.
+    """Tensors by their published names, whatever a trainer or library calls them.
+
+    Only tensors are read, beside plain values and settings that run nothing; a file that wants to run code is refused.
 
     Raises InputError for a file that is missing, damaged, or holds something else than weights.
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file; expected weights as .pth, .pt or .safetensors")
+    with file.open("rb") as opened:
+        what = no_weights_file(opened.read(_HEAD_BYTES))
+    if what:
+        raise InputError(f"{file}: {what}")
     try:
         content = load_file(file) if file.suffix == ".safetensors" else _torch_load(file)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{file}: refused: damaged, or no plain file of tensors (only those are read)") from error
+        raise InputError(f"{file}: refused: {refusal(str(error))}") from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(f"{file}: not a readable weights file (damaged or incomplete?); get it again") from error
-    weights = _unwrap(content)
+    weights = unwrapped(content)
     if not weights:
         raise InputError(f"{file}: holds no weights; expected a dictionary of tensors by name")
     return weights
@@ -77,27 +79,15 @@ def recognise(weights: Weights, *, file: Path) -> str:
     if not differences[closest]:
         return closest
     raise InputError(
-        f"{file}: weights of another architecture; expected one of {', '.join(MODEL_SIZES)}, and even "
+        f"{file}: weights of {foreign(weights) or 'another architecture'}; "
+        f"expected one of {', '.join(MODEL_SIZES)}, and even "
         f"{closest} differs in {len(differences[closest])} places, first: {differences[closest][0]}"
     )
 
 
 def _torch_load(file: Path) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
-
-
-def _unwrap(content: Any) -> Weights:
-    if isinstance(content, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        return {}
-    prefix = "module."  # left by data-parallel training
-    if content and all(name.startswith(prefix) for name in content):
-        return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
-    return dict(content)
+    with torch.serialization.safe_globals(harmless_classes()):
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 @lru_cache
