@@ -17,6 +17,7 @@ from schemas.stages import Stage
 from schemas.tables import BOX, POINTS
 
 Format = Literal["sam-data-engine release 1", "sam-data-engine release 2"]
+FIRST_FORMAT: Format = "sam-data-engine release 1"
 FORMAT: Format = "sam-data-engine release 2"
 MANIFEST_FILE = "manifest.json"
 

@@ -24,7 +24,7 @@ from engine.places import Place, place
 from schemas.errors import InputError
 from schemas.mask import Mask, Prompt
 from schemas.problems import first_problem
-from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
+from schemas.release import FIRST_FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, parse_record
 
 Progress = Callable[[str, int, int], None]
@@ -118,6 +118,11 @@ def names_in(folder: Place) -> set[str]:
     """Names, relative to the folder, of all files in it and in the folders below."""
     files = [found for found in folder.find("**/*") if found.size() is not None]
     return {str(file).removeprefix(str(folder)).lstrip("/") for file in files}
+
+
+def mask_id_columns(manifest: Manifest) -> tuple[str, str]:
+    """Columns of a release's mask index: with the ids of its json, and with the content ids of the workspace."""
+    return ("mask_id", "mask_id") if manifest.format == FIRST_FORMAT else ("id", "content_id")
 
 
 def read_index(path: Place, schema: pa.Schema) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from engine import rle as rle_codec
 from engine.places import Place
-from engine.release.reader import Progress, cannot_be_read, read_manifest
+from engine.release.reader import Progress, cannot_be_read, mask_id_columns, read_manifest
 from engine.release.report.properties import MaskProperties
 from schemas.errors import InputError
 from schemas.release import ReleasedTar
@@ -21,11 +21,10 @@ from schemas.sa1b import parse_record
 
 _ROWS_AT_ONCE = 100_000
 _PICTURES = ["image_id", "width", "height", "masks", "file_name"]
-_MASKS = ["image_id", "mask_id", "area", "bbox_xyxy"]
 
 
 class ReleasedMasks:
-    """A release beside which others may be set. Items of its sample: (tar's number, image_id, mask_id)."""
+    """A release beside which others may be set. Items of its sample: (tar's number, image_id, id)."""
 
     def __init__(self, place: Place, name: str = "", *, progress: Progress | None = None) -> None:
         """name: the manifest's where "". Raises InputError if the folder is no release or its manifest is broken."""
@@ -68,15 +67,17 @@ class ReleasedMasks:
     def _add(self, found: MaskProperties, number: int, tar: ReleasedTar) -> None:
         pictures = self.pictures(tar)
         found.add_pictures(pictures["masks"])
-        for batch in self.batches(tar.mask_index.name, _MASKS):
-            image_ids, mask_ids = (batch[name].to_numpy() for name in _MASKS[:2])
+        id_column, content_column = mask_id_columns(self.manifest)
+        columns = list(dict.fromkeys(["image_id", id_column, content_column, "area", "bbox_xyxy"]))
+        for batch in self.batches(tar.mask_index.name, columns):
+            image_ids, mask_ids, keys = (batch[each].to_numpy() for each in ("image_id", id_column, content_column))
             rows = np.searchsorted(pictures["image_id"], image_ids)
             if (pictures["image_id"].take(rows, mode="clip") != image_ids).any():
                 raise ValueError("a mask of a picture that is not in the index")
             sizes = np.stack([pictures["width"][rows], pictures["height"][rows]], axis=1).astype(np.int64)
             boxes = batch["bbox_xyxy"].flatten().to_numpy().astype(np.float64).reshape(-1, 4)
             items = np.stack([np.full(len(batch), number), image_ids, mask_ids], axis=1)
-            found.add_masks(boxes, batch["area"].to_numpy(), sizes, keys=mask_ids, items=items)
+            found.add_masks(boxes, batch["area"].to_numpy(), sizes, keys=keys, items=items)
 
     def _masks_of(self, tar: ReleasedTar, wanted: dict[int, set[int]]) -> list[Rle]:
         pictures = self.pictures(tar)
