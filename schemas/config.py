@@ -16,6 +16,8 @@ LONGEST_SIDE_PX = 4096  # of pictures that annotators see: the backend bounds wh
 
 PREFILL_DETECTORS_GROUP = "sam_data_engine.detectors"
 ANNOTATION_TOOLS_GROUP = "sam_data_engine.annotation_tools"
+PRIVACY_DETECTORS_GROUP = "sam_data_engine.privacy_detectors"
+PRIVACY_DETECTORS = ("faces", "plates")  # the built-in ones
 SIMULATED = "simulated"
 
 
@@ -54,6 +56,10 @@ def _problem(text: str) -> Exception:
     from pydantic_core import PydanticCustomError  # only here: it takes longer to import than all else
 
     return PydanticCustomError("stage", "{text}", {"text": text})
+
+
+def _privacy_detector(name: str) -> str:
+    return known_name(name, group=PRIVACY_DETECTORS_GROUP, builtin=PRIVACY_DETECTORS)
 
 
 class _Section(BaseModel):
@@ -202,6 +208,10 @@ class ReleaseConfig(_Section):
     splits: tuple[Literal["train", "holdout"], ...] | None = None
     withheld_frac: float = Field(0, ge=0, lt=1)
     withheld_seed: int = 0
+    blur: bool = True
+    blur_detectors: tuple[Annotated[str, AfterValidator(_privacy_detector)], ...] = Field(
+        PRIVACY_DETECTORS, min_length=1
+    )
 
 
 class EngineConfig(_Section):
@@ -334,6 +344,8 @@ release:
   splits: null                # null: all pictures; [train]: without those that models are measured on, or [holdout]
   withheld_frac: 0            # share of the pictures that come into no release but those of release build --withheld
   withheld_seed: 0
+  blur: true                  # false: faces and licence plates stay as they are, and the release says so
+  blur_detectors: [faces, plates]  # what is looked for; an installed package may add others
 """
 
 

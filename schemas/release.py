@@ -7,10 +7,10 @@ side; `index/masks` and `index/images`, a Parquet file for each tar; `manifest.j
 2  small numbers in json, file names and index, content ids beside them in the index
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.config import ReleaseConfig
 from schemas.stages import Stage
@@ -51,9 +51,21 @@ MASK_INDEX = _schema(
     label=pa.string(),
 )
 
-# One row per picture, in the order of the tars. `content_id` is the workspace's `image_id`. `source` is the file it
-# came from, `source_width` and `source_height` its upright size; `masks_lost` counts masks too thin to show at the
-# released size.
+BLURRED = pa.list_(
+    pa.struct(
+        [
+            ("detector", pa.string()),
+            ("version", pa.string()),
+            ("score", pa.float32()),
+            ("box_xyxy", pa.list_(pa.int32())),
+        ]
+    )
+)
+
+# One row per picture, in the order of the tars. `content_id` is the workspace's `image_id`. `source` is the name of the
+# file it came from, `source_width` and `source_height` its upright size; `masks_lost` counts masks too thin to show at
+# the released size. `blur_detectors` names what was looked for, nothing where the picture is as it came; `blurred` has
+# each part that was found, its box in pixels of the released picture.
 IMAGE_INDEX = _schema(
     image_id=pa.int64(),
     content_id=pa.int64(),
@@ -69,6 +81,8 @@ IMAGE_INDEX = _schema(
     masks_lost=pa.int32(),
     jpeg_bytes=pa.int64(),
     jpeg_sha256=pa.string(),
+    blur_detectors=pa.list_(pa.string()),
+    blurred=BLURRED,
 )
 
 
@@ -107,6 +121,7 @@ class Manifest(_Record):
     `withheld`: it holds the pictures that are in no other release. `previous`: name of the release that `changes` tells
     the difference from, where there was one. `parents`: keys of the releases that it was taken from, where it was not
     built from a workspace.
+    `blur_versions` names the detectors of what is blurred, with their versions; empty where nothing is.
     """
 
     format: Format
@@ -116,6 +131,7 @@ class Manifest(_Record):
     withheld: bool = False
     table_versions: dict[str, int]
     config: ReleaseConfig
+    blur_versions: dict[str, str] = {}
     images: int = Field(ge=0)
     masks: int = Field(ge=0)
     masks_lost: int = Field(ge=0)
@@ -129,6 +145,12 @@ class Manifest(_Record):
         """All files that the manifest vouches for."""
         of_tars = (file for record in self.tars for file in record.files())
         return (*of_tars, *([self.changes] if self.changes else []))
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _before_blur(cls, config: Any) -> Any:
+        """What was released before there was a setting for it is not blurred."""
+        return {"blur": False, **config} if isinstance(config, dict) else config
 
     def file_names(self) -> set[str]:
         """Of all files of the release, relative to its folder."""

@@ -13,6 +13,7 @@ from engine.evaluation.evaluations import EVALUATIONS
 from engine.labels.importers import IMPORTERS
 from engine.masks.named_filters import MASK_FILTERS
 from engine.release.exporters import EXPORTERS
+from engine.release.privacy import PRIVACY_DETECTORS
 from model.config import MODEL_SIZES, SamConfig
 from model.encoder_configs import ENCODERS
 from model.sam import build_sam
@@ -31,6 +32,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     ANNOTATION_TOOLS,
     EVALUATIONS,
     IMPORTERS,
+    PRIVACY_DETECTORS,
     EXPORTERS,
     STAGE_INFOS,
 )
@@ -79,6 +81,7 @@ def _files(folder: Path) -> list[Path]:
         (ANNOTATION_TOOLS, "KeepAll"),
         (EVALUATIONS, "sizes"),
         (IMPORTERS, "OutlineImporter"),
+        (PRIVACY_DETECTORS, "TopRightStamp"),
         (EXPORTERS, "export_areas"),
         (STAGE_INFOS, "GRID"),
     ],

@@ -22,6 +22,7 @@ from engine.release.changes import CHANGES_FILE, changes_between, find_previous
 from engine.release.choice import Choice
 from engine.release.numbers import give_numbers
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
+from engine.release.privacy import Anonymizer
 from engine.release.reader import Progress, names_in, read_manifest
 from engine.release.records import ReleasedImage, release_image
 from engine.release.shard_reader import ShardReader
@@ -71,7 +72,8 @@ def build_release(
     """
     config = config or store.files.settings().release
     snapshot = Snapshot.take(store, stages, versions, Choice(config, withheld))
-    key = content_key(FORMAT, sorted(snapshot.versions.items()), config.model_dump_json(), withheld)
+    detectors = sorted(Anonymizer.of(config).versions.items())
+    key = content_key(FORMAT, sorted(snapshot.versions.items()), config.model_dump_json(), withheld, detectors)
     name = _checked_name(name or f"sa-{'withheld-' * withheld}{key}")
     folder = store.files.releases
     busy = f"{folder}: another release is being built here; start this one when it is done"
@@ -140,6 +142,7 @@ class _Build:
             withheld=self.snapshot.choice.withheld,
             table_versions=self.snapshot.versions,
             config=self.config,
+            blur_versions=Anonymizer.of(self.config).versions,
             images=sum(record.images for record in records),
             masks=sum(record.masks for record in records),
             masks_lost=sum(record.masks_lost for record in records),

@@ -6,7 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from engine.images import content_id, decode_image, read_bytes
+from engine.release.privacy import Anonymizer
+from engine.release.public_names import public_annotator, public_name
 from engine.release.scaling import Scaling
 from engine.store import Store
 from schemas.config import ReleaseConfig
@@ -43,8 +48,11 @@ def release_image(
     height, width, _ = pixels.shape
     scaling = Scaling.to_shortest_side(height, width, shortest_side_px=config.shortest_side_px)
     encoded = io.BytesIO()
+    # Looked at as it is released: what is found lies where it says, and what got too small to be seen costs nothing.
+    anonymizer = Anonymizer.of(config)
+    shown, blurred = anonymizer(np.asarray(scaling.picture(pixels)))
     # Encoded anew also where the size stays: what the file said beside its pixels (place, camera) is not released.
-    scaling.picture(pixels).save(encoded, format="JPEG", quality=config.jpeg_quality)
+    Image.fromarray(shown).save(encoded, format="JPEG", quality=config.jpeg_quality)
     number = image["number"]
     name = f"sa_{number}"
     annotations, rows = [], []
@@ -62,7 +70,7 @@ def release_image(
         "file_name": f"{name}.jpg",
         "width": scaling.width,
         "height": scaling.height,
-        "source": image["source"],
+        "source": public_name(image["source"]),
         "source_width": width,
         "source_height": height,
         "split": image["split"],
@@ -70,15 +78,18 @@ def release_image(
         "masks_lost": len(masks) - len(rows),
         "jpeg_bytes": len(encoded.getvalue()),
         "jpeg_sha256": hashlib.sha256(encoded.getvalue()).hexdigest(),
+        "blur_detectors": list(anonymizer.detectors),
+        "blurred": [region.row() for region in blurred],
     }
     return ReleasedImage(name, encoded.getvalue(), record.to_json(), rows, row)
 
 
 def _index_row(row: dict[str, Any], mask: Mask) -> dict[str, Any]:
     """The row of the index: lineage as in the workspace's row, geometry of the released mask."""
-    lineage = ("stage", "round", "origin", "annotator", "model_id", "generator_config", "label")
+    lineage = ("stage", "round", "origin", "model_id", "generator_config", "label")
     return {
         **{name: row[name] for name in lineage},
+        "annotator": public_annotator(row["annotator"]),
         "id": row["number"],
         "content_id": row["mask_id"],
         "area": mask.area,

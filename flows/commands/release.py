@@ -29,9 +29,15 @@ def build(
         bool,
         typer.Option("--withheld", help="The pictures that release.withheld_frac keeps out of all other releases."),
     ] = False,
+    no_blur: Annotated[
+        bool, typer.Option("--no-blur", help="Release faces and licence plates as they are; the release says so.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums."""
+    """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums.
+
+    Faces and licence plates are blurred; `sam-engine release preview` shows what is found.
+    """
     from engine.places import full_name
     from engine.release.build import build_release
     from engine.store import Store
@@ -40,6 +46,8 @@ def build(
     stages = [parse_stage(one) for one in stage or ["fully_automatic"]]
     store = Store(workspace)
     config = with_settings(store.files.settings().release, settings or [])
+    if no_blur:
+        config = config.model_copy(update={"blur": False})
     with progress_bars() as progress:
         info = build_release(store, config=config, stages=stages, name=name, withheld=withheld, progress=progress)
     manifest = info.manifest
@@ -50,6 +58,7 @@ def build(
         "masks": manifest.masks,
         "images_without_masks": manifest.images_without_masks,
         "tars": len(manifest.tars),
+        "blurred": list(manifest.blur_versions),
     }
     text = f"{info.place}: {manifest.masks} masks on {manifest.images} images in {len(manifest.tars)} tars"
     emit(result, as_json=as_json, text=text if info.created else f"{text}; it was there already")
