@@ -2,9 +2,8 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from engine.release.views import Looking, Pixels
+from engine.release.views import Floats, Looking, Pixels
 from model.registry import builtin_models_root
 
 _FILE = "centerface/centerface.onnx"
@@ -27,16 +26,11 @@ class CenterFace:
         # numbers are wrong. Without it a picture takes 15 % longer.
         self._net.enableFusion(False)
 
-    def __call__(self, pixels: Pixels, /) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __call__(self, pixels: Pixels, /) -> tuple[Floats, Floats]:
         """(N, 4) XYXY boxes in pixels and (N,) scores in [0, 1] of the faces in (H, W, 3) uint8 RGB."""
-        boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
-        for view in _LOOKING.views(pixels):
-            found, sure = self._faces(view.pixels)
-            boxes.append(view.in_picture(found))
-            scores.append(sure)
-        return np.concatenate(boxes), np.concatenate(scores)
+        return _LOOKING.found(pixels, self._faces)
 
-    def _faces(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _faces(self, pixels: Pixels) -> tuple[Floats, Floats]:
         height, width, _ = pixels.shape
         # Padded, not stretched: a picture of a few pixels would lose its shape.
         padding = (0, -height % _MULTIPLE_PX, 0, -width % _MULTIPLE_PX)

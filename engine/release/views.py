@@ -1,7 +1,7 @@
 """In what sizes and parts a picture is looked at by a detector whose cost grows with the picture."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Find = Callable[[Pixels], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class View:
     scale: float
     pixels: Pixels
 
-    def in_picture(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def in_picture(self, boxes: Floats) -> Floats:
         """(N, 4) XYXY boxes of the view as boxes of the picture."""
         offset = np.array([self.left, self.top] * 2, dtype=np.float32)
         return (boxes / np.float32(self.scale) + offset).astype(np.float32)
@@ -39,6 +41,16 @@ class Looking:
     most: float
     least: float
     overlap_px: int
+
+    def found(self, pixels: Pixels, find: Find) -> tuple[Floats, Floats]:
+        """(N, 4) XYXY boxes in the picture and (N,) scores of all that `find` gives of its views."""
+        boxes: list[Floats] = []
+        scores: list[Floats] = []
+        for view in self.views(pixels):
+            in_view, sure = find(view.pixels)
+            boxes.append(view.in_picture(in_view))
+            scores.append(sure)
+        return np.concatenate(boxes), np.concatenate(scores)
 
     def views(self, pixels: Pixels) -> Iterator[View]:
         """pixels: (H, W, 3) uint8 RGB. The whole first."""

@@ -65,6 +65,26 @@ def build(
 
 
 @app.command()
+def preview(
+    workspace: Annotated[str, typer.Argument(help="The workspace.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JPEG to write.")] = Path("blurred.jpg"),
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures on the sheet.")] = 40,
+    seed: Annotated[int, typer.Option(help="Which pictures: another seed draws others.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a sheet of pictures with the faces and licence plates that a release would blur."""
+    from engine.places import place
+    from engine.release.preview import write_preview
+    from engine.store import Store
+
+    with progress_bars() as progress:
+        made = write_preview(Store(workspace), place(output), pictures=pictures, seed=seed, progress=progress)
+    result = {"path": output.resolve(), "pictures": made.pictures, "found": made.regions}
+    found = ", ".join(f"{count} {name}" for name, count in made.regions.items())
+    emit(result, as_json=as_json, text=f"{output}: {made.pictures} pictures, on them {found}")
+
+
+@app.command()
 def verify(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
     quick: Annotated[bool, typer.Option("--quick", help="Only which files there are, and their sizes.")] = False,
