@@ -18,10 +18,7 @@ LABEL_STUDIO = {
     "engine/labeling/embeddings.py",
     "engine/labeling/files.py",
     "engine/labeling/installation.py",
-<<<<<<< Updated upstream
     "engine/labeling/secret.py",
-=======
->>>>>>> Stashed changes
     "engine/labeling/page/sam_engine_page.py",
     "engine/labeling/server.py",
     "engine/labeling/server_settings.py",
