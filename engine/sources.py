@@ -13,6 +13,7 @@ from engine.labels.crowds import Crowds
 from engine.labels.importers import is_label_file
 from engine.labels.pictures import PictureFinder
 from engine.labels.text import read_label_file
+from engine.own_output import is_own_overlay, is_own_record
 from schemas.errors import InputError
 from schemas.tables import Split
 
@@ -67,6 +68,8 @@ def _add(source: Path, gathered: Gathered, images_root: Path | None, crowds: Cro
             raise InputError("neither a file nor a folder; a pipe or device is not read")
         elif source.suffix.lower() == ".txt":
             _add_list(source, gathered)
+        elif is_own_overlay(source):
+            raise InputError("drawn by sam-engine generate, no picture of yours")
         elif _may_hold_labels(source):
             _take(read_coco(source, images_root=images_root, crowds=crowds), gathered)
         else:
@@ -79,6 +82,10 @@ def _add_folder(folder: Path, gathered: Gathered, images_root: Path | None, crow
     files, left_out = files_below(folder)
     gathered.problems += [Problem(str(path), "file", reason) for path, reason in left_out]
     finder = PictureFinder(images_root or folder, whole_folder=True)
+    own = {path for path in files if is_own_overlay(path) or (_may_hold_labels(path) and is_own_record(path))}
+    if own:
+        gathered.notes.append(f"{folder}: {len(own)} files that sam-engine generate wrote are left out")
+    files = [path for path in files if path not in own]
     may_hold = [path for path in files if labels and _may_hold_labels(path)]
     read = [_read_if_labels(path, gathered, images_root, crowds, finder) for path in may_hold]
     datasets = [dataset for dataset in read if dataset is not None]

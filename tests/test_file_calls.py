@@ -30,6 +30,7 @@ USERS = {
     "engine/labels/mask_pictures.py",
     "engine/labels/pictures.py",
     "engine/labels/text.py",
+    "engine/own_output.py",
     "engine/release/coco.py",
     "engine/release/report/references.py",
     "engine/replay.py",

@@ -2,7 +2,7 @@
 
 import colorsys
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from engine import rle as rle_codec
 from engine.places import Place, place
@@ -89,10 +90,15 @@ def contact_sheet(tiles: Sequence[tuple[Pixels, str]], columns: int, *, tile_px:
     return np.asarray(sheet)
 
 
-def save_png(image: Pixels, file: Path | Place) -> None:
-    """Write an (H, W, 3) RGB or (H, W) grey picture; the file appears only when it is whole. Makes missing folders."""
-    encoded = io.BytesIO()
-    Image.fromarray(image).save(encoded, format="PNG")
+def save_png(image: Pixels, file: Path | Place, *, text: Mapping[str, str] | None = None) -> None:
+    """Write an (H, W, 3) RGB or (H, W) grey picture; the file appears only when it is whole. Makes missing folders.
+
+    text: of the file's text chunks, by keyword.
+    """
+    encoded, chunks = io.BytesIO(), PngInfo()
+    for keyword, value in (text or {}).items():
+        chunks.add_text(keyword, value)
+    Image.fromarray(image).save(encoded, format="PNG", pnginfo=chunks)
     target = place(file) if isinstance(file, Path) else file
     target.write(encoded.getvalue())
 

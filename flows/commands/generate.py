@@ -44,6 +44,7 @@ def generate(
         int | None, typer.Option(help="Working memory in MiB, beside model, picture and result (default: no limit).")
     ] = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write a picture with the masks drawn in.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that generate did not write.")] = False,
     bit_depth: Annotated[
         int | None,
         typer.Option(min=8, max=32, help="Of values in samples of more than 8 bits; default: by the largest value."),
@@ -57,6 +58,7 @@ def generate(
     """
     from engine.analysis.generation import summarise
     from engine.masks.generator import MaskGenerator
+    from engine.own_output import check_overwrites
     from engine.sources import gather
     from model.predictor import Predictor
 
@@ -69,6 +71,9 @@ def generate(
     predictor = Predictor(sam, contract=config.contract)
     generator = MaskGenerator(predictor, config)
     files = _output_files([candidate.path for candidate in gathered.candidates], output)
+    if not force:
+        targets = [target for _, target in files]
+        check_overwrites(targets, [_overlay_of(target) for target in targets] if overlay else [])
     with progress_bars() as progress:
         written = _generate_all(generator, files, overlay, bit_depth, rejected, progress)
     report_rejected(rejected, listed_in="the same command with --json")
@@ -77,7 +82,7 @@ def generate(
     text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
-    text += "".join(f"\n{note}" for note in _notes(written))
+    text += "".join(f"\n{note}" for note in (*gathered.notes, *_notes(written)))
     text += f"\n{predictor.contract}" if config.contract == "fast" else ""
     text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
     result: dict[str, Any] = {
@@ -85,6 +90,7 @@ def generate(
         "settings": config.model_dump(),
         "contract": str(predictor.contract),
         "pictures": written,
+        "notes": gathered.notes,
         "rejected": rejected,
     }
     result |= {"summary": summary.to_dict(), "difference_to_exact": difference and asdict(difference)}
@@ -147,6 +153,12 @@ def _output_files(pictures: list[Path], output: Path) -> list[tuple[Path, Path]]
     return files
 
 
+def _overlay_of(target: Path) -> Path:
+    from engine.own_output import OVERLAY_SUFFIX
+
+    return target.with_name(target.stem + OVERLAY_SUFFIX)
+
+
 def _generate_all(
     generator: "MaskGenerator",
     files: list[tuple[Path, Path]],
@@ -195,6 +207,7 @@ def _generate_one(
     from engine.analysis.overlays import draw_masks, save_png
     from engine.files import write_atomic
     from engine.masks.records import sa1b_record
+    from engine.own_output import OVERLAY_MARK
 
     image = opened.decoded.pixels
     result = generator.generate(image)
@@ -213,6 +226,6 @@ def _generate_one(
     outcome |= {"notes": list(opened.decoded.notes)} if opened.decoded.notes else {}
     outcome |= {"coverage_frac": round(result.coverage_frac, 4), "dropped": result.dropped, "seconds": seconds}
     if overlay:
-        drawn = outcome["overlay"] = target.with_name(f"{target.stem}_masks.png")
-        save_png(draw_masks(image, [mask.rle for mask in result.masks]), drawn)
+        drawn = outcome["overlay"] = _overlay_of(target)
+        save_png(draw_masks(image, [mask.rle for mask in result.masks]), drawn, text=dict([OVERLAY_MARK]))
     return outcome

@@ -252,6 +252,39 @@ def test_generate_does_the_good_pictures_and_names_the_bad(tmp_path: Path, weigh
     assert (tmp_path / "out" / "0.json").read_bytes() == first
 
 
+def test_generate_overwrites_no_file_of_others_and_reads_none_of_its_own(tmp_path: Path, weights: Path) -> None:
+    write_pictures(tmp_path / "photos", images=1)
+    labelled = tmp_path / "photos" / "0.json"
+    labelled.write_text('{"shapes": [], "imagePath": "0.png"}')
+    command = ["generate", tmp_path / "photos", "-o", tmp_path / "photos", "-m", "tiny", *LOOSE, "--overlay", "--json"]
+    refused = sam_engine(*command)
+    assert refused.status == 2
+    assert f"{labelled}: there already" in one_error_line(refused.err)
+    assert labelled.read_text() == '{"shapes": [], "imagePath": "0.png"}'
+    assert not (tmp_path / "photos" / "0_masks.png").exists()
+    assert sam_engine(*command, "--force").status == 0
+    for _ in range(2):
+        again = sam_engine(*command)
+        assert [Path(item["image"]).name for item in again.result["pictures"]] == ["0.png"]
+    assert not (tmp_path / "photos" / "0_masks.json").exists()
+
+
+def test_generate_names_further_pages_and_what_it_assumed(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    first, second = (Image.fromarray(shapes(seed)[0]) for seed in range(2))
+    first.save(folder / "pages.tif", save_all=True, append_images=[second])
+    Image.fromarray(shapes(0)[0][:, :, 0].astype("uint16") * 16).save(folder / "deep.png")
+    (folder / "raw.dng").write_bytes(b"")
+    done = sam_engine("generate", folder, "-o", tmp_path / "out", "-m", "tiny", *LOOSE, "--json")
+    assert {Path(item["source"]).name for item in done.result["rejected"]} == {"pages.tif: page 2", "raw.dng"}
+    notes = {Path(item["image"]).name: item.get("notes") for item in done.result["pictures"]}
+    assert notes == {"pages.tif": None, "deep.png": ["values of 12 bits in samples of more scaled"]}
+    told = sam_engine("generate", folder / "deep.png", "-o", tmp_path / "told", "-m", "tiny", *LOOSE, "--bit-depth", 12)
+    assert told.status == 0
+    assert (tmp_path / "told" / "deep.json").read_bytes() == (tmp_path / "out" / "deep.json").read_bytes()
+
+
 def test_generate_with_only_bad_pictures_is_bad_input(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "bad.jpg").write_text("no picture")
     done = sam_engine("generate", tmp_path / "bad.jpg", "-o", tmp_path / "out", "-m", "tiny")
