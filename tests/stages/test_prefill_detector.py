@@ -1,5 +1,6 @@
 """The detector of a round: which masks it learns from, what its threshold is measured on, and what its card says."""
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,21 @@ def test_the_key_changes_with_all_that_prefilled_masks_follow_from(tmp_path: Pat
     put_masks(store, MANUAL, 1, of_split(store, "train"))
     settings = yaml.safe_load((store.workspace / CONFIG_FILE).read_text())
     keys = [of_round(store).key]
+    of = of_round(store)
+    ids = np.sort(store.read_table(MANUAL)["mask_id"].to_numpy())
+    plain: tuple[Any, ...] = (
+        hashlib.sha256(ids.tobytes()).hexdigest(),
+        of._plan.measured,
+        [store.committed(GROUND_TRUTH, store.shard_of(image_id)) for image_id in of._plan.measured],
+        "holdout",
+        of.settings.to_dict(),
+        asdict(of.training),
+        None,
+        0.8,
+        of._config.annotator.accept_iou,
+    )
+    model_id = find_model("tiny", model_roots(store.workspace)).model_id
+    assert keys == [content_key(3, model_id, *plain)], "one that was kept before is found again"
     for section, change in (
         ("semi_automatic", {"prefill_precision": 0.7}),
         ("semi_automatic", {"max_prefilled_masks": 3}),

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from engine import rle as rle_codec
+from engine.keys import content_key
 from engine.labeling import tool
 from engine.labeling.folder import Scope
 from engine.quality.gate_records import Answer, GateRecords
@@ -254,6 +255,10 @@ def test_equal_answers_give_an_equal_verifier(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     key = of_round(store).key(0.9)
     assert of_round(store).key(0.9) == of_round(store, 3).key(0.9) == key
+    (answered,) = of_round(store)._answered
+    given = (f"verification-{STAGE}-1", answered.sample.mask_ids, answered.which, answered.good)
+    model_id = list_models(model_roots(store.workspace))[0].model_id
+    assert key == content_key(1, model_id, [given], 0.9, 0), "one that was kept before is found again"
     keys = {key, of_round(store).key(0.8)}
     other = of_round(store)
     other.__dict__["_model_id"] = "another"

@@ -10,6 +10,7 @@ import pytest
 
 from engine import rle
 from engine.annotation import Event, GivenAnnotation, ImageWork
+from engine.keys import content_key
 from engine.rle import measured
 from engine.store import Store
 from engine.workspace import Workspace
@@ -137,6 +138,7 @@ def test_a_shard_that_is_there_is_not_made_again(store: Store) -> None:
 def test_what_rows_follow_from_is_in_the_key(store: Store) -> None:
     key = Worker(store.workspace, 1).key(SHARD)
     assert Worker(store.workspace, 1).key(SHARD) == key
+    assert key == content_key(1, STAGE, 1, list(IMAGES), "m", 0, "a"), "as it was when workspaces were first made"
     (store.workspace / CONFIG_FILE).write_text("seed: 77\n")
     other_seed = Worker(store.workspace, 1).key(SHARD)
     other_setting = Worker(store.workspace, 1)
