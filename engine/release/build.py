@@ -5,7 +5,6 @@ nothing can be renamed, files take their names when they are whole and the manif
 release. Each tar that is done is noted beside that folder; after a kill, the next run goes on behind the last one.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,8 @@ from engine.release.numbers import give_numbers
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.privacy import Anonymizer
 from engine.release.reader import Progress, names_in, read_manifest
-from engine.release.records import ReleasedImage, release_image
+from engine.release.records import ReleasedImage
+from engine.release.rendering import AT_WORK, render
 from engine.release.shard_reader import ShardReader
 from engine.release.tars import describe_file, write_release_tar
 from engine.store import Store
@@ -157,7 +157,7 @@ class _Build:
     def _write_tars(self, tars: list[PlannedTar]) -> list[ReleasedTar]:
         reader = ShardReader(self.snapshot)
         records = []
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(max_workers=AT_WORK) as pool:
             for tar in tars:
                 record = self._noted(tar)
                 if record is None:
@@ -177,24 +177,15 @@ class _Build:
         return record if all(found == noted for found, noted in sizes) else None
 
     def _write_tar(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> ReleasedTar:
-        record = write_release_tar(self.place.building, tar.name, self._render(tar, reader, pool))
+        images = self._counted(render(tar, self.snapshot, reader, pool))
+        record = write_release_tar(self.place.building, tar.name, images)
         (self.place.notes / f"{tar.name}.json").write(record.model_dump_json().encode())
         return record
 
-    def _render(self, tar: PlannedTar, reader: ShardReader, pool: ThreadPoolExecutor) -> Iterator[ReleasedImage]:
-        """The images of a tar in order; only a few are in memory at a time."""
-        at_once = 2 * (os.cpu_count() or 1)
-        for start in range(0, len(tar.images), at_once):
-            chosen = [
-                (reader.image(shard, image_id), reader.masks(shard, image_id))
-                for shard, image_id in tar.images[start : start + at_once]
-            ]
-            for image in pool.map(
-                lambda rows: release_image(self.snapshot.store, rows[0], rows[1], tar=tar.name, config=self.config),
-                chosen,
-            ):
-                yield image
-                self._advance(1)
+    def _counted(self, images: Iterator[ReleasedImage]) -> Iterator[ReleasedImage]:
+        for image in images:
+            yield image
+            self._advance(1)
 
     def _write_changes(self, previous: Manifest, tars: tuple[ReleasedTar, ...]) -> ReleasedFile:
         building = self.place.building

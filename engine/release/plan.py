@@ -41,15 +41,22 @@ class Snapshot:
     ) -> "Snapshot":
         """The tables now, or at the versions given. Stages are put into the order of the data engine.
 
-        Raises InputError for an unknown stage, or none.
+        Raises InputError for an unknown stage, or none, and for a version that a table has not had yet.
         """
         unknown = [stage for stage in stages if stage not in store.stages]
         if unknown or not stages:
             known = ", ".join(store.stages)
             raise InputError(f"stages of a release: one or more of {known}, found {unknown or 'none'}")
         ordered = tuple(stage for stage in STAGES if stage in stages)
-        found = store.versions() if versions is None else versions
+        there = store.versions()
+        found = there if versions is None else versions
         tables = ("images", *ordered, *choice.tables)
+        for table in tables:
+            if found[table] > there[table]:
+                raise InputError(
+                    f"{store.files}: the table {table} has versions up to {there[table]}, not {found[table]}: "
+                    "that is of another workspace, or this one was put back to an earlier state"
+                )
         return cls(store, ordered, {table: found[table] for table in tables}, choice)
 
     def image_ids(self) -> Iterator[tuple[str, list[int]]]:

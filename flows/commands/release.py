@@ -107,6 +107,45 @@ def verify(
 
 
 @app.command()
+def repair(
+    release: Annotated[str, typer.Argument(help="Folder of a release.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace that it was built from.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make damaged and missing files of a release again, byte for byte, or say which cannot be."""
+    from engine.places import full_name, place
+    from engine.release.repair import repair_release
+    from engine.store import Store
+
+    with progress_bars() as progress:
+        mended, left = repair_release(place(release), Store(workspace), progress=progress)
+    for line in left:
+        note(line)
+    text = f"{release}: {len(mended)} files mended, {len(left)} left" if mended or left else f"{release}: whole"
+    emit({"path": full_name(place(release)), "mended": mended, "left": left}, as_json=as_json, text=text)
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
+def subset(
+    release: Annotated[str, typer.Argument(help="Folder of a release.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the part.")],
+    images: Annotated[int | None, typer.Option(help="How many pictures.")] = None,
+    share: Annotated[float | None, typer.Option(help="Or which share of them: 0.01 is one in a hundred.")] = None,
+    seed: Annotated[int, typer.Option(help="Which pictures; of one seed, a smaller part lies in a larger.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write some pictures of a release, drawn at random, with their masks as a release of its own."""
+    from engine.release.subset import subset_release
+
+    with progress_bars() as progress:
+        made = subset_release(release, output, images=images, share=share, seed=seed, progress=progress)
+    result = {"path": output.resolve(), "images": made.images, "masks": made.masks, "parents": list(made.parents)}
+    emit(result, as_json=as_json, text=f"{output}: {made.masks} masks on {made.images} images")
+
+
+@app.command()
 def export(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.")],
