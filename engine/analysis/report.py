@@ -43,6 +43,7 @@ _COLUMNS = (
     ("miou_before", "mIoU before"),
     ("miou_after", "mIoU after"),
 )
+TITLES = tuple(title for _, title in _COLUMNS)
 _TERMINAL_COLUMNS = ("stage", "images", "masks", "/image", "s/mask", "clicks", "kept/ed/del", "mIoU")
 
 
@@ -58,7 +59,7 @@ def as_table(reports: Sequence[RoundReport]) -> Table:
     for title in _TERMINAL_COLUMNS:
         table.add_column(title, justify="left" if title == "stage" else "right", no_wrap=True)
     for report in reports:
-        cells = dict(zip((key for key, _ in _COLUMNS), _cells(report), strict=True))
+        cells = dict(zip((key for key, _ in _COLUMNS), round_cells(report), strict=True))
         prefilled = "/".join(cells[key].rstrip("%") for key in ("kept", "edited", "deleted"))
         table.add_row(
             f"{cells['stage']} {cells['round']}",
@@ -75,9 +76,8 @@ def as_table(reports: Sequence[RoundReport]) -> Table:
 
 def as_markdown(reports: Sequence[RoundReport]) -> str:
     """The same table as Markdown, with what its figures mean."""
-    titles = [title for _, title in _COLUMNS]
-    lines = ["# Rounds", "", f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
-    lines += [f"| {' | '.join(_cells(report))} |" for report in reports]
+    lines = ["# Rounds", "", f"| {' | '.join(TITLES)} |", f"|{' --- |' * len(TITLES)}"]
+    lines += [f"| {' | '.join(round_cells(report))} |" for report in reports]
     lines += ["", MIOU_NOTE]
     lines += learning_lines(reports)
     lines += _annotator_lines(reports)
@@ -205,7 +205,8 @@ def _generation_lines(reports: Sequence[RoundReport]) -> list[str]:
     return lines
 
 
-def _cells(report: RoundReport) -> list[str]:
+def round_cells(report: RoundReport) -> list[str]:
+    """What stands under `TITLES`."""
     return [_cell(key, getattr(report, key)) for key, _ in _COLUMNS]
 
 

@@ -5,7 +5,7 @@ the last prediction and ground truth, farthest from that region's boundary. One 
 the one with the highest predicted IoU, "oracle" the best of the three. With more clicks the model gives one mask.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -16,27 +16,7 @@ from model.predictor import Predictor
 from model.training.samples import Sample, decode_masks
 
 PROMPTS_AT_ONCE = 16
-
-
-def evaluate_points(
-    predictor: Predictor,
-    samples: Iterable[Sample],
-    *,
-    clicks: Sequence[int] = (1,),
-) -> dict[int, PromptScores]:
-    """Click on every mask of every sample and measure; clicks are the numbers to report, for example (1, 2, 3, 5, 9).
-
-    Returns {number of clicks: scores}; empty where there is no mask at all.
-    """
-    found: dict[int, list[PromptScores]] = {count: [] for count in clicks}
-    for sample in samples:
-        if sample.masks:
-            predictor.set_image(sample.image)
-        for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
-            decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
-            for count, scores in _click(predictor, list(np.moveaxis(decoded, 2, 0)), clicks).items():
-                found[count].append(scores)
-    return {count: joined(scores) for count, scores in found.items() if scores}
+Choose = Callable[[np.ndarray], tuple[int, int]]
 
 
 def centre_point(region: np.ndarray) -> tuple[int, int]:
@@ -51,23 +31,62 @@ def centre_point(region: np.ndarray) -> tuple[int, int]:
     return int(column), int(row)
 
 
-def next_click(truth: np.ndarray, predicted: np.ndarray) -> tuple[tuple[int, int], int]:
+def evaluate_points(
+    predictor: Predictor,
+    samples: Iterable[Sample],
+    *,
+    clicks: Sequence[int] = (1,),
+    choose: Choose = centre_point,
+) -> dict[int, PromptScores]:
+    """Click on every mask of every sample and measure; clicks are the numbers to report, for example (1, 2, 3, 5, 9).
+
+    choose: the point of a region to click on; `random_point` is the paper's variant.
+    Returns {number of clicks: scores}; empty where there is no mask at all.
+    """
+    found: dict[int, list[PromptScores]] = {count: [] for count in clicks}
+    for sample in samples:
+        if sample.masks:
+            predictor.set_image(sample.image)
+        for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
+            decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
+            for count, scores in _click(predictor, list(np.moveaxis(decoded, 2, 0)), clicks, choose).items():
+                found[count].append(scores)
+    return {count: joined(scores) for count, scores in found.items() if scores}
+
+
+def random_point(seed: int) -> Choose:
+    """Chooses any pixel (x, y) of a region (H, W) bool with the same chance. Regions without any raise ValueError."""
+    rng = np.random.default_rng(seed)
+
+    def choose(region: np.ndarray) -> tuple[int, int]:
+        pixels = np.flatnonzero(region)
+        if not len(pixels):
+            raise ValueError("an empty region has no point")
+        row, column = np.unravel_index(pixels[rng.integers(len(pixels))], region.shape)
+        return int(column), int(row)
+
+    return choose
+
+
+def next_click(truth: np.ndarray, predicted: np.ndarray, choose: Choose = centre_point) -> tuple[tuple[int, int], int]:
     """The click that corrects a prediction: a pixel (x, y) of the error region, and its label.
 
-    truth, predicted: (H, W) bool. Label 1 where the prediction misses, 0 where it spills; for a perfect prediction,
-    the centre of the mask again.
+    truth, predicted: (H, W) bool. choose: the point of a region. Label 1 where the prediction misses, 0 where it
+    spills; for a perfect prediction, a point of the mask again.
     """
     missed, spilled = truth & ~predicted, predicted & ~truth
     errors = missed | spilled
     if not errors.any():
-        return centre_point(truth), 1
-    column, row = centre_point(errors)
+        return choose(truth), 1
+    column, row = choose(errors)
     return (column, row), int(truth[row, column])
 
 
-def _click(predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int]) -> dict[int, PromptScores]:
+def _click(
+    predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int], choose: Choose
+) -> dict[int, PromptScores]:
     """Scores of N masks of the picture in use, after each asked count."""
-    points = np.array([[centre_point(truth)] for truth in truths], dtype=np.float32)
+    points = np.array([[choose(truth)] for truth in truths], dtype=np.float32)
     labels = np.ones((len(truths), 1), dtype=np.int64)
     mask_inputs = None
     scores = {}
@@ -82,7 +101,7 @@ def _click(predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int]
             scores[count] = PromptScores(ious[rows, best], ious.max(1), predicted)
         if count < max(clicks):
             mask_inputs = low_res.logits[torch.from_numpy(rows), torch.from_numpy(best)][:, None]
-            added = [next_click(truth, mask) for truth, mask in zip(truths, masks[rows, best], strict=True)]
+            added = [next_click(truth, mask, choose) for truth, mask in zip(truths, masks[rows, best], strict=True)]
             points = np.concatenate([points, np.array([[point] for point, _ in added], dtype=np.float32)], axis=1)
             labels = np.concatenate([labels, np.array([[label] for _, label in added])], axis=1)
     return scores

@@ -1,12 +1,20 @@
 """`sam-engine release`: dataset releases in the form of SA-1B."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
 from flows.settings import with_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.release.report.released import ReleasedMasks
+    from engine.release.report.sections import Section
+    from engine.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify, export and describe them.")
 
@@ -175,24 +183,52 @@ def report(
         list[str] | None,
         typer.Option(help="NAME=FILE: a dataset in COCO format to set beside the release; may be repeated."),
     ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV with mask_id or id and columns of labels: how good a model is on each group of masks."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="For --groups: name or id of a model, or folder.")
+    ] = "nano",
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", help="What it was built of; default: where the release lies.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="For --groups: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a page on what the masks are like: where they lie, how many, how large, how concave.
+    """Write a page on what the masks are like: where they lie, how many, how large, how concave, how they were made.
 
     The analyses of the SAM paper (section 5, figures 5 and 6), beside the datasets that are named; report.html needs no
     other file. The numbers are in report.json, the plots in plots/ as PNG and PDF.
     """
     from engine.places import full_name
-    from engine.release.report.writing import report_folder, write_release_report
+    from engine.release.report.writing import report_folder, workspace_of, write_release_report
+    from engine.store import Store
 
     references = _references(reference or [])
+    built_of = workspace or workspace_of(release)
+    store = None if built_of is None else Store(built_of)
+    more = [] if groups is None else [_fairness(groups, model, built_of, device)]
+    folder = output or report_folder(release)
     with progress_bars() as progress:
-        files = write_release_report(
-            release, output or report_folder(release), references=references, progress=progress
-        )
+        files = write_release_report(release, folder, references=references, store=store, more=more, progress=progress)
     images, masks = files.values["images"], files.values["masks"]
     result = {"path": full_name(files.page), "images": images, "masks": masks}
     emit(result, as_json=as_json, text=f"{files.page}: {masks} masks on {images} images")
+
+
+def _fairness(
+    groups: Path, model: str, workspace: "str | Workspace | None", device: str
+) -> "Callable[[ReleasedMasks], Section]":
+    from engine.release.report.fairness import fairness_section, read_groups
+    from engine.workspace import roots_of
+    from model.devices import device_of
+    from model.predictor import Predictor
+    from model.storage import load_model
+
+    table = read_groups(groups)
+    sam, info = load_model(model, roots_of(workspace), device=device_of(device))
+    return partial(fairness_section, groups=table, predictor=Predictor(sam), model=f"{info.name} ({info.model_id})")
 
 
 def _references(named: list[str]) -> dict[str, Path]:

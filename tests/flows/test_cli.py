@@ -483,6 +483,14 @@ def test_a_release_is_reported_on_beside_a_reference(store: Store, tmp_path: Pat
     release, reference = found["masks_per_picture"].values()
     assert release == reference
     assert len(set(found["concavity"]["mean"].values())) == 1
+    assert found["stages"]["rounds"][0]["stage"] == "assisted_manual"
+    masks = json.loads(coco.read_text())["annotations"]
+    groups = tmp_path / "groups.csv"
+    groups.write_text("id,half\n" + "".join(f"{mask['id']},{number % 2}\n" for number, mask in enumerate(masks)))
+    grouped = sam_engine("release", "report", built["path"], "--groups", groups, "--output", tmp_path / "grouped")
+    assert grouped.status == 0
+    found = json.loads((tmp_path / "grouped" / "report.json").read_text())
+    assert sum(group["masks"] for group in found["fairness"]["half"]["groups"].values()) == built["masks"]
 
 
 @pytest.mark.parametrize(

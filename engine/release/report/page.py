@@ -26,12 +26,14 @@ section { background: #fff; border: 1px solid var(--line); border-radius: 8px; p
 .body { display: flex; flex-wrap: wrap; gap: 20px 32px; align-items: flex-start; }
 figure { margin: 0; flex: 0 1 auto; max-width: 100%; }
 figure img { display: block; max-width: 100%; height: auto; }
-.tables { flex: 1 1 300px; min-width: 0; overflow-x: auto; }
+.tables { flex: 1 1 auto; min-width: min(300px, 100%); max-width: 100%; overflow-x: auto; }
 table { border-collapse: collapse; margin: 0 0 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 14px 5px 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: bottom; }
 th { font-weight: 600; font-size: 13px; color: var(--soft); }
-th:first-child, td:first-child { text-align: left; overflow-wrap: break-word; max-width: 22em; }
-.notes { margin: 8px 0 0; padding-left: 18px; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+td:first-child { max-width: 22em; overflow: hidden; text-overflow: ellipsis; }
+td { white-space: nowrap; }
+.notes { margin: 8px 0 0; padding-left: 18px; width: 0; min-width: 100%; }
 @media print { body { background: #fff; } section { break-inside: avoid; } nav { display: none; } }
 """
 

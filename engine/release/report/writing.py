@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from engine.release.reader import Progress
 from engine.release.report.masks import compare_masks, mask_sections
 from engine.release.report.page import render_page
 from engine.release.report.properties import Dataset
+from engine.release.report.quality import quality_sections
 from engine.release.report.references import CocoReference
 from engine.release.report.released import ReleasedMasks, open_release
 from engine.release.report.sections import Section
+from engine.store import Store
 from engine.workspace import Workspace
 from schemas.errors import InputError
 
@@ -37,12 +39,14 @@ def write_release_report(
     output: str | Path | Place,
     *,
     references: Mapping[str, Path] | None = None,
-    more: Sequence[Section] = (),
+    store: Store | None = None,
+    more: Sequence[Callable[[ReleasedMasks], Section]] = (),
     progress: Progress | None = None,
 ) -> ReportFiles:
     """Write report.html, report.json and plots/*.png and *.pdf into the folder `output`; files there are replaced.
 
-    references: COCO files by the names that they get in the report. more: sections of other analyses, shown last.
+    references: COCO files by the names that they get in the report. store: of the workspace that the release was built
+    of, for what it knows of rounds, filters and audits. more: other analyses, each of which gives a section.
     The index is read once, tar by tar, and of the tars the json of the masks whose shape is measured: memory does not
     grow with the release. Raises InputError for a release that cannot be read or has no masks, for a reference that is
     no COCO file, and if the disk is full.
@@ -53,15 +57,26 @@ def write_release_report(
         raise InputError(f"--reference {released.name}: the release has this name; give the reference another name")
     datasets: list[Dataset] = [released]
     datasets += [CocoReference(name, path, progress=progress) for name, path in named.items()]
-    sections = [*mask_sections(compare_masks(datasets)), *more]
+    sections = [*mask_sections(compare_masks(datasets)), *(analysis(released) for analysis in more)]
+    sections += quality_sections(released, store)
     return _write(released, place(output), sections)
+
+
+def workspace_of(release: str | Path | Place) -> Workspace | None:
+    """The workspace in whose releases/ a release lies; None where it lies elsewhere."""
+    *above, _ = _parts(release)
+    workspace = Workspace("/".join(above[:-1])) if above[-1:] == ["releases"] else None
+    return workspace if workspace and workspace.config.exists() else None
 
 
 def report_folder(release: str | Path | Place) -> str:
     """Where the report of a release goes unless one says so: reports/NAME of its workspace, else NAME-report here."""
-    *above, name = full_name(place(release)).rstrip("/").split("/")
-    workspace = Workspace("/".join(above[:-1])) if above[-1:] == ["releases"] else None
-    return str(workspace.reports / name) if workspace and workspace.config.exists() else f"{name}-report"
+    name, workspace = _parts(release)[-1], workspace_of(release)
+    return f"{name}-report" if workspace is None else str(workspace.reports / name)
+
+
+def _parts(release: str | Path | Place) -> list[str]:
+    return full_name(place(release)).rstrip("/").split("/")
 
 
 def _write(released: ReleasedMasks, folder: Place, sections: Sequence[Section]) -> ReportFiles:

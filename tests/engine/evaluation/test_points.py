@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.evaluation.bootstrap import bootstrap_mean
-from engine.evaluation.points import centre_point, evaluate_points, next_click
+from engine.evaluation.points import centre_point, evaluate_points, next_click, random_point
 from model.predictor import Predictor
 from model.training.samples import Sample
 from tests.engine.evaluation.fakes import ThreeHalves, coco_rle, rectangle
@@ -35,6 +35,34 @@ def test_confident_is_the_models_choice_and_oracle_the_best() -> None:
     assert scores[1].predicted_iou_error == pytest.approx(0.4, abs=0.05)
     assert len(scores[1].confident) == 2
     assert scores[2].confident_miou == scores[2].oracle_miou > 0.9
+
+
+def test_random_points_are_evenly_spread_over_the_region_and_the_same_for_a_seed() -> None:
+    region = rectangle(slice(10, 12), slice(20, 25))
+    choose, again = random_point(3), random_point(3)
+    points = [choose(region) for _ in range(5_000)]
+    assert points == [again(region) for _ in range(5_000)]
+    _, counts = np.unique(points, axis=0, return_counts=True)
+    assert (len(counts), set(points)) == (10, {(x, y) for x in range(20, 25) for y in (10, 11)})
+    assert (np.abs(counts - 500) < 100).all()  # more than four standard deviations
+    with pytest.raises(ValueError, match="empty region"):
+        choose(np.zeros((4, 4), dtype=bool))
+
+
+def test_every_click_goes_where_it_is_chosen() -> None:
+    encoded = coco_rle(rectangle(slice(16, 48), slice(16, 48)))
+    regions: list[np.ndarray] = []
+
+    def corner(region: np.ndarray) -> tuple[int, int]:
+        regions.append(region)
+        row, column = np.argwhere(region)[0]
+        return int(column), int(row)
+
+    sample = Sample(np.zeros((64, 64, 3), np.uint8), [encoded])
+    evaluate_points(Predictor(ThreeHalves()), [sample], clicks=(2,), choose=corner)
+    assert [int(region.sum()) > 0 for region in regions] == [True, True]
+    np.testing.assert_array_equal(regions[0], rectangle(slice(16, 48), slice(16, 48)))
+    assert regions[1].sum() < regions[0].sum()  # what the first answer missed or spilled
 
 
 def test_samples_without_masks_give_no_scores() -> None:
