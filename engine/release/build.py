@@ -27,6 +27,7 @@ from engine.release.records import ReleasedImage
 from engine.release.rendering import AT_WORK, render
 from engine.release.shard_reader import ShardReader
 from engine.release.tars import describe_file, write_release_tar
+from engine.release.verify import problems_of
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError, WaitError
@@ -59,16 +60,19 @@ def build_release(
     name: str | None = None,
     versions: Mapping[str, int] | None = None,
     withheld: bool = False,
+    verify: bool = False,
     progress: Progress | None = None,
 ) -> ReleaseInfo:
     """Write a release of the masks of `stages` into WORKSPACE/releases/NAME.
 
     config: the workspace's own where None. name: made from the inputs where None. versions: of the tables, as from
     `Store.versions`; those of now where None. withheld: a release of the pictures that are kept back from all others.
-    progress is called with ("release", done, total) images.
+    verify: read everything again before the release appears; one with a problem never does. progress is called with
+    ("release", done, total) images.
     The default holds automatic masks only, as SA-1B does. Images without masks are left out and counted.
-    Raises InputError if the name is taken by a release of other inputs, if a picture is gone or changed, or if the disk
-    is full; WaitError if there are no masks yet or if another build works on this workspace.
+    Raises InputError if the name is taken by a release of other inputs, if a picture is gone or changed, if the disk is
+    full, or if what was written is not what should have been; WaitError if there are no masks yet or if another build
+    works on this workspace.
     """
     config = config or store.files.settings().release
     snapshot = Snapshot.take(store, stages, versions, Choice(config, withheld))
@@ -80,7 +84,7 @@ def build_release(
     with (folder / ".build.lock").only_one(busy=busy):
         found = _existing(folder / name, key)
         if found is None:
-            found = _Build(snapshot, config, key, folder, name, progress).run()
+            found = _Build(snapshot, config, key, folder, name, progress).run(verify=verify)
         _remove_leftovers(folder)
     return found
 
@@ -112,7 +116,7 @@ class _Build:
         self.progress = progress
         self.done = self.total = 0
 
-    def run(self) -> ReleaseInfo:
+    def run(self, *, verify: bool) -> ReleaseInfo:
         tars, without_masks = plan_tars(self.snapshot, images_per_tar=self.config.images_per_tar)
         if not tars:
             stages, workspace = self.snapshot.stages, self.snapshot.store.files
@@ -151,6 +155,8 @@ class _Build:
             previous=previous.name if previous else "",
             changes=self._write_changes(previous, records) if previous else None,
         )
+        if verify:
+            self._check(manifest)
         self._publish(manifest)
         return ReleaseInfo(self.folder / self.name, manifest, created=True)
 
@@ -192,6 +198,15 @@ class _Build:
         changes = changes_between(self.folder / previous.name, previous, building, tars)
         (building / CHANGES_FILE).write(changes.to_json())
         return describe_file(building, CHANGES_FILE)
+
+    def _check(self, manifest: Manifest) -> None:
+        problems = problems_of(self.place.building, manifest, progress=self.progress)
+        if problems:
+            self.place.notes.remove()  # so that the next build takes nothing of this one for done
+            raise InputError(
+                f"{self.folder / self.name}: not published, {len(problems)} problems in what was written, such as "
+                f"{problems[0]}; check the disk, and build it again"
+            )
 
     def _advance(self, images: int) -> None:
         self.done += images

@@ -37,6 +37,11 @@ def verify_release(path: str | Path | Place, *, quick: bool = False, progress: P
         manifest = read_manifest(path)
     except InputError as error:
         return [str(error)]
+    return problems_of(path, manifest, quick=quick, progress=progress)
+
+
+def problems_of(path: Place, manifest: Manifest, *, quick: bool = False, progress: Progress | None = None) -> list[str]:
+    """What `verify_release` finds where the manifest is known; it need not be in the folder yet."""
     problems = list(_wrong_names(path, manifest))
     for done, record in enumerate(manifest.tars, start=1):
         damaged = [problem for file in record.files() for problem in damage(path, file, quick=quick)]

@@ -33,6 +33,9 @@ def build(
             help="KEY=VALUE instead of what engine.yaml has under release, as masks.min_area_frac=0.001; repeatable.",
         ),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read everything again; a release with a problem does not appear.")
+    ] = False,
     withheld: Annotated[
         bool,
         typer.Option("--withheld", help="The pictures that release.withheld_frac keeps out of all other releases."),
@@ -57,7 +60,9 @@ def build(
     if no_blur:
         config = config.model_copy(update={"blur": False})
     with progress_bars() as progress:
-        info = build_release(store, config=config, stages=stages, name=name, withheld=withheld, progress=progress)
+        info = build_release(
+            store, config=config, stages=stages, name=name, withheld=withheld, verify=verify, progress=progress
+        )
     manifest = info.manifest
     result = {
         "path": full_name(info.place),

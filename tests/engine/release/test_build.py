@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ from pycocotools import mask as coco_mask
 
 from engine.ingest import ingest
 from engine.labeling.folder import Scope
+from engine.places import Place
 from engine.quality.gate_records import GateRecords, Question
+from engine.release import build as build_module
 from engine.release.build import build_release
 from engine.release.reader import Release, read_manifest
+from engine.release.records import ReleasedImage
 from engine.release.verify import verify_release
 from engine.store import Store
 from schemas.config import ImagesConfig, ReleaseConfig
 from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
-from schemas.release import IMAGE_INDEX, MASK_INDEX
+from schemas.release import IMAGE_INDEX, MASK_INDEX, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation
 from tests.engine.release.conftest import SIZES, add_masks, draw
 from tests.faults import check_power_cuts
@@ -239,6 +242,28 @@ def test_masks_at_another_size_are_changed(store: Store) -> None:
     add_masks(store, "fully_automatic", round=2, seed=0)  # the same shapes, as other masks
     told = json.loads((build_release(store, config=small).path / "changes.json").read_text())
     assert told["images"]["changed"] == list(range(1, len(SIZES) + 1))
+
+
+def test_a_release_with_a_problem_never_appears(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = contents(build_release(store, config=SMALL_TARS, name="whole", verify=True).path)
+    writing = build_module.write_release_tar
+
+    def damaging(folder: Place, name: str, images: Iterator[ReleasedImage]) -> ReleasedTar:
+        record = writing(folder, name, images)
+        if name == "sa_000001.tar":
+            content = bytearray((folder / name).read())
+            content[700] ^= 1
+            (folder / name).write(bytes(content))
+        return record
+
+    shutil.rmtree(store.workspace / "releases")
+    monkeypatch.setattr(build_module, "write_release_tar", damaging)
+    with pytest.raises(InputError, match=r"/whole: not published, 1 problems .*sa_000001\.tar: its sha256 is") as error:
+        build_release(store, config=SMALL_TARS, name="whole", verify=True)
+    assert "\n" not in str(error.value)
+    assert not (store.workspace / "releases" / "whole").exists()
+    monkeypatch.undo()
+    assert contents(build_release(store, config=SMALL_TARS, name="whole", verify=True).path) == expected
 
 
 def test_withheld_pictures_are_in_a_release_of_their_own(store: Store) -> None:
