@@ -5,6 +5,7 @@ own fields these are read: `split` ("train" or "holdout") of an image; `label` a
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -12,10 +13,11 @@ from typing import Any, Literal, NamedTuple, get_args
 from pycocotools import mask as coco_mask
 
 from engine.images import upright_size
-from engine.labels.crowds import Crowds, believed, is_flagged
+from engine.labels.crowds import CrowdFlags, Crowds, is_flagged
 from engine.labels.importers import to_coco
 from engine.labels.pictures import PictureFinder
 from engine.labels.repairs import mask_of, whole
+from engine.labels.streamed import StreamedAnnotations
 from engine.labels.text import printable, read_label_file
 from schemas.errors import InputError
 from schemas.rle import Rle
@@ -74,20 +76,32 @@ def read_coco(
 
     Pictures are looked up in `images_root`, else beside the file.
     Masks have the size that the file claims for the image; compare it with the decoded (upright) picture.
-    crowds: what `iscrowd` means, see `engine.labels.crowds.believed`. finder: of the folder that the file belongs to.
+    crowds: what `iscrowd` means, see `engine.labels.crowds.CrowdFlags`. finder: of the folder that the file belongs to.
     What was repaired is counted by name in `mended`, what was assumed is said in `notes`.
     Raises InputError if the file is missing, no JSON, or lacks the lists `images` and `annotations`.
     """
     mended: Counter[str] = Counter()
-    imported = to_coco(read_label_file(path, mended), path)
+    return coco_of(read_label_file(path, mended), path, mended, images_root=images_root, crowds=crowds, finder=finder)
+
+
+def coco_of(
+    content: Any,
+    path: Path,
+    mended: Counter[str],
+    *,
+    images_root: Path | None = None,
+    crowds: Crowds = "auto",
+    finder: PictureFinder | None = None,
+) -> CocoDataset:
+    """As `read_coco`, of a file whose content was read, where `mended` was repaired."""
+    imported = to_coco(content, path)
     content = _content(imported.content, path, mended)
     dataset = CocoDataset(path, [], [], mended, mask_files=imported.mask_files)
     finder = finder or PictureFinder(path.parent if images_root is None else images_root)
     images, bad = _read_images(content["images"], finder, dataset, finder.root if images_root else path.parent)
-    are_crowds, note = believed(content["images"], content["annotations"], crowds)
-    dataset.notes.extend([f"{path}: {note}"] if note else [])
-    labels = _category_names(content.get("categories", []))
-    for number, record in enumerate(content["annotations"]):
+    labels, flags = _category_names(content.get("categories", [])), CrowdFlags()
+    for number, record in enumerate(_annotations(content, path)):
+        flags.add(record)
         source = f"{path}: annotation {_id_of(record, number)}"
         try:
             image_id = _image_id(record, "image_id")
@@ -95,11 +109,22 @@ def read_coco(
                 continue
             _check_object(record)
             image = _image_of(image_id, images)
-            mask = _read_mask(record, image, labels, source, mended)
-            image.masks.append(mask if are_crowds else replace(mask, iscrowd=False))
+            image.masks.append(_read_mask(record, image, labels, source, mended))
         except InputError as error:
             dataset.problems.append(Problem(printable(source), "mask", printable(str(error))))
+    are_crowds, note = flags.believed(content["images"], crowds)
+    dataset.notes.extend([f"{path}: {note}"] if note else [])
+    if not are_crowds:
+        for image in dataset.images:
+            image.masks = [replace(mask, iscrowd=False) if mask.iscrowd else mask for mask in image.masks]
     return dataset
+
+
+def _annotations(content: dict[str, Any], path: Path) -> Iterator[Any]:
+    try:
+        yield from content["annotations"]
+    except (ValueError, OSError, EOFError) as error:  # of a file that is read piece by piece, far into it
+        raise InputError(f"{path}: not valid JSON: {' '.join(str(error).split())}") from error
 
 
 def _read_images(
@@ -131,7 +156,7 @@ def _content(content: Any, path: Path, mended: Counter[str]) -> dict[str, Any]:
         mended["no list of annotations"] += 1
         content["annotations"] = []
     for key in ("images", "annotations"):
-        if not isinstance(content.get(key), list):
+        if not isinstance(content.get(key), list | StreamedAnnotations):
             raise InputError(f'{path}: not a COCO file: it needs a list "{key}"')
     return content
 

@@ -87,7 +87,7 @@ def ingest(
 
     images_root: folder of the pictures of label files, where they do not lie beside the file; no other picture outside
     a label file's folder is taken. crowds, mask_frame: what `iscrowd` means and in which frame masks of turned photos
-    were drawn, see `engine.labels.crowds.believed` and `engine.labels.frames.upright_masks`.
+    were drawn, see `engine.labels.crowds.CrowdFlags` and `engine.labels.frames.upright_masks`.
     config: the workspace's own where None.
     progress is called with ("ingest", done, total) candidates.
     Every picture is decoded whole once; equal files are one image. A picture, mask or file that cannot be taken is

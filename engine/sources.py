@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from engine.coco import CocoDataset, CocoMask, Problem, read_coco
+from engine.coco import CocoDataset, CocoMask, Problem, coco_of, read_coco
 from engine.folders import files_below, is_file
 from engine.images import SUFFIXES, UNREAD_SUFFIXES
 from engine.labels.crowds import Crowds
@@ -125,8 +125,10 @@ def _read_if_labels(
     """What a file in a folder holds, if it is a label file; one that cannot be read becomes a problem."""
     gathered.looked_at.add(str(path))
     try:
-        if is_label_file(read_label_file(path, Counter())):
-            return read_coco(path, images_root=images_root, crowds=crowds, finder=finder)
+        mended = Counter[str]()
+        content = read_label_file(path, mended)
+        if is_label_file(content):
+            return coco_of(content, path, mended, images_root=images_root, crowds=crowds, finder=finder)
     except InputError as error:
         gathered.problems.append(Problem(str(path), "file", str(error).removeprefix(f"{path}: ")))
     return None

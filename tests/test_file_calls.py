@@ -29,6 +29,7 @@ USERS = {
     "engine/images.py",
     "engine/labels/mask_pictures.py",
     "engine/labels/pictures.py",
+    "engine/labels/streamed.py",
     "engine/labels/text.py",
     "engine/own_output.py",
     "engine/release/coco.py",

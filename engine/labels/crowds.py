@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Crowds = Literal["auto", "keep", "drop"]
@@ -17,27 +18,37 @@ def is_flagged(record: dict[str, Any]) -> bool:
     return value.strip().lower() not in _NO if isinstance(value, str) else bool(value)
 
 
-def believed(images: Sequence[Any], annotations: Sequence[Any], crowds: Crowds = "auto") -> tuple[bool, str]:
-    """Whether annotations that are flagged are crowds, and one line on what was assumed ("" where nothing was).
+@dataclass
+class CrowdFlags:
+    """How annotations of a file are flagged: `flagged` of `masks`, and whether an RLE is `plain`, without the flag."""
 
-    crowds: "keep" takes them for masks, "drop" for crowds. "auto" takes them for masks where nothing in the file is
-    without the flag, or no RLE is and the images have the fields that datumaro, CVAT or supervision write: they flag
-    whatever is no polygon, where COCO flags groups alone.
-    """
-    if crowds != "auto":
-        return crowds == "drop", ""
-    records = [record for record in annotations if isinstance(record, dict) and record.get("segmentation")]
-    flagged = sum(map(is_flagged, records))
-    if not flagged:
-        return True, ""
-    if flagged < len(records) and (_has_plain_rle(records) or not _flag_every_rle(images)):
-        return True, ""
-    which = "every mask" if flagged == len(records) else "every RLE"
-    return False, f"iscrowd is 1 on {which}, so {flagged} are taken for single objects; --crowds drop leaves them out"
+    masks: int = 0
+    flagged: int = 0
+    plain_rle: bool = False
 
+    def add(self, record: Any) -> None:
+        """Count an annotation; what has no mask does not count."""
+        if isinstance(record, dict) and record.get("segmentation"):
+            flagged = is_flagged(record)
+            self.masks += 1
+            self.flagged += flagged
+            self.plain_rle |= not flagged and isinstance(record["segmentation"], dict)
 
-def _has_plain_rle(records: list[dict[str, Any]]) -> bool:
-    return any(isinstance(record["segmentation"], dict) and not is_flagged(record) for record in records)
+    def believed(self, images: Sequence[Any], crowds: Crowds = "auto") -> tuple[bool, str]:
+        """Whether annotations that are flagged are crowds, and one line on what was assumed ("" where nothing was).
+
+        crowds: "keep" takes them for masks, "drop" for crowds. "auto" takes them for masks where nothing in the file is
+        without the flag, or no RLE is and the images have the fields that datumaro, CVAT or supervision write: they
+        flag whatever is no polygon, where COCO flags groups alone.
+        """
+        if crowds != "auto":
+            return crowds == "drop", ""
+        if not self.flagged or (self.flagged < self.masks and (self.plain_rle or not _flag_every_rle(images))):
+            return True, ""
+        which = "every mask" if self.flagged == self.masks else "every RLE"
+        return False, (
+            f"iscrowd is 1 on {which}, so {self.flagged} are taken for single objects; --crowds drop leaves them out"
+        )
 
 
 def _flag_every_rle(images: Sequence[Any]) -> bool:

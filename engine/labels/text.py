@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from engine.labels.streamed import streamed_coco
 from schemas.errors import InputError
 
 _GZIP = b"\x1f\x8b"
@@ -18,8 +19,11 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def read_label_file(path: Path, mended: Counter[str]) -> Any:
     """What a JSON file holds; a list of records where it has one object a line, or where it is a .csv with a header.
 
+    Of a large COCO file the annotations are a `StreamedAnnotations`, not a list.
     `mended` counts what had to be repaired. Raises InputError if the file cannot be read or is no JSON.
     """
+    if path.suffix.lower() != ".csv" and (streamed := streamed_coco(path)) is not None:
+        return streamed
     try:
         text = _decoded(_unpacked(path.read_bytes()), mended)
     except OSError as error:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from engine.labels.crowds import believed, is_flagged
+from engine.labels.crowds import CrowdFlags, Crowds, is_flagged
 
 RLE, POLYGON = {"size": [2, 2], "counts": [0, 4]}, [[0, 0, 2, 0, 2, 2]]
 OF_DATUMARO = {"id": 1, "license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
@@ -12,6 +12,13 @@ OF_COCO = {"id": 1, "license": 3, "coco_url": "http://images.cocodataset.org/a.j
 
 def masks(*kinds: tuple[Any, Any]) -> list[dict[str, Any]]:
     return [{"segmentation": segmentation, "iscrowd": flag} for segmentation, flag in kinds]
+
+
+def believed(images: list[Any], annotations: list[Any], crowds: Crowds = "auto") -> tuple[bool, str]:
+    flags = CrowdFlags()
+    for annotation in annotations:
+        flags.add(annotation)
+    return flags.believed(images, crowds)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, False, None, "", "0", "false", "False", "no"])
