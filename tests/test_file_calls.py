@@ -34,6 +34,7 @@ USERS = {
     "engine/own_output.py",
     "engine/release/coco.py",
     "engine/release/report/references.py",
+    "engine/release/report/tables.py",
     "engine/replay.py",
     "engine/sources.py",
     "flows/cli.py",
