@@ -188,6 +188,10 @@ def report(
         list[str] | None,
         typer.Option(help="NAME=FILE: a dataset in COCO format to set beside the release; may be repeated."),
     ] = None,
+    geography: Annotated[
+        Path | None,
+        typer.Option(help="CSV with source, image_id or content_id, and country or caption: where pictures come from."),
+    ] = None,
     groups: Annotated[
         Path | None,
         typer.Option(help="CSV with mask_id or id and columns of labels: how good a model is on each group of masks."),
@@ -213,13 +217,22 @@ def report(
     references = _references(reference or [])
     built_of = workspace or workspace_of(release)
     store = None if built_of is None else Store(built_of)
-    more = [] if groups is None else [_fairness(groups, model, built_of, device)]
+    more = [] if geography is None else [_geography(geography)]
+    more += [] if groups is None else [_fairness(groups, model, built_of, device)]
     folder = output or report_folder(release)
     with progress_bars() as progress:
         files = write_release_report(release, folder, references=references, store=store, more=more, progress=progress)
     images, masks = files.values["images"], files.values["masks"]
     result = {"path": full_name(files.page), "images": images, "masks": masks}
     emit(result, as_json=as_json, text=f"{files.page}: {masks} masks on {images} images")
+
+
+def _geography(table: Path) -> "Callable[[ReleasedMasks], Section]":
+    from engine.release.report.geography import geography_section, read_countries
+    from engine.release.report.world import World
+
+    world = World()
+    return partial(geography_section, table=read_countries(table, world), world=world)
 
 
 def _fairness(

@@ -487,9 +487,13 @@ def test_a_release_is_reported_on_beside_a_reference(store: Store, tmp_path: Pat
     masks = json.loads(coco.read_text())["annotations"]
     groups = tmp_path / "groups.csv"
     groups.write_text("id,half\n" + "".join(f"{mask['id']},{number % 2}\n" for number, mask in enumerate(masks)))
-    grouped = sam_engine("release", "report", built["path"], "--groups", groups, "--output", tmp_path / "grouped")
+    countries = tmp_path / "countries.csv"
+    countries.write_text("image_id,country\n" + "".join(f"{mask['image_id']},Kenya\n" for mask in masks[:1]))
+    more = ("--groups", groups, "--geography", countries)
+    grouped = sam_engine("release", "report", built["path"], *more, "--output", tmp_path / "grouped")
     assert grouped.status == 0
     found = json.loads((tmp_path / "grouped" / "report.json").read_text())
+    assert found["geography"]["regions"]["Africa"]["pictures"] == 1
     assert sum(group["masks"] for group in found["fairness"]["half"]["groups"].values()) == built["masks"]
 
 

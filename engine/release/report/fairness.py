@@ -65,6 +65,8 @@ def read_groups(path: Path) -> Labels:
     for column, key, labels in read_rows(path, (CONTENT_KEY, KEY)):
         if not key.isdecimal():
             raise InputError(f"{path}: {column} {key!r} is no whole number")
+        if int(key) in found:
+            raise InputError(f"{path}: {column} {key} stands there twice; give each mask one line")
         found[int(key)] = labels
     if not found:
         raise InputError(f"{path}: no row below its header")

@@ -90,7 +90,7 @@ def _curves(curves: Mapping[str, npt.NDArray[np.float64]], title: str, *, logari
 
 
 def _percent() -> FuncFormatter:
-    return FuncFormatter(lambda share, _: f"{100 * share:g} %")
+    return FuncFormatter(lambda share, _: f"{100 * share:g}%")
 
 
 def _panel(x: str, y: str) -> tuple[Figure, Axes]:

@@ -10,10 +10,8 @@ from schemas.errors import InputError
 def read_rows(path: Path, keys: Sequence[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Each row's key, its column (the first of `keys` that is there) and the other columns, white space cut off.
 
-    Raises InputError if the file cannot be read, is no CSV with one of the columns `keys` and another one, or has a key
-    twice.
+    Raises InputError if the file cannot be read or is no CSV with one of the columns `keys` and another one.
     """
-    seen: set[str] = set()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -24,11 +22,7 @@ def read_rows(path: Path, keys: Sequence[str]) -> Iterator[tuple[str, str, dict[
                 raise InputError(f"{path}: needs a header with {asked} and at least one other column, found {found}")
             for row in reader:
                 values = {name: (row[name] or "").strip() for name in columns}
-                name = values.pop(key)
-                if name in seen:
-                    raise InputError(f"{path}: line {reader.line_num}: {key} {name} stands there twice")
-                seen.add(name)
-                yield key, name, values
+                yield key, values.pop(key), values
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:

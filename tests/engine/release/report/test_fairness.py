@@ -73,7 +73,7 @@ def test_intervals_that_touch_are_not_disjoint() -> None:
         ("mask,age\n1,old\n", "needs a header with mask_id or id and .* found mask, age"),
         ("mask_id,age\n", "no row below its header"),
         ("mask_id,age\nx,old\n", "mask_id 'x' is no whole number"),
-        ("mask_id,age\n1,old\n1,young\n", "line 3: mask_id 1 stands there twice"),
+        ("mask_id,age\n1,old\n1,young\n", "mask_id 1 stands there twice; give each mask one line"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_line(text: str, said: str, tmp_path: Path) -> None:
