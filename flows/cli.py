@@ -15,6 +15,7 @@ from flows.commands.explain import explain
 from flows.commands.generate import generate
 from flows.commands.ingest import ingest
 from flows.commands.init import init
+from flows.commands.masks import masks
 from flows.commands.run import run
 from flows.commands.status import status
 from flows.commands.train import train
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, init, ingest, run, status, generate, train, train_detector, evaluate, explain):
+for command in (demo, init, ingest, run, status, generate, masks, train, train_detector, evaluate, explain):
     app.command()(command)
 app.add_typer(models.app, name="models")
 app.add_typer(labeling.app, name="labeling")

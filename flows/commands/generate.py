@@ -12,13 +12,13 @@ import typer
 from flows.console import JsonFlag, emit, progress_bars
 from flows.rejects import check_something_was_good, report_rejected
 from flows.settings import parse_settings, setting_error
+from flows.weights import load_sam
 
 if TYPE_CHECKING:
     from engine.images import DecodedImage
     from engine.masks.difference import MaskDifference
     from engine.masks.generator import MaskGenerator
     from model.predictor import Predictor
-    from model.sam import Sam
     from schemas.presets import GeneratorConfig
     from stages.progress import Progress
 
@@ -62,7 +62,7 @@ def generate(
     from engine.sources import gather
     from model.predictor import Predictor
 
-    sam, model_name = _load(model, weights, device)
+    sam, model_name = load_sam(model, weights, device)
     options: dict[str, Any] = {"contract": "fast"} if fast else {}
     options |= {} if max_memory_mb is None else {"max_memory_mb": max_memory_mb}
     config = _config(preset or sam.config.encoder.generator_preset, settings or [], options)
@@ -123,20 +123,6 @@ def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "Gener
         return generator_preset(preset, **(parse_settings(settings) | options))
     except ValueError as error:
         raise setting_error(error, GeneratorConfig) from error
-
-
-def _load(model: str, weights: Path | None, device: str) -> "tuple[Sam, str]":
-    from model.checkpoints import load_weights_file
-    from model.devices import device_of
-    from model.registry import model_roots
-    from model.storage import load_model
-
-    where = device_of(device)
-    if weights is not None:
-        size, sam = load_weights_file(weights)
-        return sam.to(where), f"{size} ({weights.name})"
-    sam, info = load_model(model, model_roots(), device=where)
-    return sam, f"{info.name} ({info.model_id})"
 
 
 def _output_files(pictures: list[Path], output: Path) -> list[tuple[Path, Path]]:

@@ -285,6 +285,39 @@ def test_generate_names_further_pages_and_what_it_assumed(tmp_path: Path, weight
     assert (tmp_path / "told" / "deep.json").read_bytes() == (tmp_path / "out" / "deep.json").read_bytes()
 
 
+def test_boxes_and_points_become_masks_that_ingest_reads(tmp_path: Path, weights: Path) -> None:
+    coco = write_pictures(tmp_path / "in", images=2)
+    content = json.loads(coco.read_text())
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["bbox"] = [10 + number, 10, 40, 30]
+        del annotation["segmentation"]
+    names = [image["file_name"] for image in content["images"]]
+    content["images"].append({"id": 99, "file_name": "gone.png"})
+    content["annotations"].append({"id": 99, "image_id": 99, "bbox": [1, 1, 5, 5]})
+    asked, output = tmp_path / "boxes.json", tmp_path / "out" / "masks.json"
+    asked.write_text(json.dumps(content))
+    command = ["masks", asked, "-o", output, "--images", tmp_path / "in", "-m", "tiny", "--json"]
+    done = sam_engine(*command)
+    assert done.status == 0
+    assert [item["source"] for item in done.result["rejected"] if item["kind"] == "image"] == ["gone.png"]
+    written = json.loads(output.read_text())
+    assert [image["file_name"] for image in written["images"]] == names
+    assert len(written["annotations"]) == done.result["masks"] > 0
+    store = sam_engine("init", tmp_path / "w").status == 0 and Store(tmp_path / "w")
+    assert store
+    report = sam_engine("ingest", tmp_path / "w", output, "--images", tmp_path / "in", "--json")
+    assert (report.result["added"], report.result["masks"], report.result["rejected"]) == (
+        2,
+        len({str(annotation["segmentation"]) + str(annotation["image_id"]) for annotation in written["annotations"]}),
+        [],
+    )
+    assert "there already" in one_error_line(sam_engine(*command).err)
+    table = tmp_path / "points.csv"
+    table.write_text(f"file_name,x,y\n{names[0]},30,20\n{names[0]},900,20\n")
+    points = sam_engine("masks", table, "-o", output, "--images", tmp_path / "in", "-m", "tiny", "--force", "--json")
+    assert [item["source"] for item in points.result["rejected"]][-1] == f"{table}: line 3"
+
+
 def test_generate_with_only_bad_pictures_is_bad_input(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "bad.jpg").write_text("no picture")
     done = sam_engine("generate", tmp_path / "bad.jpg", "-o", tmp_path / "out", "-m", "tiny")
@@ -312,6 +345,7 @@ def test_generate_explains_bad_settings(tmp_path: Path, weights: Path, arguments
 
 ON_A_DEVICE = {
     "generate": ["one.png", "-o", "out"],
+    "masks": ["masks.json", "-o", "out.json"],
     "train": ["--coco", "masks.json", "--steps", "1"],
     "train-detector": ["--coco", "masks.json"],
     "evaluate": ["points", "--coco", "masks.json"],

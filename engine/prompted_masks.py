@@ -1,0 +1,97 @@
+"""Masks of given boxes and points, picture by picture: one for each prompt, the best of three by predicted IoU."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine import rle as rle_codec
+from engine.prompt_files import MaskPrompt
+from model.predictor import Predictor
+from model.prompts import check_in_pixels
+from schemas.errors import InputError
+from schemas.rle import Rle
+
+_AT_ONCE = 64
+_PIXELS_AT_ONCE = 64_000_000  # of masks at the picture's size
+
+
+class PromptedMask(NamedTuple):
+    """A prompt with its mask and the IoU that the model predicts; or with why there is none."""
+
+    prompt: MaskPrompt
+    mask: Rle | None
+    predicted_iou: float
+    reason: str = ""
+
+
+def masks_of_prompts(
+    predictor: Predictor, image: npt.NDArray[np.uint8], prompts: Sequence[MaskPrompt]
+) -> list[PromptedMask]:
+    """One for each prompt of a picture, (H, W, 3) uint8 RGB, in their order. Boxes are cut to the picture."""
+    predictor.set_image(image)
+    found: dict[int, PromptedMask] = {}
+    good: dict[tuple[bool, bool], list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        try:
+            _check(prompt, predictor.image_hw)
+            good.setdefault((bool(prompt.points), prompt.box is not None), []).append(index)
+        except InputError as error:
+            found[index] = PromptedMask(prompt, None, 0.0, str(error))
+    for rows in good.values():
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            found.update(zip(part, _predict(predictor, [prompts[row] for row in part]), strict=True))
+    return [found[index] for index in range(len(prompts))]
+
+
+def annotation_of(found: PromptedMask, *, annotation_id: int, image_id: int) -> dict[str, Any]:
+    """A COCO annotation. Raises ValueError where there is no mask."""
+    if found.mask is None:
+        raise ValueError(found.reason)
+    left, top, right, bottom = rle_codec.box(found.mask)
+    return {
+        "category_id": 1,
+        **found.prompt.fields,
+        "id": annotation_id,
+        "image_id": image_id,
+        "segmentation": found.mask.to_coco(),
+        "bbox": [left, top, right - left, bottom - top],
+        "area": rle_codec.area(found.mask),
+        "iscrowd": 0,
+        "predicted_iou": round(found.predicted_iou, 4),
+    }
+
+
+def _check(prompt: MaskPrompt, image_hw: tuple[int, int]) -> None:
+    check_in_pixels([point[:2] for point in prompt.points] or None, prompt.box, image_hw)
+    if prompt.box is None:
+        return
+    left, top, right, bottom = prompt.box
+    if right < left or bottom < top:
+        raise InputError(f"box: {list(prompt.box)} ends before it starts")
+    if left >= image_hw[1] or top >= image_hw[0] or right <= 0 or bottom <= 0:
+        raise InputError(f"box: {list(prompt.box)} lies outside the picture")
+
+
+def _predict(predictor: Predictor, prompts: Sequence[MaskPrompt]) -> Iterator[PromptedMask]:
+    with_points = bool(prompts[0].points)
+    low_res = predictor.predict_low_res(
+        [[point[:2] for point in prompt.points] for prompt in prompts] if with_points else None,
+        [[point[2] for point in prompt.points] for prompt in prompts] if with_points else None,
+        boxes=[prompt.box for prompt in prompts if prompt.box is not None] or None,
+    )
+    best = low_res.predicted_iou.argmax(1)
+    rows = torch.arange(len(prompts), device=best.device)
+    logits, ious = low_res.logits[rows, best], low_res.predicted_iou[rows, best].tolist()
+    height, width = predictor.image_hw
+    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+    for start in range(0, len(prompts), at_once):
+        shown = predictor.upscale(logits[start : start + at_once, None])[:, 0] > predictor.sam.mask_threshold
+        for prompt, iou, mask in zip(
+            prompts[start : start + at_once], ious[start : start + at_once], shown.cpu().numpy(), strict=True
+        ):
+            empty = not mask.any()
+            yield PromptedMask(prompt, None if empty else rle_codec.encode(mask), iou, "no mask found" if empty else "")

@@ -1,0 +1,110 @@
+"""`sam-engine masks`: boxes or points to masks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import JsonFlag, emit, progress_bars
+from flows.rejects import check_something_was_good, report_rejected
+from flows.weights import load_sam
+
+if TYPE_CHECKING:
+    from engine.prompt_files import MaskPrompt
+    from model.predictor import Predictor
+
+
+def masks(
+    prompts: Annotated[
+        Path, typer.Argument(help="COCO json or results with boxes, or a .csv of boxes or points; see docs/models.md.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="COCO json to write the masks to.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the pictures; default: beside the file.")
+    ] = None,
+    coco: Annotated[Path | None, typer.Option("--coco", help="COCO json whose image ids results refer to.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights file of SAM or MobileSAM to use instead of a model.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the output where it is there.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the mask of every box or point of a file and write them as COCO json.
+
+    Of the three masks of a prompt the one with the highest predicted IoU is written. Prompts without a mask, and
+    pictures that cannot be read, are named.
+    """
+    from engine.files import write_atomic
+    from engine.prompt_files import read_prompt_file
+    from model.predictor import Predictor
+    from schemas.errors import InputError
+
+    if output.exists() and not force:
+        raise InputError(f"{output}: there already; choose another --output, or overwrite with --force")
+    asked = read_prompt_file(prompts, names=coco)
+    sam, model_name = load_sam(model, weights, device)
+    made = _Made([problem._asdict() for problem in asked.problems])
+    paths = _pictures(list(asked.prompts), (images or prompts.parent).absolute())
+    predictor = Predictor(sam)
+    with progress_bars() as progress:
+        for number, (name, of_picture) in enumerate(asked.prompts.items()):
+            progress("pictures", number, len(asked.prompts), name)
+            made.add(predictor, paths[name], name, of_picture)
+        progress("pictures", len(asked.prompts), len(asked.prompts))
+    categories = asked.categories or [{"id": 1, "name": "object"}]
+    content = {"images": made.images, "annotations": made.annotations, "categories": categories}
+    write_atomic(output, _json(content))
+    report_rejected(made.rejected, listed_in="the same command with --json")
+    text = f"{len(made.annotations)} masks on {len(made.images)} pictures, with {model_name}: {output}"
+    text += f", {len(made.rejected)} rejected" if made.rejected else ""
+    result = {"model": model_name, "output": output, "masks": len(made.annotations), "pictures": len(made.images)}
+    emit(result | {"rejected": made.rejected}, as_json=as_json, text=text)
+    check_something_was_good(len(made.annotations), made.rejected)
+
+
+class _Made:
+    """What the file of masks is made of, picture by picture."""
+
+    def __init__(self, rejected: list[dict[str, Any]]) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.rejected = rejected
+
+    def add(self, predictor: "Predictor", path: "Path | Exception", name: str, prompts: "list[MaskPrompt]") -> None:
+        from engine.images import decode_image
+        from engine.prompted_masks import annotation_of, masks_of_prompts
+        from schemas.errors import InputError
+
+        try:
+            if isinstance(path, Exception):
+                raise path
+            image = decode_image(path)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            self.rejected.append({"source": name, "kind": "image", "reason": f"{reason} ({len(prompts)} prompts)"})
+            return
+        image_id = len(self.images) + 1
+        self.images.append({"id": image_id, "file_name": name, "height": image.shape[0], "width": image.shape[1]})
+        for found in masks_of_prompts(predictor, image, prompts):
+            if found.mask is None:
+                self.rejected.append({"source": found.prompt.source, "kind": "mask", "reason": found.reason})
+            else:
+                number = len(self.annotations) + 1
+                self.annotations.append(annotation_of(found, annotation_id=number, image_id=image_id))
+
+
+def _pictures(names: list[str], root: Path) -> "dict[str, Path | Exception]":
+    from collections import Counter
+
+    from engine.labels.pictures import PictureFinder
+
+    found = PictureFinder(root, whole_folder=True).find_all(names, beside=root, mended=Counter())
+    return dict(found)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.prompt_files import PromptFile, read_prompt_file
+from schemas.errors import InputError
+
+IMAGES = [{"id": 7, "file_name": "a.jpg", "width": 90, "height": 60}]
+
+
+def written(folder: Path, content: Any, name: str = "prompts.json") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def boxes(found: PromptFile) -> dict[str, list[Any]]:
+    return {name: [prompt.box for prompt in prompts] for name, prompts in found.prompts.items()}
+
+
+def test_boxes_of_a_coco_file(tmp_path: Path) -> None:
+    annotations = [
+        {"id": 3, "image_id": 7, "category_id": 2, "bbox": [1, 2, 30, 40], "segmentation": []},
+        {"id": 4, "image_id": 8, "bbox": [1, 2, 30, 40]},
+        {"id": 5, "image_id": 7, "bbox": [1, 2, 30]},
+        "text",
+    ]
+    categories = [{"id": 2, "name": "cat"}]
+    path = written(tmp_path, {"images": IMAGES, "annotations": annotations, "categories": categories})
+    found = read_prompt_file(path)
+    assert boxes(found) == {"a.jpg": [(1, 2, 31, 42)]}
+    assert found.prompts["a.jpg"][0].fields == {"id": 3, "category_id": 2}
+    assert found.categories == categories
+    assert [problem.source for problem in found.problems] == [f"{path}: annotation {number}" for number in (2, 3, 4)]
+
+
+def test_detections_are_named_by_their_coco_file_or_by_their_ids(tmp_path: Path) -> None:
+    path = written(tmp_path, [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}])
+    names = written(tmp_path, {"images": IMAGES, "annotations": []}, "instances.json")
+    assert boxes(read_prompt_file(path, names=names)) == {"a.jpg": [(1, 2, 4, 6)]}
+    found = read_prompt_file(path)
+    assert boxes(found) == {"000000000007.jpg": [(1, 2, 4, 6)]}
+    assert found.prompts["000000000007.jpg"][0].fields == {"category_id": 1, "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("file_name,x1,y1,x2,y2", "a.jpg,1,2,31,42"),
+        ("Image, xmin, ymin, xmax, ymax", "a.jpg, 1, 2, 31, 42"),
+        ("x,y,w,h,path", "1,2,30,40,a.jpg"),
+        ("filename,x,y,width,height,label", "a.jpg,1,2,30,40,cat"),
+    ],
+)
+def test_boxes_of_a_table(header: str, line: str, tmp_path: Path) -> None:
+    found = read_prompt_file(written(tmp_path, f"{header}\n{line}\n", "boxes.csv"))
+    assert boxes(found) == {"a.jpg": [(1, 2, 31, 42)]}
+    assert found.prompts["a.jpg"][0].fields == ({"label": "cat"} if "label" in header else {})
+
+
+def test_points_of_one_object_are_one_prompt(tmp_path: Path) -> None:
+    text = "file_name,x,y,label,object\na.jpg,1,2,1,x\na.jpg,3,4,0,x\na.jpg,5,6,,y\nb.jpg,7,8,1,x\na.jpg,z,1,1,q\n"
+    found = read_prompt_file(written(tmp_path, text, "points.csv"))
+    assert [prompt.points for prompt in found.prompts["a.jpg"]] == [[(1, 2, 1), (3, 4, 0)], [(5, 6, 1)]]
+    assert [prompt.points for prompt in found.prompts["b.jpg"]] == [[(7, 8, 1)]]
+    assert [problem.source for problem in found.problems] == [f"{tmp_path}/points.csv: line 6"]
+    alone = read_prompt_file(written(tmp_path, "image,x,y\na.jpg,1,2\na.jpg,3,4\n", "points.csv"))
+    assert [prompt.points for prompt in alone.prompts["a.jpg"]] == [[(1, 2, 1)], [(3, 4, 1)]]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("[]", "a.json"), ("{}", "a.json"), ("[1]", "a.json"), ("a,b\n1,2\n", "a.csv"), ("", "a.csv")]
+)
+def test_other_files_are_refused(text: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{name}: expected"):
+        read_prompt_file(written(tmp_path, text, name))
