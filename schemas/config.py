@@ -200,6 +200,17 @@ class ReleasedMasksConfig(_Section):
     verified: bool = False
 
 
+class CardConfig(_Section):
+    """The user's own words for a release's README.md. license: as Hugging Face writes it, such as cc-by-4.0.
+    pictures: how they were obtained."""
+
+    name: str = ""
+    license: str = ""
+    citation: str = ""
+    contact: str = ""
+    pictures: str = ""
+
+
 class ReleaseConfig(_Section):
     images_per_tar: int = Field(1000, ge=1)
     shortest_side_px: int = Field(1500, ge=1)
@@ -212,6 +223,7 @@ class ReleaseConfig(_Section):
     blur_detectors: tuple[Annotated[str, AfterValidator(_privacy_detector)], ...] = Field(
         PRIVACY_DETECTORS, min_length=1
     )
+    card: CardConfig = Field(default_factory=CardConfig)
 
 
 class EngineConfig(_Section):
@@ -346,6 +358,12 @@ release:
   withheld_seed: 0
   blur: true                  # false: faces and licence plates stay as they are, and the release says so
   blur_detectors: [faces, plates]  # what is looked for; an installed package may add others
+  card:                       # your own words in the README.md of a release
+    name: ""
+    license: ""               # as Hugging Face writes it, for example cc-by-4.0
+    citation: ""              # BibTeX
+    contact: ""
+    pictures: ""              # how they were obtained, and who is on them
 """
 
 

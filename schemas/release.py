@@ -121,6 +121,7 @@ class Manifest(_Record):
     `withheld`: it holds the pictures that are in no other release. `previous`: name of the release that `changes` tells
     the difference from, where there was one. `parents`: keys of the releases that it was taken from, where it was not
     built from a workspace.
+    `card`: the README.md, which follows from the rest; releases of format 1 have none.
     `blur_versions` names the detectors of what is blurred, with their versions; empty where nothing is.
     """
 
@@ -139,12 +140,13 @@ class Manifest(_Record):
     tars: tuple[ReleasedTar, ...]
     previous: str = ""
     changes: ReleasedFile | None = None
+    card: ReleasedFile | None = None
     parents: tuple[str, ...] = ()
 
     def files(self) -> tuple[ReleasedFile, ...]:
         """All files that the manifest vouches for."""
         of_tars = (file for record in self.tars for file in record.files())
-        return (*of_tars, *([self.changes] if self.changes else []))
+        return (*of_tars, *(file for file in (self.changes, self.card) if file))
 
     @field_validator("config", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from engine.files import publish, storage_errors
 from engine.keys import content_key
 from engine.places import LocalPlace, Place
+from engine.release.card import write_card
 from engine.release.changes import CHANGES_FILE, changes_between, find_previous
 from engine.release.choice import Choice
 from engine.release.numbers import give_numbers
@@ -155,6 +156,7 @@ class _Build:
             previous=previous.name if previous else "",
             changes=self._write_changes(previous, records) if previous else None,
         )
+        manifest = manifest.model_copy(update={"card": write_card(self.place.building, manifest)})
         if verify:
             self._check(manifest)
         self._publish(manifest)

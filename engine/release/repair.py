@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from engine.places import Place, copy, place, scratch_folder
+from engine.release.card import write_card
 from engine.release.changes import CHANGES_FILE, changes_between
 from engine.release.choice import Choice
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
@@ -42,6 +43,9 @@ def repair_release(path: Place, store: Store, *, progress: Progress | None = Non
         _Tars(path, manifest, store, repair).mend(broken, progress)
     if manifest.changes and list(damage(path, manifest.changes)):
         _mend_changes(path, manifest, manifest.changes, repair)
+    if manifest.card and list(damage(path, manifest.card)):
+        with scratch_folder() as folder:
+            _put(path, place(folder), manifest.card, write_card(place(folder), manifest), repair)
     return repair
 
 

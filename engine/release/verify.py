@@ -49,8 +49,8 @@ def problems_of(path: Place, manifest: Manifest, *, quick: bool = False, progres
         problems += damaged or ([] if quick else _wrong_contents(path, record))
         if progress is not None:
             progress("verify", done, len(manifest.tars))
-    if manifest.changes:
-        problems += damage(path, manifest.changes, quick=quick)
+    for file in (manifest.changes, manifest.card):
+        problems += damage(path, file, quick=quick) if file else []
     for name in ("images", "masks", "masks_lost"):
         total = sum(getattr(record, name) for record in manifest.tars)
         if total != getattr(manifest, name):

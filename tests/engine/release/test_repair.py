@@ -44,6 +44,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a tar and its index": (Path.unlink, ["sa_000000.tar", "index/masks/sa_000000.parquet"]),
     "an index that is cut off": (cut_off, ["index/images/sa_000002.parquet"]),
     "the changes": (flip_a_bit, ["changes.json"]),
+    "the card": (cut_off, ["README.md"]),
 }
 
 

@@ -1,0 +1,176 @@
+"""The card of a release: its `README.md`, which people read and Hugging Face's `datasets` loads the release by."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from engine.places import Place
+from engine.release.tars import describe_file
+from schemas.config import CardConfig
+from schemas.release import Manifest, ReleasedFile
+from schemas.stages import ANNOTATED_STAGES
+
+CARD_FILE = "README.md"
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+_NUMBERS = {"list": "float64"}
+_SEGMENTATION = [{"name": "size", "list": "int64"}, {"name": "counts", "dtype": "string"}]
+# Of the json. Told, because `datasets` would take them from the first pictures, which need not have every field.
+_ANNOTATION = [
+    {"name": "id", "dtype": "int64"},
+    {"name": "segmentation", "struct": _SEGMENTATION},
+    {"name": "bbox", **_NUMBERS},
+    {"name": "area", "dtype": "int64"},
+    {"name": "predicted_iou", "dtype": "float64"},
+    {"name": "stability_score", "dtype": "float64"},
+    {"name": "crop_box", **_NUMBERS},
+    {"name": "point_coords", "list": _NUMBERS},
+    {
+        "name": "prompt",
+        "struct": [
+            {"name": "points", "list": _NUMBERS},
+            {"name": "box", **_NUMBERS},
+            {"name": "segmentation", "struct": _SEGMENTATION},
+        ],
+    },
+]
+_IMAGE = [{"name": name, "dtype": "int64"} for name in ("image_id", "width", "height")]
+_FEATURES = [
+    {"name": "__key__", "dtype": "string"},
+    {"name": "__url__", "dtype": "string"},
+    {"name": "jpg", "dtype": "image"},
+    {
+        "name": "json",
+        "struct": [
+            {"name": "image", "struct": [*_IMAGE, {"name": "file_name", "dtype": "string"}]},
+            {"name": "annotations", "list": _ANNOTATION},
+        ],
+    },
+]
+_READ = """import json, tarfile
+from pycocotools import mask
+
+with tarfile.open("NAME/sa_000000.tar") as tar:
+    for member in tar:
+        if member.name.endswith(".json"):
+            for annotation in json.load(tar.extractfile(member))["annotations"]:
+                pixels = mask.decode(annotation["segmentation"])  # (H, W) uint8
+"""
+
+
+def write_card(folder: Place, manifest: Manifest) -> ReleasedFile:
+    """Write the card of a release, which follows from its manifest alone, into its folder."""
+    (folder / CARD_FILE).write(card_text(manifest).encode())
+    return describe_file(folder, CARD_FILE)
+
+
+def card_text(manifest: Manifest) -> str:
+    """The whole file: YAML that the hub and `datasets` read, and what people read."""
+    card = manifest.config.card
+    # Through JSON, so that no part is the same object twice: YAML would write an alias, which `datasets` does not read.
+    front_matter = json.loads(json.dumps(_front_matter(manifest, card)))
+    front = yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True, width=120)
+    sections = {
+        "": _summary(manifest, card),
+        "What is in it": _contents(manifest),
+        "How it was made": _making(manifest, card),
+        "Reading it": _reading().replace("NAME", manifest.name),
+        "Privacy": _privacy(manifest),
+        "What it does not say": _limits(manifest),
+        "Licence, citation, contact": _terms(card),
+    }
+    body = "\n".join(f"## {title}\n\n{text}\n" if title else f"{text}\n" for title, text in sections.items() if text)
+    return f"---\n{front}---\n\n# {card.name or manifest.name}\n\n{body}"
+
+
+def _front_matter(manifest: Manifest, card: CardConfig) -> Mapping[str, Any]:
+    size = next((name for limit, name in _SIZES if manifest.images < limit), "n>10M")
+    return {
+        **({"license": card.license} if card.license else {}),
+        "pretty_name": card.name or manifest.name,
+        "task_categories": ["image-segmentation", "mask-generation"],
+        "size_categories": [size],
+        "configs": [{"config_name": "default", "data_files": "*.tar"}],
+        "dataset_info": {"features": _FEATURES},
+    }
+
+
+def _summary(manifest: Manifest, card: CardConfig) -> str:
+    each = manifest.masks / manifest.images if manifest.images else 0.0
+    text = (
+        f"{manifest.masks:,} masks on {manifest.images:,} pictures ({each:.1f} a picture), in the form of "
+        "[SA-1B](https://ai.meta.com/datasets/segment-anything/), made with sam-data-engine."
+    )
+    if manifest.withheld:
+        text += " These pictures were withheld from all other releases of the same workspace, as a test set."
+    return f"{text}\n\n{card.pictures}" if card.pictures else text
+
+
+def _contents(manifest: Manifest) -> str:
+    lines = [
+        "| file | what it holds |",
+        "| --- | --- |",
+        f"| `sa_000000.tar`, ... ({len(manifest.tars)}) | `sa_1.jpg` and `sa_1.json` side by side |",
+        "| `index/images`, `index/masks` | Parquet: a row a picture, a row a mask, with stage, round, model, scores |",
+        "| `manifest.json` | what the release was made of; size and sha256 of every other file |",
+    ]
+    if manifest.changes:
+        lines.append(f"| `changes.json` | what was added, removed and changed since `{manifest.previous}` |")
+    return "\n".join(lines)
+
+
+def _making(manifest: Manifest, card: CardConfig) -> str:
+    how = {
+        True: "people annotated, with the model's help, in rounds after each of which the model was retrained",
+        False: "the model worked alone, and its masks were filtered by predicted IoU, stability and overlap",
+    }
+    lines = [f"- `{stage}`: {how[stage in ANNOTATED_STAGES]}." for stage in manifest.stages]
+    chosen = manifest.config.masks.model_dump(exclude_defaults=True)
+    if chosen:
+        said = ", ".join(f"{name} {value}" for name, value in chosen.items())
+        lines.append(f"- Of these masks, those with: {said}.")
+    lines.append(
+        f"- Pictures are JPEG, scaled so that the shortest side has at most {manifest.config.shortest_side_px} px. "
+        f"{manifest.masks_lost:,} masks were too thin to show at that size; {manifest.images_without_masks:,} pictures "
+        "without a mask are left out."
+    )
+    return "\n".join(lines)
+
+
+def _reading() -> str:
+    return (
+        f"In the folder above:\n\n```python\n{_READ}```\n\n"
+        "or, with [datasets](https://huggingface.co/docs/datasets):\n\n"
+        '```python\nfrom datasets import load_dataset\n\npictures = load_dataset("NAME", split="train")\n'
+        'pictures[0]["jpg"], pictures[0]["json"]["annotations"]\n```\n\n'
+        "Masks are COCO's compressed run lengths. Boxes are XYWH, points (x, y), in pixels of the picture. A score "
+        "that nobody measured is null: masks that people drew have none."
+    )
+
+
+def _privacy(manifest: Manifest) -> str:
+    if not manifest.blur_versions:
+        return "Nothing was blurred: faces and licence plates are as they were photographed."
+    named = ", ".join(f"{name} ({version})" for name, version in manifest.blur_versions.items())
+    return (
+        f"Blurred where they were found: {named}. No detector finds all; the index says where, with the score "
+        "(`blurred`). Masks were made on the pictures before. Released pictures carry no EXIF, GPS or thumbnail."
+    )
+
+
+def _limits(manifest: Manifest) -> str:
+    lines = ["- Masks are of no class, unless `label` in the index says one."]
+    if any(stage not in ANNOTATED_STAGES for stage in manifest.stages):
+        lines.append("- Automatic masks were not looked at one by one. Parts and wholes may both be there.")
+    lines.append("- What no mask shows is not background: pictures need not be annotated to the last object.")
+    return "\n".join(lines)
+
+
+def _terms(card: CardConfig) -> str:
+    lines = [
+        f"Licence: {card.license}" if card.license else "No licence was stated: ask before you use it.",
+        f"Contact: {card.contact}" if card.contact else "",
+        f"```bibtex\n{card.citation.strip()}\n```" if card.citation else "",
+    ]
+    return "\n\n".join(line for line in lines if line)
