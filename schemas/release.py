@@ -122,6 +122,7 @@ class Manifest(_Record):
     the difference from, where there was one. `parents`: keys of the releases that it was taken from, where it was not
     built from a workspace.
     `card`: the README.md, which follows from the rest; releases of format 1 have none.
+    `annotators`: masks by who made them, as the index says, "" where nobody knows; empty where no mask was counted.
     `blur_versions` names the detectors of what is blurred, with their versions; empty where nothing is.
     """
 
@@ -133,6 +134,7 @@ class Manifest(_Record):
     table_versions: dict[str, int]
     config: ReleaseConfig
     blur_versions: dict[str, str] = {}
+    annotators: dict[str, int] = {}
     images: int = Field(ge=0)
     masks: int = Field(ge=0)
     masks_lost: int = Field(ge=0)

@@ -23,7 +23,7 @@ from engine.release.choice import Choice
 from engine.release.numbers import give_numbers
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.privacy import Anonymizer
-from engine.release.reader import Progress, names_in, read_manifest
+from engine.release.reader import Progress, count_annotators, names_in, read_manifest
 from engine.release.records import ReleasedImage
 from engine.release.rendering import AT_WORK, render
 from engine.release.shard_reader import ShardReader
@@ -148,6 +148,7 @@ class _Build:
             table_versions=self.snapshot.versions,
             config=self.config,
             blur_versions=Anonymizer.of(self.config).versions,
+            annotators=count_annotators(self.place.building, records),
             images=sum(record.images for record in records),
             masks=sum(record.masks for record in records),
             masks_lost=sum(record.masks_lost for record in records),

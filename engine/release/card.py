@@ -8,7 +8,7 @@ import yaml
 
 from engine.places import Place
 from engine.release.tars import describe_file
-from schemas.config import CardConfig
+from schemas.config import SIMULATED, CardConfig
 from schemas.release import Manifest, ReleasedFile
 from schemas.stages import ANNOTATED_STAGES
 
@@ -122,10 +122,15 @@ def _contents(manifest: Manifest) -> str:
 
 def _making(manifest: Manifest, card: CardConfig) -> str:
     how = {
-        True: "people annotated, with the model's help, in rounds after each of which the model was retrained",
+        True: "annotators worked with the model's help, in rounds after each of which the model was retrained",
         False: "the model worked alone, and its masks were filtered by predicted IoU, stability and overlap",
     }
     lines = [f"- `{stage}`: {how[stage in ANNOTATED_STAGES]}." for stage in manifest.stages]
+    if simulated := manifest.annotators.get(SIMULATED, 0):
+        lines.append(
+            f"- {simulated:,} of the masks come from a simulated annotator: a program that knows the ground truth, in "
+            "place of people."
+        )
     chosen = manifest.config.masks.model_dump(exclude_defaults=True)
     if chosen:
         said = ", ".join(f"{name} {value}" for name, value in chosen.items())

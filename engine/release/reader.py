@@ -5,7 +5,8 @@ What is read is parsed, not checked against the manifest's checksums; `engine.re
 
 import math
 import tarfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,6 +169,15 @@ def cannot_be_read(folder: Place, tar: ReleasedTar) -> Iterator[None]:
             f"{folder / tar.tar.name}: cannot be read with its index: {problem}; see what is damaged with: "
             f"sam-engine release verify {folder}"
         ) from error
+
+
+def count_annotators(folder: Place, tars: Sequence[ReleasedTar]) -> dict[str, int]:
+    """Masks by who made them, of a release in `folder` whose manifest need not be there yet."""
+    found: Counter[str] = Counter()
+    for tar in tars:
+        index = pq.read_table(pa.BufferReader((folder / tar.mask_index.name).read()), columns=["annotator"])
+        found.update(index["annotator"].to_pylist())
+    return dict(sorted(found.items()))
 
 
 def _pictures(folder: Place, tar: ReleasedTar) -> Iterator[PictureOfRelease]:

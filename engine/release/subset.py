@@ -10,7 +10,7 @@ from engine.images import content_id
 from engine.keys import content_key
 from engine.places import Place, place
 from engine.release.card import write_card
-from engine.release.reader import PictureOfRelease, Progress, Release, read_index
+from engine.release.reader import PictureOfRelease, Progress, Release, count_annotators, read_index
 from engine.release.records import ReleasedImage
 from engine.release.tars import write_release_tar
 from model.files import atomic_folder
@@ -79,6 +79,7 @@ class _Subset:
         return source.model_copy(
             update={
                 "name": self.name,
+                "annotators": count_annotators(folder, records),
                 "key": content_key("subset", source.key, len(self.chosen), self.seed),
                 "images": sum(record.images for record in records),
                 "masks": sum(record.masks for record in records),

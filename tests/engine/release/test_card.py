@@ -92,5 +92,13 @@ def test_it_says_what_the_user_and_the_manifest_say(release: Path, store: Store)
     next_one = build_release(store).manifest
     body = card_text(next_one)
     assert f"| `changes.json` | what was added, removed and changed since `{manifest.name}` |" in body
-    for said in ("No licence was stated", "Blurred where they were found: faces (", "`assisted_manual`: people"):
-        assert (said in body) == (said != "`assisted_manual`: people")
+    for said in ("No licence was stated", "Blurred where they were found: faces ("):
+        assert said in body
+    assert "`assisted_manual`" not in body
+
+
+def test_a_simulated_annotator_is_called_simulated(release: Path, store: Store) -> None:
+    manifest = Release(release).manifest
+    assert manifest.annotators == {"generator": manifest.masks - 5, "simulated": 5}
+    assert "- 5 of the masks come from a simulated annotator: a program" in (release / "README.md").read_text()
+    assert "simulated" not in card_text(build_release(store).manifest)
