@@ -96,7 +96,7 @@ def _per_picture(found: MaskComparison) -> Section:
     return Section(
         "masks_per_picture",
         "Masks per picture",
-        "How many masks a picture has. Pictures without any count in reference sets; a release has none of these.",
+        "How many masks a picture has. Pictures without masks count in reference sets; a release holds none.",
         values,
         figures={"masks_per_picture": (per_picture_figure(found.datasets), "Figure 6, left, of the SAM paper.")},
         tables=[Table(("Dataset", "Pictures", "Masks", "Masks / picture", "Median"), rows)],

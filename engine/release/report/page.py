@@ -18,8 +18,7 @@ p { margin: 0 0 12px; max-width: 78ch; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 20px 0; }
 .card { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 10px 18px; }
 .card b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
-nav { margin: 0 0 20px; }
-nav a { margin-right: 16px; white-space: nowrap; }
+nav { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 0 0 20px; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 20px 24px; margin: 0 0 20px; }
