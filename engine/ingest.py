@@ -9,6 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from engine.keys import content_key
 from engine.labels.crowds import Crowds
 from engine.labels.frames import MaskFrame, upright_masks
 from engine.labels.text import printable
+from engine.places import scratch_folder
 from engine.rle import measured
 from engine.sources import Candidate, gather, page_problem
 from engine.store import Store
@@ -99,15 +101,18 @@ def ingest(
     files = store.files
     config = config or files.settings().images
     busy = f"{files}: another ingest is running here; start this one when it is done"
-    with storage_errors(files), (files.root / ".ingest.lock").only_one(busy=busy):
+    with ExitStack() as ends:
+        ends.enter_context(storage_errors(files))
+        ends.enter_context((files.root / ".ingest.lock").only_one(busy=busy))
         files.images.remove_unfinished()
-        gathered = gather(sources, images_root=images_root, crowds=crowds)
+        scratch = ends.enter_context(scratch_folder()) if config.copy_images else None
+        gathered = gather(sources, images_root=images_root, crowds=crowds, scratch=scratch)
         work = _Ingest(store, config, mask_frame)
         work.report.rejected += gathered.problems
         work.report.ignored_endings = gathered.ignored
         work.report.mended, work.report.notes = gathered.mended, gathered.notes
         work.run(gathered.candidates, progress)
-        looked_at = gathered.looked_at | {str(candidate.path) for candidate in gathered.candidates}
+        looked_at = gathered.looked_at | {candidate.source for candidate in gathered.candidates}
         _record_rejected(store, work.report.rejected, looked_at)
     return work.report
 
@@ -165,11 +170,11 @@ class _Ingest:
             decoded = decode_image_file(
                 data,
                 max_megapixels=self.config.max_megapixels,
-                name=str(candidate.path),
+                name=candidate.source,
                 bit_depth=self.config.bit_depth,
             )
         except InputError as error:
-            return Problem(str(candidate.path), "image", str(error).removeprefix(f"{candidate.path}: "))
+            return Problem(candidate.source, "image", str(error).removeprefix(f"{candidate.source}: "))
         height, width, _ = decoded.pixels.shape
         candidate, notes, problems = _upright(candidate, decoded, self.frame)
         notes = notes if known else (*decoded.notes, *notes)
@@ -180,7 +185,7 @@ class _Ingest:
             if self._new:
                 self._commit(self._open)
             self._open, self._open_count = f"{int(self._open) + 1:06d}", 0
-        self.report.rejected += page_problem(picture.candidate.path, picture.pages)
+        self.report.rejected += page_problem(picture.candidate.source, picture.pages)
         self.report.rejected += picture.problems
         self.report.mended.update(picture.notes)
         shard = self._shard_of.get(picture.image_id)
@@ -240,7 +245,7 @@ class _Ingest:
             "image_id": picture.image_id,
             "shard": shard,
             "path": path,
-            "source": printable(str(source)),
+            "source": printable(picture.candidate.source),
             "width": picture.width,
             "height": picture.height,
             "split": "train",

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
+from engine.archives import is_archive, unpack
 from engine.coco import CocoDataset, CocoMask, Problem, coco_of, read_coco
 from engine.folders import files_below, is_file
 from engine.images import SUFFIXES, UNREAD_SUFFIXES
@@ -13,6 +14,7 @@ from engine.labels.crowds import Crowds
 from engine.labels.importers import is_label_file
 from engine.labels.pictures import PictureFinder
 from engine.labels.text import read_label_file
+from engine.labels.yolo import read_yolo
 from engine.own_output import is_own_overlay, is_own_record
 from schemas.errors import InputError
 from schemas.tables import Split
@@ -20,11 +22,20 @@ from schemas.tables import Split
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that should be a picture, with the masks and the split that a COCO file gives it."""
+    """A file that should be a picture, with the masks and the split that a COCO file gives it.
+
+    packed: its place in the archive from which it was unpacked, "" for a file of its own.
+    """
 
     path: Path
     masks: tuple[CocoMask, ...] = ()
     split: Split | None = None
+    packed: str = ""
+
+    @property
+    def source(self) -> str:
+        """What to call it: its path, or where it lies in an archive."""
+        return self.packed or str(self.path)
 
 
 @dataclass
@@ -43,18 +54,57 @@ class Gathered:
 
 
 def gather(
-    sources: Iterable[Path], *, images_root: Path | None = None, crowds: Crowds = "auto", labels: bool = True
+    sources: Iterable[Path],
+    *,
+    images_root: Path | None = None,
+    crowds: Crowds = "auto",
+    labels: bool = True,
+    scratch: Path | None = None,
 ) -> Gathered:
     """Spell out files, folders (recursively, sorted by name), .txt lists (one path a line) and label files.
 
     images_root, crowds: as in `engine.coco.read_coco`. labels: the label files in a folder are read too, with pictures
-    from anywhere in that folder. Paths in a list are relative to the list. What cannot be read becomes a problem;
-    nothing is raised for it.
+    from anywhere in that folder. Paths in a list are relative to the list. scratch: an empty folder, in which archives
+    are unpacked and read as folders; None to read none. What cannot be read becomes a problem; nothing is raised.
     """
     gathered = Gathered()
-    for source in sources:
-        _add(source.expanduser().absolute(), gathered, images_root, crowds, labels)
+    for number, source in enumerate(sources):
+        path = source.expanduser().absolute()
+        if is_archive(path) and path.is_file():
+            unpacked = None if scratch is None else scratch / str(number)
+            _add_archive(path, gathered, unpacked, images_root, crowds)
+        else:
+            _add(path, gathered, images_root, crowds, labels)
     return gathered
+
+
+def _add_archive(
+    archive: Path, gathered: Gathered, unpacked: Path | None, images_root: Path | None, crowds: Crowds
+) -> None:
+    """Read an archive as the folder that it holds; messages name places in the archive."""
+    gathered.looked_at.add(str(archive))
+    try:
+        if unpacked is None:
+            raise InputError("archives are not read here; unpack it and name the folder")
+        unpacked.mkdir()
+        unpack(archive, unpacked)
+    except InputError as error:
+        gathered.problems.append(Problem(str(archive), "file", str(error).removeprefix(f"{archive}: ")))
+        return
+    inside = Gathered()
+    _add_folder(unpacked, inside, images_root, crowds, True)
+
+    def named(text: str) -> str:
+        return text.replace(str(unpacked), str(archive))
+
+    for candidate in inside.candidates:
+        masks = tuple(replace(mask, source=named(mask.source)) for mask in candidate.masks)
+        gathered.candidates.append(replace(candidate, masks=masks, packed=named(str(candidate.path))))
+    gathered.problems += [Problem(named(each.source), each.kind, named(each.reason)) for each in inside.problems]
+    gathered.notes += [named(note) for note in inside.notes]
+    gathered.looked_at |= {named(path) for path in inside.looked_at}
+    gathered.ignored += inside.ignored
+    gathered.mended += inside.mended
 
 
 def _add(source: Path, gathered: Gathered, images_root: Path | None, crowds: Crowds, labels: bool) -> None:
@@ -89,10 +139,16 @@ def _add_folder(folder: Path, gathered: Gathered, images_root: Path | None, crow
     may_hold = [path for path in files if labels and _may_hold_labels(path)]
     read = [_read_if_labels(path, gathered, images_root, crowds, finder) for path in may_hold]
     datasets = [dataset for dataset in read if dataset is not None]
+    described = {image.path for dataset in datasets for image in dataset.images}
+    yolo = read_yolo([path for path in files if path not in described], folder) if labels else None
+    if yolo is not None:
+        whole = PictureFinder(folder, whole_folder=True)
+        datasets.append(coco_of(yolo[0], folder, Counter(), crowds=crowds, finder=whole))
     for dataset in datasets:
         _take(dataset, gathered)
     used = {dataset.path for dataset in datasets}.union(*(dataset.mask_files for dataset in datasets))
-    described = {image.path for dataset in datasets for image in dataset.images}
+    used |= yolo[1] if yolo else set()
+    described |= {image.path for dataset in datasets for image in dataset.images}
     others = [path for path in files if path not in used]
     pictures = [path for path in others if path.suffix.lower() in SUFFIXES]
     if not pictures and not described:
@@ -111,6 +167,9 @@ def _name_unread(files: list[Path], gathered: Gathered) -> None:
         if ending in UNREAD_SUFFIXES:
             reason = f"pictures of the kind {ending} are not read; save it as JPEG, PNG or TIFF"
             gathered.problems.append(Problem(str(path), "image", reason))
+        elif is_archive(path):
+            reason = "an archive in a folder is not unpacked; name it itself"
+            gathered.problems.append(Problem(str(path), "file", reason))
         else:
             gathered.ignored[ending or "without an ending"] += 1
 
@@ -165,7 +224,7 @@ def _listed(folder: Path, name: str) -> Path:
     return path
 
 
-def page_problem(path: Path, pages: int) -> list[Problem]:
+def page_problem(path: Path | str, pages: int) -> list[Problem]:
     """What becomes of the pages or frames of a picture's file after the first: one problem, none where it has one."""
     if pages < 2:
         return []

@@ -25,12 +25,14 @@ LABEL_STUDIO = {
 }
 # What the user names on the command line, files of packages, and the user's downloads.
 USERS = {
+    "engine/archives.py",
     "engine/folders.py",
     "engine/images.py",
     "engine/labels/mask_pictures.py",
     "engine/labels/pictures.py",
     "engine/labels/streamed.py",
     "engine/labels/text.py",
+    "engine/labels/yolo.py",
     "engine/own_output.py",
     "engine/release/coco.py",
     "engine/release/report/references.py",

@@ -47,6 +47,7 @@ IMPORTERS: Registry[Importer] = Registry(
         "labelme": f"{_HERE}labelme:IMPORTER",
         "via": f"{_HERE}via:IMPORTER",
         "panoptic": f"{_HERE}panoptic:IMPORTER",
+        "label-studio": f"{_HERE}label_studio:IMPORTER",
         "open-images": f"{_HERE}open_images:IMPORTER",
     },
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine import rle as rle_codec
 from engine.coco import read_coco
 from engine.ingest import ingest
+from engine.labeling.brush import encode_brush
 from engine.labels.importers import IMPORTERS, to_coco
 from engine.store import Store
 from schemas.errors import InputError
@@ -82,7 +83,23 @@ def open_images(folder: Path) -> Path:
     return path
 
 
+def label_studio(folder: Path, value: dict[str, Any] | None = None) -> Path:
+    brush = {"format": "rle", "rle": encode_brush(square()), "brushlabels": ["cat"]}
+    result = {"id": "q", "type": "brushlabels", "original_width": W, "original_height": H, "value": value or brush}
+    other = {"id": "c", "type": "choices", "value": {"choices": ["good"]}}
+    annotation = {"id": 1, "completed_by": 3, "was_cancelled": False, "result": [result, other]}
+    cancelled = annotation | {"was_cancelled": True}
+    data = {"image": "/data/upload/1/a.jpg"}
+    return write(folder, [{"id": 1, "data": data, "annotations": [annotation, cancelled], "predictions": []}])
+
+
+def label_studio_polygon(folder: Path) -> Path:
+    points = [[100 * x / W, 100 * y / H] for x, y in CORNERS]
+    return label_studio(folder, {"points": points, "closed": True, "polygonlabels": ["cat"]})
+
+
 FORMS = [detectron2, sa1b, labelme, labelme_mask, via, via_project, panoptic, open_images]
+FORMS += [label_studio, label_studio_polygon]
 
 
 def write(folder: Path, content: Any) -> Path:
@@ -147,6 +164,19 @@ def test_shapes_of_a_group_are_one_object(folder: Path) -> None:
     assert rle_codec.area(mask.rle) == 40 * 30 + 10 * 10
 
 
+def test_an_ellipse_of_label_studio_has_the_area_of_one(folder: Path) -> None:
+    value = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 25, "rotation": 30, "ellipselabels": ["cat"]}
+    (mask,) = read_coco(label_studio(folder, value)).images[0].masks
+    assert (mask.label, mask.annotator) == ("cat", "3")
+    assert rle_codec.area(mask.rle) == pytest.approx(np.pi * 0.2 * W * 0.25 * H, rel=0.03)
+
+
+@pytest.mark.parametrize("value", [{"x": 1, "y": 1, "width": 5, "height": 5}, {"rle": [1, 2]}, {"points": [[1]]}, {}])
+def test_what_is_no_mask_in_label_studio_is_named(folder: Path, value: dict[str, Any]) -> None:
+    dataset = read_coco(label_studio(folder, value or {"x": 1}))
+    assert [problem.kind for problem in dataset.problems] == ["mask"]
+
+
 @pytest.mark.parametrize("png", ["../secret.png", "gone.png"])
 def test_mask_pictures_outside_of_the_folder_are_not_read(folder: Path, png: str) -> None:
     path = panoptic(folder)
@@ -182,6 +212,10 @@ _KEYS = st.sampled_from(
         "name",
         "group_id",
         "label",
+        "data",
+        "result",
+        "value",
+        "rle",
     ]
 )
 _LIKE = st.recursive(
@@ -198,4 +232,4 @@ def test_any_json_is_taken_or_refused(content: Any) -> None:
 
 
 def test_built_in_importers_are_found_by_name() -> None:
-    assert list(IMPORTERS)[:6] == ["detectron2", "sa1b", "labelme", "via", "panoptic", "open-images"]
+    assert list(IMPORTERS)[:6] == ["detectron2", "sa1b", "labelme", "via", "panoptic", "label-studio"]
