@@ -19,6 +19,7 @@ from engine.release.report.sections import Section, Table
 from engine.release.report.tables import read_rows
 from engine.release.report.world import INCOME_GROUPS, REGIONS, UNKNOWN, World
 from schemas.errors import InputError
+from schemas.release import FIRST_FORMAT
 
 # Columns by which a picture may be called, as in the index of a release.
 KEYS = ("source", "image_id", "content_id", "file_name")
@@ -124,10 +125,12 @@ def _checked(path: Path, columns: frozenset[str]) -> frozenset[str]:
 def _count(release: ReleasedMasks, table: CountryTable) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
     """Pictures and masks of each country of the table, and how many pictures the table does not have."""
     pictures, masks, absent = np.zeros(len(table.countries)), np.zeros(len(table.countries)), 0
+    first_format = release.manifest.format == FIRST_FORMAT  # pictures were called by their content ids
+    column = "image_id" if first_format and table.key == "content_id" else table.key
     for done, tar in enumerate(release.manifest.tars, start=1):
         with cannot_be_read(release.place, tar):
-            for batch in release.batches(tar.image_index.name, [table.key, "masks"]):
-                codes = table.of([str(name) for name in batch[table.key].to_pylist()])
+            for batch in release.batches(tar.image_index.name, [column, "masks"]):
+                codes = table.of([str(name) for name in batch[column].to_pylist()])
                 listed = codes >= 0
                 absent += int((~listed).sum())
                 pictures += np.bincount(codes[listed], minlength=len(pictures))

@@ -1,5 +1,6 @@
 """Reading a release for a report: at a URL, in both formats, and only the files that are needed."""
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from engine.places import Place, copy, place
 from engine.release.build import build_release
 from engine.release.reader import Release, names_in
+from engine.release.report.geography import geography_section, read_countries
 from engine.release.report.released import ReleasedMasks, open_release
+from engine.release.report.world import World
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
@@ -73,3 +76,31 @@ def test_progress_is_told_by_tars(release: Path) -> None:
 def test_a_folder_that_is_no_release_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not a release: cannot read manifest\.json"):
         open_release(place(tmp_path))
+
+
+class TestFormat1:
+    """Pictures and masks are called by their content ids there."""
+
+    @pytest.fixture
+    def first(self, tmp_path: Path) -> Path:
+        with tarfile.open(Path(__file__).parent.parent / "kept_releases" / "format_1.tar.xz") as kept:
+            kept.extractall(tmp_path, filter="data")
+        return tmp_path / "format_1"
+
+    def test_masks_are_counted_and_found(self, first: Path) -> None:
+        released = ReleasedMasks(place(first))
+        pictures = list(Release(first))
+        masks = [mask.rle for picture in pictures for mask in picture.masks()]
+        assert sorted(released.masks(list(items_of(released)))) == sorted(masks)
+        ids = {row["content_id"] for picture in pictures for row in picture.mask_rows}
+        for content_ids in (True, False):
+            found = [mask for one in released.labelled(ids, content_ids=content_ids) for mask in one.masks.values()]
+            assert sorted(found) == sorted(masks)
+
+    def test_countries_by_content_id(self, first: Path, tmp_path: Path) -> None:
+        rows = [picture.row for picture in Release(first)]
+        path = tmp_path / "countries.csv"
+        path.write_text("content_id,country\n" + "".join(f"{row['content_id']},Kenya\n" for row in rows))
+        world = World()
+        found = geography_section(ReleasedMasks(place(first)), table=read_countries(path, world), world=world)
+        assert found.values["countries"] == {"KE": {"pictures": 3, "masks": sum(row["masks"] for row in rows)}}
