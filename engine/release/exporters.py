@@ -22,7 +22,12 @@ EXPORTERS: Registry[Exporter] = Registry(
     "export format",
     group="sam_data_engine.exporters",
     needs=("__call__",),
-    builtin={"coco": "engine.release.coco:export_coco"},
+    builtin={
+        "coco": "engine.release.coco:export_coco",
+        "lvis": "engine.release.lvis:export_lvis",
+        "png": "engine.release.png:export_png",
+        "labelstudio": "engine.release.labelstudio:export_labelstudio",
+    },
 )
 
 

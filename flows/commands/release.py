@@ -162,7 +162,9 @@ def subset(
 def export(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.")],
-    form: Annotated[str, typer.Option("--format", help="coco, or a form that an installed package adds.")] = "coco",
+    form: Annotated[
+        str, typer.Option("--format", help="coco, lvis, png, labelstudio, or one that an installed package adds.")
+    ] = "coco",
     as_json: JsonFlag = False,
 ) -> None:
     """Write a release in another form, for tools that do not read SA-1B's."""
