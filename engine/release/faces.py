@@ -11,7 +11,7 @@ _OUTPUTS = ("537", "538", "539")  # heat map, log of the sizes, offsets of the c
 _STRIDE = 4
 _MULTIPLE_PX = 32  # of the sides of what the network takes
 # 24 px in the picture are at least 12 px in a view, which the network still finds; a face that fills the picture too.
-_LOOKING = Looking(area_px=1_200_000, most=2.0, least=0.5, overlap_px=256)
+_LOOKING = Looking(area_px=1_000_000, most=2.0, least=0.5, overlap_px=256)
 
 
 class CenterFace:

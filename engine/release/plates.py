@@ -8,15 +8,15 @@ import numpy as np
 from engine.release.views import Floats, Looking, Pixels
 
 _CASCADE = "haarcascade_russian_plate_number.xml"
-_LOOKING = Looking(area_px=1_200_000, most=2.0, least=0.5, overlap_px=384)
+_LOOKING = Looking(area_px=800_000, most=2.0, least=0.5, overlap_px=384)
 
 
 class PlateCascade:
     """Finds licence plates. Not for several threads at once."""
 
     version = "opencv plates 1"
-    scale_factor = 1.1
-    neighbours = 5
+    scale_factor = 1.2
+    neighbours = 3
 
     def __init__(self) -> None:
         self._cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / _CASCADE))

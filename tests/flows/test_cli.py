@@ -476,6 +476,22 @@ def test_a_release_cannot_be_built_of_nothing(store: Store) -> None:
     assert missing.status == 2
 
 
+def test_a_release_says_what_it_blurred_and_a_sheet_shows_it_before(store: Store) -> None:
+    for _ in range(3):
+        tick(store, "assisted_manual")
+    sheet = store.workspace / "sheet.jpg"
+    shown = sam_engine("release", "preview", store.workspace, "--output", sheet, "--pictures", "2", "--json")
+    assert (shown.status, shown.result["pictures"], set(shown.result["found"])) == (0, 2, {"faces", "plates"})
+    assert sheet.read_bytes().startswith(b"\xff\xd8")
+    build = ("release", "build", store.workspace, "--stage", "assisted-manual", "--json")
+    blurred, plain = sam_engine(*build), sam_engine(*build, "--no-blur")
+    assert (blurred.result["blurred"], plain.result["blurred"]) == (["faces", "plates"], [])
+    assert blurred.result["path"] != plain.result["path"]
+    unknown = sam_engine(*build[:-1], "--set", "blur_detectors=[ears]")
+    assert unknown.status == 2
+    assert "choose one of faces, plates" in one_error_line(unknown.err)
+
+
 def test_a_release_is_built_once_and_verified(store: Store) -> None:
     for _ in range(3):
         tick(store, "assisted_manual")
