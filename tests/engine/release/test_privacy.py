@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -302,11 +302,11 @@ def test_a_detector_that_nothing_has_is_named() -> None:
         _ = Anonymizer(("ears",)).versions
 
 
-def test_equal_workspaces_give_equal_bytes_with_blur(
-    portraits: Store, tmp_path: Path, make_store: Callable[..., Store]
+def test_two_releases_of_the_same_have_equal_bytes(
+    portraits: Store,
 ) -> None:
     first = build_release(portraits, name="one").path
     second = build_release(portraits, name="two").path
     for file in first.rglob("*"):
-        if file.is_file() and file.name != "manifest.json":
+        if file.suffix in {".tar", ".parquet"}:  # others tell the name of the release
             assert file.read_bytes() == (second / file.relative_to(first)).read_bytes()
