@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from engine.release.views import Floats, Looking, Pixels
+from engine.release.views import Floats, Looking, Pixels, other_opencv
 from model.registry import builtin_models_root
 
 _FILE = "centerface/centerface.onnx"
@@ -21,7 +21,10 @@ class CenterFace:
     threshold = 0.3
 
     def __init__(self) -> None:
+        """Raises InputError for an OpenCV that cannot run the network."""
         self._net = cv2.dnn.readNetFromONNX(str(builtin_models_root() / _FILE))
+        if self._net.empty():
+            raise other_opencv("find faces")
         # OpenCV 4.12 fuses layers anew for each size of input, over what it fused before: from the second size on its
         # numbers are wrong. Without it a picture takes 15 % longer.
         self._net.enableFusion(False)

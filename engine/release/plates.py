@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.release.views import Floats, Looking, Pixels
+from engine.release.views import Floats, Looking, Pixels, other_opencv
 
 _CASCADE = "haarcascade_russian_plate_number.xml"
 _LOOKING = Looking(area_px=800_000, most=2.0, least=0.5, overlap_px=384)
@@ -19,7 +19,11 @@ class PlateCascade:
     neighbours = 3
 
     def __init__(self) -> None:
-        self._cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / _CASCADE))
+        """Raises InputError for an OpenCV without cascades."""
+        classifier = getattr(cv2, "CascadeClassifier", None)
+        if classifier is None:
+            raise other_opencv("find plates")
+        self._cascade = classifier(str(Path(cv2.__file__).parent / "data" / _CASCADE))
 
     def __call__(self, pixels: Pixels, /) -> tuple[Floats, Floats]:
         """(N, 4) XYXY boxes in pixels and (N,) scores, which have no scale, of the plates in (H, W, 3) uint8 RGB."""

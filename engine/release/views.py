@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from schemas.errors import InputError
+
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Find = Callable[[Pixels], tuple[Floats, Floats]]
@@ -63,6 +65,14 @@ class Looking:
         for top in _starts(height, side, self.overlap_px):
             for left in _starts(width, side, self.overlap_px):
                 yield View(left, top, self.least, _scaled(pixels[top : top + side, left : left + side], self.least))
+
+
+def other_opencv(what: str) -> InputError:
+    """What is said where another package has put its own OpenCV over the one that this package needs."""
+    return InputError(
+        f"OpenCV {cv2.__version__} cannot {what}: another package brought it; pip uninstall opencv-python and then "
+        "pip install --force-reinstall --no-deps 'opencv-python-headless>=4.12,<4.13'"
+    )
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:

@@ -21,6 +21,7 @@ from engine.ingest import ingest
 from engine.release import privacy
 from engine.release.build import build_release
 from engine.release.faces import CenterFace
+from engine.release.plates import PlateCascade
 from engine.release.privacy import Anonymizer
 from engine.release.reader import Release, read_manifest
 from engine.release.verify import verify_release
@@ -295,6 +296,14 @@ def test_another_version_of_a_detector_makes_another_release(store: Store, monke
     second = build_release(store)
     assert second.created
     assert second.path != first.path
+
+
+def test_an_opencv_that_another_package_brought_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    monkeypatch.setattr(cv2.dnn, "readNetFromONNX", lambda file: cv2.dnn.Net())
+    for detector, what in ((CenterFace, "find faces"), (PlateCascade, "find plates")):
+        with pytest.raises(InputError, match=f"OpenCV .* cannot {what}: .*pip uninstall opencv-python and then pip"):
+            detector()
 
 
 def test_a_detector_that_nothing_has_is_named() -> None:
