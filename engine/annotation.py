@@ -20,7 +20,8 @@ from schemas.tables import Round
 if TYPE_CHECKING:
     from model.predictor import Predictor  # it brings torch along, which a tool's set-up and doctor do without
 
-EventKind = Literal["prompt", "accept", "draw", "edit", "delete", "skip"]
+# look: time on an image that belongs to none of its masks
+EventKind = Literal["prompt", "accept", "draw", "edit", "delete", "skip", "look"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.labeling.regions import region_mask, scale_down, scale_up, with_edits
@@ -20,6 +20,9 @@ from schemas.rle import Rle
 
 _PROMPTS = ("keypointlabels", "rectanglelabels")
 _BRUSH = "brushlabels"
+# Seconds of a mask: of its own acts; from its first prompt to its last; its share of what is left of the time that the
+# annotation was open. Nothing: nobody touched it.
+Timed = Literal["acts", "prompts", "share", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class CollectedMask:
     """A mask that a person submitted, of the full picture, and how it came about.
 
     prefilled: the mask that it was at first, None for one that was not there before. untouched: it still is that one.
-    first_prompt_s, last_prompt_s: Unix time, NaN for a mask that no prompt made.
+    first_prompt_s, last_prompt_s: Unix time, NaN for a mask that no prompt made. acts_s: seconds from its first act to
+    its last, another mask's turn left out; None where the page was not our server's, which alone tells. timed: what its
+    seconds rest on.
     """
 
     mask: Mask
@@ -35,6 +40,8 @@ class CollectedMask:
     untouched: bool = False
     first_prompt_s: float = math.nan
     last_prompt_s: float = math.nan
+    acts_s: float | None = None
+    timed: Timed = "nothing"
 
     @property
     def made_by_prompts(self) -> bool:
@@ -160,16 +167,16 @@ def _read_mask(region: dict[str, Any], published: PublishedImage, seen: set[str]
         return []
     seen.add(region_id)
     prefilled = next((one for one in published.prefilled if one.region_id == region_id), None)
-    noted = _read_prompts(region, published)
+    noted, acts_s = _read_prompts(region, published), _read_acts(region)
     if prefilled is None:
         made = _new_mask(scale_up(shown, published.full_hw), noted)
-        return [CollectedMask(made, first_prompt_s=noted.first_s, last_prompt_s=noted.last_s)]
+        return [CollectedMask(made, first_prompt_s=noted.first_s, last_prompt_s=noted.last_s, acts_s=acts_s)]
     before = scale_down(prefilled.mask.rle, published.shown_hw)
     untouched = shown == before
     made = replace(prefilled.mask, seconds=0.0, clicks=0)
     if not untouched:
         made = _mended(prefilled.mask, with_edits(prefilled.mask.rle, before, shown), noted)
-    return [CollectedMask(made, prefilled, untouched, noted.first_s, noted.last_s)]
+    return [CollectedMask(made, prefilled, untouched, noted.first_s, noted.last_s, None if untouched else acts_s)]
 
 
 def _new_mask(pixels: Rle, noted: PromptRecord) -> Mask:
@@ -216,22 +223,41 @@ def _read_prompts(region: dict[str, Any], published: PublishedImage) -> PromptRe
     )
 
 
-def _with_seconds(masks: Sequence[CollectedMask], image: CollectedImage) -> tuple[CollectedMask, ...]:
-    """Share out the time that the annotation was open; what nobody touched takes none.
+def _read_acts(region: dict[str, Any]) -> float | None:
+    """Seconds of the pairs of Unix times that our server's page noted; None where there are none, or damaged ones."""
+    meta = region.get("meta")
+    noted = meta.get(META) if isinstance(meta, dict) else None
+    acts = noted.get("acts") if isinstance(noted, dict) else None
+    try:
+        spent = [float(end) - float(first) for first, end in acts or ()]
+    except (TypeError, ValueError):
+        return None
+    return sum(spent) if spent and all(0 <= each < math.inf for each in spent) else None
 
-    A mask from prompts takes from its first prompt to its last. The rest, drawing, looking and thinking, is shared
-    alike among the masks that were drawn or edited by hand; where there are none, among those from prompts.
+
+def _with_seconds(masks: Sequence[CollectedMask], image: CollectedImage) -> tuple[CollectedMask, ...]:
+    """Each mask takes the time of its own acts, as far as they are known; what nobody touched takes none.
+
+    Where the page did not note them, a mask from prompts takes from its first prompt to its last, and those drawn or
+    edited by hand share alike what is then left of the time that the annotation was open.
     """
-    # A clock that was set back while somebody clicked says nothing.
-    prompted = [max(0.0, mask.last_prompt_s - mask.first_prompt_s) if mask.made_by_prompts else 0.0 for mask in masks]
-    by_hand = [not mask.untouched and not mask.made_by_prompts for mask in masks]
-    sharing = by_hand if any(by_hand) else [mask.made_by_prompts for mask in masks]
-    rest = max(0.0, image.lead_time_s - sum(prompted))
+    known = [_own_time(mask) for mask in masks]
+    sharing = [timed == "share" for timed, _ in known]
+    rest = max(0.0, image.lead_time_s - sum(seconds for _, seconds in known))
     share = rest / max(1, sum(sharing))
     return tuple(
-        replace(mask, mask=replace(mask.mask, seconds=seconds + (share if shares else 0.0)))
-        for mask, seconds, shares in zip(masks, prompted, sharing, strict=True)
+        replace(mask, timed=timed, mask=replace(mask.mask, seconds=share if timed == "share" else seconds))
+        for mask, (timed, seconds) in zip(masks, known, strict=True)
     )
+
+
+def _own_time(mask: CollectedMask) -> tuple[Timed, float]:
+    if mask.acts_s is not None:
+        return "acts", mask.acts_s
+    if mask.made_by_prompts:
+        # A clock that was set back while somebody clicked says nothing.
+        return "prompts", max(0.0, mask.last_prompt_s - mask.first_prompt_s)
+    return ("nothing" if mask.untouched else "share"), 0.0
 
 
 def _account(annotation: dict[str, Any]) -> str:

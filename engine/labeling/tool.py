@@ -40,6 +40,7 @@ from schemas.errors import WaitError
 from schemas.labeling import GATES, Purpose
 from schemas.tables import Round
 
+_SHORT_S = 0.001  # less is rounding
 _RANKED_TOGETHER = 8  # chunks: so many images are looked at before the most useful of them go out
 
 
@@ -216,7 +217,7 @@ def as_work(image: CollectedImage) -> ImageWork:
         return work
     for number, mask in enumerate(image.masks):
         work.masks.append(mask.mask)
-        detail: dict[str, Any] = {"clicks": mask.mask.clicks, "over_limit": mask.over_limit}
+        detail: dict[str, Any] = {"clicks": mask.mask.clicks, "over_limit": mask.over_limit, "timed": mask.timed}
         if mask.made_by_prompts:
             detail |= {"first_prompt_s": mask.first_prompt_s, "last_prompt_s": mask.last_prompt_s}
         ended = mask.last_prompt_s if mask.made_by_prompts else at
@@ -224,6 +225,9 @@ def as_work(image: CollectedImage) -> ImageWork:
     for gone in image.deleted:
         known = {"predicted_iou": round(float(gone.mask.predicted_iou), 4)} if gone.mask.origin != "manual" else {}
         work.events.append(Event("delete", at, 0.0, detail={"reason": "deleted by the annotator", **known}))
+    rest = image.lead_time_s - sum(mask.mask.seconds for mask in image.masks)
+    if rest > _SHORT_S:
+        work.events.append(Event("look", at, rest))
     return work
 
 

@@ -1,15 +1,19 @@
-"""Adds `editor.js` to Label Studio's pages. Run by Label Studio's own Python, which has nothing of this package."""
+"""Adds `editor.js`, `acts.js` and `looks.js` to Label Studio's pages.
+
+Run by Label Studio's own Python, which has nothing of this package.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 _END = b"</head>"
-_SCRIPT = b"<script>" + Path(__file__).with_name("editor.js").read_bytes() + b"</script>"
+_FILES = ("acts.js", "editor.js", "looks.js")  # a key has been heard before what it does is done
+_SCRIPT = b"<script>" + b"\n".join(Path(__file__).with_name(name).read_bytes() for name in _FILES) + b"</script>"
 
 
 def add_script(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Django middleware: pages leave with the script at the end of their head; all else as it is."""
+    """Django middleware: pages leave with the scripts at the end of their head; all else as it is."""
 
     def answer(request: Any) -> Any:
         response = get_response(request)

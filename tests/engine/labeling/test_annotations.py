@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from engine.labeling.annotations import read_task
 from engine.labeling.regions import scale_down, scale_up
+from engine.labeling.tool import as_work
 from schemas.mask import Prompt
 from tests.engine.labeling.label_studio import (
     FULL,
@@ -73,11 +74,45 @@ def test_time_is_shared_out() -> None:
     assert not any(mask.over_limit for mask in found.masks)
 
 
-def test_without_drawn_masks_those_from_prompts_share_the_time_for_looking() -> None:
+def test_masks_from_prompts_take_their_own_time_alone() -> None:
+    """Not a share of the time for looking, which makes a mask of one click as dear as one of many."""
     regions = [region(EVEN, "a", **prompted(100, 131)), region(OTHER, "b", **prompted(140, 140))]
     found = read_task(task(annotation(*regions)), published())
-    assert [mask.mask.seconds for mask in found.masks] == [31 + 14.5, 14.5]
+    assert [mask.mask.seconds for mask in found.masks] == [31, 0]
     assert [mask.over_limit for mask in found.masks] == [True, False]
+    assert [mask.timed for mask in found.masks] == ["prompts"] * 2
+    assert [event.seconds for event in as_work(found).events if event.kind == "look"] == [29]
+
+
+def test_the_page_tells_each_mask_s_own_time() -> None:
+    """From the first press to the accept or the last stroke, another mask's turn left out; the rest is for looking."""
+    record = published(ODD, OTHER)
+    found = read_task(
+        task(
+            annotation(
+                region(ODD, "prefilled-0", acts=[[10.0, 12.0]]),
+                region(rectangle(40, 20, 50, 36), "prefilled-1", acts=[[20.0, 24.5]]),
+                region(EVEN, "a", **prompted(100, 100), acts=[[99.9, 103.9]]),
+                region(rectangle(0, 30, 10, 40), "drawn", acts=[[30.0, 33.0], [50.0, 52.0]]),
+            )
+        ),
+        record,
+    )
+    assert [mask.mask.seconds for mask in found.masks] == pytest.approx([0, 4.5, 4, 5])
+    assert [mask.timed for mask in found.masks] == ["nothing", "acts", "acts", "acts"], "a stroke that was undone"
+    events = as_work(found).events
+    assert sum(event.seconds for event in events) == pytest.approx(60)
+    assert [event.detail["timed"] for event in events if event.kind != "look"] == [mask.timed for mask in found.masks]
+
+
+@pytest.mark.parametrize(
+    "acts", [[], None, 3, "ab", [[1]], [[1, 2, 3]], [["a", 2]], [[5, 4]], [[math.nan, 1]], [[0, math.inf]], [None]]
+)
+def test_acts_that_say_nothing_count_for_nothing(acts: object) -> None:
+    found = read_task(task(annotation(region(EVEN, "a", **prompted(100, 107), acts=acts))), published())
+    assert (found.masks[0].mask.seconds, found.masks[0].timed) == (7, "prompts")
+    drawn = read_task(task(annotation(region(EVEN, "a", acts=acts))), published())
+    assert (drawn.masks[0].mask.seconds, drawn.masks[0].timed) == (60, "share")
 
 
 @given(
@@ -91,7 +126,7 @@ def test_no_second_is_lost_or_counted_twice(lead_time: float, made: list[tuple[b
     ]
     found = read_task(task(annotation(*regions, lead_time=lead_time)), published())
     prompting = sum(spent for by_prompt, spent in made if by_prompt)
-    assert sum(mask.mask.seconds for mask in found.masks) == pytest.approx(max(lead_time, prompting))
+    assert sum(event.seconds for event in as_work(found).events) == pytest.approx(max(lead_time, prompting), abs=0.01)
 
 
 def test_prompts_that_were_never_accepted_are_counted_and_dropped() -> None:

@@ -117,6 +117,31 @@ class LabelingPage:
             self.page.mouse.up()
         return self._shown(answers)
 
+    def pick_brush(self, label: str) -> None:
+        """The plain brush, for a new mask of a label."""
+        self.page.evaluate("Htx.annotationStore.selected.unselectAll()")
+        self.page.locator('button[aria-label="brush-tool"]').first.click()
+        self.choose_label(label)
+
+    def stroke(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Draw with the tool in hand; the page asks the model for nothing."""
+        self.page.mouse.move(*self._at(x0, y0))
+        self.page.mouse.down()
+        self.page.mouse.move(*self._at((x0 + x1) / 2, (y0 + y1) / 2), steps=5)
+        self.page.mouse.move(*self._at(x1, y1), steps=5)
+        self.page.mouse.up()
+
+    def masks(self) -> list[str]:
+        """Ids of the masks, as they are saved, the newest last."""
+        brushes = "[...Htx.annotationStore.selected.regions].filter(region => region.type === 'brushregion')"
+        found: list[str] = self.page.evaluate(f"{brushes}.map(region => region.id.replace(/#.*/, ''))")
+        return found
+
+    def select_mask(self, mask: str) -> None:
+        """So that the brush mends it."""
+        find = "Htx.annotationStore.selected.regions.find(region => region.id.startsWith(mask))"
+        self.page.evaluate(f"mask => Htx.annotationStore.selected.selectArea({find})", mask)
+
     def accept(self) -> None:
         """Make the suggested mask a region."""
         self._decide("accept")
