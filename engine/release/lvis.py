@@ -12,10 +12,11 @@ _RARE, _COMMON = 10, 100  # pictures that a category is on, at most, to be rare 
 
 
 def export_lvis(release: Release, folder: Path) -> None:
-    """COCO's form with what LVIS adds.
+    """COCO's form with what LVIS adds; the whole json is in memory while that is added.
 
-    No picture is known to lack a category, nor to be annotated to its last object: `neg_category_ids` are empty and `not_exhaustive_category_ids` has all categories of the picture. The whole json is in
-    memory while that is added."""
+    No picture is known to lack a category, nor to be annotated to its last object: `neg_category_ids` are empty and
+    `not_exhaustive_category_ids` has all categories of the picture.
+    """
     export_coco(release, folder)
     file = folder / "annotations.json"
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -44,7 +44,7 @@ def test_pycocotools_reads_it_too(path: Path, tmp_path: Path) -> None:
 
 
 def test_lvis_has_the_masks_of_coco_and_what_its_own_reader_asks_for(path: Path, tmp_path: Path) -> None:
-    """The `lvis` package needs another build of OpenCV than this one; it read such an export, mask for mask, by hand."""
+    """The `lvis` package needs another build of OpenCV; it read such an export, mask for mask, when that was tried."""
     for form in ("coco", "lvis"):
         export_release(path, tmp_path / form, form=form)
     plain, lvis = (COCO(tmp_path / form / "annotations.json") for form in ("coco", "lvis"))
