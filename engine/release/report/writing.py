@@ -21,6 +21,7 @@ from engine.release.report.sections import Section
 from engine.store import Store
 from engine.workspace import Workspace
 from schemas.errors import InputError
+from schemas.release import Manifest
 
 PAGE, VALUES, PLOTS = "report.html", "report.json", "plots"
 _DPI = 192  # twice that of a screen
@@ -91,18 +92,29 @@ def _write(released: ReleasedMasks, folder: Place, sections: Sequence[Section]) 
             pictures[name] = _drawn(figure, "png")
             (folder / PLOTS / f"{name}.png").write(pictures[name])
             (folder / PLOTS / f"{name}.pdf").write(_drawn(figure, "pdf"))
-    stages = ", ".join(stage.replace("_", " ") for stage in manifest.stages)
     cards = {
         "pictures": f"{manifest.images:,}",
         "masks": f"{manifest.masks:,}",
         "masks / picture": f"{manifest.masks / manifest.images:.1f}",
         "tars": f"{len(manifest.tars):,}",
     }
-    subtitle = f"Masks of the stages: {stages}. Release {manifest.key}."
-    text = render_page(manifest.name, subtitle, cards, sections, pictures)
+    text = render_page(manifest.name, _subtitle(manifest), cards, sections, pictures)
     (folder / VALUES).write((json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
     (folder / PAGE).write(text.encode())
     return ReportFiles(folder / PAGE, values)
+
+
+def _subtitle(manifest: Manifest) -> str:
+    """What the release is, in a few words."""
+    stages = ", ".join(stage.replace("_", " ") for stage in manifest.stages)
+    detectors = ", ".join(f"{name} {version}" for name, version in sorted(manifest.blur_versions.items()))
+    parts = (
+        f"Masks of the stages: {stages}.",
+        f"Blurred is what these found: {detectors}." if detectors else "Nothing is blurred.",
+        "These pictures are withheld from all other releases." if manifest.withheld else "",
+        f"Key {manifest.key}.",
+    )
+    return " ".join(part for part in parts if part)
 
 
 def _drawn(figure: Figure, form: str) -> bytes:

@@ -113,6 +113,24 @@ def test_the_workspace_keeps_reports_of_its_releases(store: Store, release: Path
     assert report_folder(tmp_path / "releases" / "it") == "it-report"
 
 
+@pytest.mark.parametrize(
+    ("update", "says"),
+    [
+        ({"blur_versions": {}}, "Nothing is blurred."),
+        ({"blur_versions": {"plates": "2", "faces": "1"}}, "Blurred is what these found: faces 1, plates 2."),
+        ({"withheld": True}, "These pictures are withheld from all other releases."),
+    ],
+)
+def test_the_page_says_what_the_release_is(release: Path, tmp_path: Path, update: dict[str, object], says: str) -> None:
+    file = release / MANIFEST_FILE
+    manifest = Manifest.model_validate_json(file.read_text())
+    file.write_text(manifest.model_copy(update={"blur_versions": {}, "withheld": False, **update}).model_dump_json())
+    text = write_release_report(release, tmp_path / "report").page.text()
+    assert "Masks of the stages: fully automatic." in text
+    assert says in text
+    assert ("withheld" in text) == ("withheld" in update)
+
+
 def test_a_release_without_masks_is_one_line(release: Path, tmp_path: Path) -> None:
     file = release / MANIFEST_FILE
     manifest = Manifest.model_validate_json(file.read_text())
