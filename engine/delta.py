@@ -190,10 +190,17 @@ class ShardedTable:
         with self._lock:
             handle = self._latest() if version is None else self._at(version)
             if PARTITION not in self.schema.names:
-                return [(path, None) for path in handle.file_uris()]
+                return [(path, None) for path in self._paths(handle.file_uris(), depth=1)]
             if shard is not None:
-                return [(p, shard) for p in handle.file_uris(file_pruning_predicate=[(PARTITION, "=", shard)])]
-            return [(path, _shard_in(path)) for path in handle.file_uris()]
+                found = handle.file_uris(file_pruning_predicate=[(PARTITION, "=", shard)])
+                return [(path, shard) for path in self._paths(found, depth=2)]
+            return [(path, _shard_in(path)) for path in self._paths(handle.file_uris(), depth=2)]
+
+    def _paths(self, uris: list[str], *, depth: int) -> list[str]:
+        """Where files lie, given the last `depth` parts of their URIs: on a disk, Delta quotes the folders before them."""
+        if is_remote(self.uri):
+            return uris
+        return ["/".join([self.uri, *uri.split("/")[-depth:]]) for uri in uris]
 
     def _at(self, version: int) -> DeltaTable:
         if self._old is None or self._old[0] != version:

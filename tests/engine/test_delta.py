@@ -257,3 +257,15 @@ def test_unique_values_have_no_dictionary_and_all_is_compressed(tmp_path: Path) 
         "mask_id": False,
         "label": True,
     }
+
+
+@pytest.mark.parametrize("name", ["my tables", "Bücher #1", "what? a+b", "plain"])
+def test_folders_may_be_called_anything(tmp_path: Path, name: str) -> None:
+    """Delta quotes them as in URLs."""
+    table = ShardedTable(tmp_path / name / "t", schema_of(BEFORE))
+    table.create()
+    put(table, rows(1, 1, 2), 1, 1)
+    put(table, rows(1, 3, shard="000001"), 1, 1, shard="000001")
+    assert table.read("000000")["image_id"].to_pylist() == [1, 2]
+    assert sorted(table.read(None)["image_id"].to_pylist()) == [1, 2, 3]
+    assert sorted(set(table.read(None)["shard"].to_pylist())) == ["000000", "000001"]
