@@ -197,7 +197,7 @@ class ShardedTable:
             return [(path, _shard_in(path)) for path in self._paths(handle.file_uris(), depth=2)]
 
     def _paths(self, uris: list[str], *, depth: int) -> list[str]:
-        """Where files lie, given the last `depth` parts of their URIs: on a disk, Delta quotes the folders before them."""
+        """Where files lie, by the last `depth` parts of their URIs: Delta quotes folders on a disk as in URLs."""
         if is_remote(self.uri):
             return uris
         return ["/".join([self.uri, *uri.split("/")[-depth:]]) for uri in uris]
