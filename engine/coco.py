@@ -100,18 +100,23 @@ def coco_of(
     finder = finder or PictureFinder(path.parent if images_root is None else images_root)
     images, bad = _read_images(content["images"], finder, dataset, finder.root if images_root else path.parent)
     labels, flags = _category_names(content.get("categories", [])), CrowdFlags()
+    left_out: Counter[int] = Counter()
     for number, record in enumerate(_annotations(content, path)):
         flags.add(record)
         source = f"{path}: annotation {_id_of(record, number)}"
         try:
             image_id = _image_id(record, "image_id")
             if image_id not in images and image_id in bad:
+                left_out[bad[image_id]] += 1
                 continue
             _check_object(record)
             image = _image_of(image_id, images)
             image.masks.append(_read_mask(record, image, labels, source, mended))
         except InputError as error:
             dataset.problems.append(Problem(printable(source), "mask", printable(str(error))))
+    for place, count in left_out.items():
+        problem = dataset.problems[place]
+        dataset.problems[place] = problem._replace(reason=f"{problem.reason} (its masks are left out with it: {count})")
     are_crowds, note = flags.believed(content["images"], crowds)
     dataset.notes.extend([f"{path}: {note}"] if note else [])
     if not are_crowds:
@@ -129,10 +134,10 @@ def _annotations(content: dict[str, Any], path: Path) -> Iterator[Any]:
 
 def _read_images(
     records: list[Any], finder: PictureFinder, dataset: CocoDataset, beside: Path
-) -> tuple[dict[int | str, CocoImage], set[Any]]:
-    """Images by id, and the ids of bad ones, whose annotations are not listed again one by one."""
+) -> tuple[dict[int | str, CocoImage], dict[Any, int]]:
+    """Images by id; and of bad ones, whose annotations are not listed one by one, the place of their problem."""
     images: dict[int | str, CocoImage] = {}
-    bad: set[Any] = set()
+    bad: dict[Any, int] = {}
     names = [name for record in records if isinstance(record, dict) and (name := _name_of(record))]
     paths = finder.find_all(names, beside=beside, mended=dataset.mended, mask_files=dataset.mask_files)
     for number, record in enumerate(records):
@@ -145,7 +150,7 @@ def _read_images(
         except InputError as error:
             source = f"{dataset.path}: image {_id_of(record, number)}"
             dataset.problems.append(Problem(printable(source), "image", printable(str(error))))
-            bad.add(_image_id(record, "id"))
+            bad[_image_id(record, "id")] = len(dataset.problems) - 1
     return images, bad
 
 

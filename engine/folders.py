@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from schemas.config import CONFIG_FILE
+
 
 def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """All files in a folder and below, sorted, hidden ones left out; and what is left out beside these, with reasons.
 
-    Left out are folders that cannot be listed, links to folders, links to nothing, and pipes and devices.
+    Left out are folders that cannot be listed, links to folders, links to nothing, workspaces, and pipes and devices.
     """
     files: list[Path] = []
     left_out: list[tuple[Path, str]] = []
@@ -20,6 +22,9 @@ def files_below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
         for name in below:
             if (Path(parent) / name).is_symlink():
                 left_out.append((Path(parent) / name, "a link to a folder is not followed; name the folder itself"))
+        for name in [name for name in below if (Path(parent) / name / CONFIG_FILE).is_file()]:
+            below.remove(name)
+            left_out.append((Path(parent) / name, "a workspace of sam-engine, whose pictures are in an engine already"))
         for path in (Path(parent) / name for name in names if not name.startswith(".")):
             if is_file(path):
                 files.append(path)

@@ -156,17 +156,23 @@ def _add_folder(folder: Path, gathered: Gathered, images_root: Path | None, crow
             Problem(str(folder), "file", f"no pictures in this folder; looked for {', '.join(sorted(SUFFIXES))}")
         )
     gathered.candidates += [Candidate(path) for path in pictures if path not in described]
-    _name_unread([path for path in others if path.suffix.lower() not in SUFFIXES], gathered)
+    _name_unread([path for path in others if path.suffix.lower() not in SUFFIXES], gathered, labels)
 
 
-def _name_unread(files: list[Path], gathered: Gathered) -> None:
-    """Pictures of kinds that are not read become problems; what is no picture at all is counted."""
+def _name_unread(files: list[Path], gathered: Gathered, labels: bool) -> None:
+    """What may hold pictures or labels of kinds that are not read becomes a problem; anything else is counted."""
+    told = {Path(problem.source) for problem in gathered.problems}
     for path in files:
         ending = path.suffix.lower()
         gathered.looked_at.add(str(path))
         if ending in UNREAD_SUFFIXES:
             reason = f"pictures of the kind {ending} are not read; save it as JPEG, PNG or TIFF"
             gathered.problems.append(Problem(str(path), "image", reason))
+        elif path in told:
+            continue
+        elif labels and (_may_hold_labels(path) or ending == ".xml"):
+            reason = "no label file of a form that is read; see docs/ingest.md"
+            gathered.problems.append(Problem(str(path), "file", reason))
         elif is_archive(path):
             reason = "an archive in a folder is not unpacked; name it itself"
             gathered.problems.append(Problem(str(path), "file", reason))

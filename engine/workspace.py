@@ -1,5 +1,6 @@
 """A workspace: where each kind of its files lies, by name."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from engine.mirrors import models_here
 from engine.places import Place, full_name, is_relative, place
 from model.registry import model_roots
 from schemas.config import CONFIG_FILE, EngineConfig, parse_config
+from schemas.errors import InputError
 
 
 class Workspace:
@@ -109,6 +111,17 @@ class Workspace:
     def model_roots(self) -> list[Path]:
         """Folders in which models are looked for, its own first; see `engine.mirrors` where it is a URL."""
         return [models_here(self.models), *model_roots()]
+
+    def set_bit_depth(self, bits: int) -> None:
+        """Keep `images.bit_depth` in its `engine.yaml`, since all pictures are read by it, now and later.
+
+        Raises InputError where that file has no such line.
+        """
+        text = self.config.text() if self.config.exists() else ""
+        changed, found = re.subn(r"(?m)^(\s+bit_depth:\s*)\S+", rf"\g<1>{bits}", text, count=1)
+        if not found:
+            raise InputError(f"{self.config}: write bit_depth: {bits} into its section images, then ingest again")
+        self.config.write(changed.encode())
 
     def settings(self) -> EngineConfig:
         """Read and validate its `engine.yaml`. Raises InputError naming the file, the key, its value and what is

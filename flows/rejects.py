@@ -1,5 +1,6 @@
 """How commands over many files tell what they could not take."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,3 +24,9 @@ def check_something_was_good(good: int, rejected: Sequence[dict[str, Any]]) -> N
     """End with the status for bad input where all of a batch was bad; some good files make it a success."""
     if rejected and not good:
         raise typer.Exit(BAD_INPUT)
+
+
+def ignored_line(endings: Counter[str]) -> str:
+    """How many files of folders are no pictures, by their endings."""
+    kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(5))
+    return f"{endings.total()} files ignored that are no pictures ({kinds}{', ...' if len(endings) > 5 else ''})"

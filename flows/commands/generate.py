@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from flows.console import JsonFlag, emit, progress_bars
-from flows.rejects import check_something_was_good, report_rejected
+from flows.rejects import check_something_was_good, ignored_line, report_rejected
 from flows.settings import parse_settings, setting_error
 from flows.weights import load_sam
 
@@ -82,6 +82,7 @@ def generate(
     text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
+    text += f"\n{ignored_line(gathered.ignored)}" if gathered.ignored else ""
     text += "".join(f"\n{note}" for note in (*gathered.notes, *_notes(written)))
     text += f"\n{predictor.contract}" if config.contract == "fast" else ""
     text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
@@ -91,6 +92,7 @@ def generate(
         "contract": str(predictor.contract),
         "pictures": written,
         "notes": gathered.notes,
+        "ignored_endings": dict(gathered.ignored),
         "rejected": rejected,
     }
     result |= {"summary": summary.to_dict(), "difference_to_exact": difference and asdict(difference)}

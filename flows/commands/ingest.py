@@ -1,13 +1,12 @@
 """`sam-engine ingest`: pictures, and the masks that come with them, into a workspace."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from flows.console import JsonFlag, emit, progress_bars
-from flows.rejects import check_something_was_good, report_rejected
+from flows.rejects import check_something_was_good, ignored_line, report_rejected
 
 
 def ingest(
@@ -27,6 +26,10 @@ def ingest(
         Literal["auto", "stored", "upright"],
         typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
     ] = "auto",
+    bit_depth: Annotated[
+        int | None,
+        typer.Option(min=8, max=32, help="Of values in samples of more than 8 bits; kept in engine.yaml."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Bring pictures and masks into a workspace. The second time writes nothing."""
@@ -34,6 +37,8 @@ def ingest(
     from engine.store import Store
 
     store = Store(workspace)
+    if bit_depth is not None:
+        store.files.set_bit_depth(bit_depth)
     with progress_bars() as progress:
         report = ingest_sources(
             store, sources, images_root=images, crowds=crowds, mask_frame=mask_frame, progress=progress
@@ -55,14 +60,9 @@ def ingest(
         f"{report.added} images added, {report.duplicates} were there already, {report.masks} masks"
         + (f" ({report.crowds} masks of groups left out)" if report.crowds else "")
         + (f", {len(rejected)} rejected" if rejected else "")
-        + (f", {_ignored(report.ignored_endings)}" if report.ignored else "")
+        + (f", {ignored_line(report.ignored_endings)}" if report.ignored else "")
         + "".join(f"\nmended: {name}: {count}" for name, count in sorted(report.mended.items()))
         + "".join(f"\n{note}" for note in report.notes)
     )
     emit(result, as_json=as_json, text=text)
     check_something_was_good(report.added + report.duplicates, rejected)
-
-
-def _ignored(endings: Counter[str]) -> str:
-    kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(5))
-    return f"{endings.total()} files ignored that are no pictures ({kinds}{', ...' if len(endings) > 5 else ''})"

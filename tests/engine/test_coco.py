@@ -101,6 +101,8 @@ def test_bad_image_records_are_named_once_with_their_masks(tmp_path: Path) -> No
         strict=True,
     ):
         assert said in problem.reason
+    count = sum(record["image_id"] == 0 for record in json.loads(path.read_text())["annotations"])
+    assert dataset.problems[0].reason.endswith(f"(its masks are left out with it: {count})")
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def test_folders_that_cannot_be_listed_are_named(tmp_path: Path, monkeypatch: py
     assert left_out == [(tmp_path / "closed", "cannot list the folder: Permission denied")]
 
 
+def test_a_workspace_in_a_folder_is_not_read_again(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "in" / "w")
+    (tmp_path / "in" / "a.png").write_bytes(encoded(shapes(0)[0]))
+    for _ in range(2):
+        report = ingest(store, [tmp_path / "in"])
+        assert [problem.source for problem in report.rejected] == [str(tmp_path / "in" / "w")]
+    assert store.counts()["images"] == 1
+
+
 def test_names_that_no_system_takes_are_no_files(tmp_path: Path) -> None:
     assert not is_file(tmp_path / ("x" * 5000))
     assert not is_file(tmp_path / "a\0b")
@@ -74,18 +83,29 @@ def test_pictures_of_other_kinds_and_further_pages_are_named(empty_store: Store,
     (folder / "c.DNG").write_bytes(encoded(shapes(2)[0], "TIFF"))
     (folder / "d.jxl").write_bytes(b"")
     (folder / "notes.md").write_text("no picture")
+    (folder / "labels.xml").write_text("<annotation/>")
+    (folder / "other.json").write_text("{}")
     first, *others = (Image.fromarray(np.full((40, 50), page, dtype=np.uint8)) for page in range(3))
     first.save(folder / "e.tif", save_all=True, append_images=others)
     for _ in range(2):  # the second time says the same
         report = ingest(empty_store, [folder])
         assert {(Path(problem.source).name, problem.kind) for problem in report.rejected} == {
+            ("labels.xml", "file"),
+            ("other.json", "file"),
             ("c.DNG", "image"),
             ("d.jxl", "image"),
             ("e.tif: pages 2 to 3", "image"),
         }
         assert report.ignored_endings == {".md": 1}
-        assert empty_store.counts()["rejected"] == 3
+        assert empty_store.counts()["rejected"] == 5
     assert sorted(row["path"].rpartition(".")[2] for row in empty_store.images().to_pylist()) == ["heic", "jpg", "tif"]
+
+
+def test_files_of_labels_are_no_matter_where_only_pictures_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(shapes(0)[0]))
+    (tmp_path / "labels.json").write_text("{}")
+    gathered = gather([tmp_path], labels=False)
+    assert (gathered.problems, gathered.ignored) == ([], {".json": 1})
 
 
 def test_lists_of_other_systems_are_read(tmp_path: Path) -> None:

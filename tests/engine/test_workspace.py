@@ -7,8 +7,20 @@ import pytest
 from engine.store import Store
 from engine.workspace import Workspace, roots_of
 from model.registry import model_roots
-from schemas.config import DEFAULT_YAML, EngineConfig
+from schemas.config import CONFIG_FILE, DEFAULT_YAML, EngineConfig
 from schemas.errors import InputError
+
+
+def test_the_bit_depth_is_kept_in_the_settings(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "w")
+    assert store.files.settings().images.bit_depth is None
+    for bits in (12, 14):
+        store.files.set_bit_depth(bits)
+        assert store.files.settings().images.bit_depth == bits
+    assert Store(tmp_path / "w").bit_depth == 14
+    (tmp_path / "w" / CONFIG_FILE).write_text("seed: 3\n")
+    with pytest.raises(InputError, match="write bit_depth: 12 into its section images"):
+        store.files.set_bit_depth(12)
 
 
 @pytest.mark.parametrize("root", ["some/folder", "memory://somewhere/w"])

@@ -59,11 +59,11 @@ def test_crowds_are_decided_when_all_annotations_were_seen(tmp_path: Path, monke
 def test_a_packed_file_is_read_one_by_one_too(
     tmp_path: Path, empty_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_coco(tmp_path, count=2)
-    (tmp_path / "shapes.json.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path = write_coco(tmp_path / "in", count=2)
+    (tmp_path / "in" / "shapes.json.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
     monkeypatch.setattr(streamed, "LARGE_BYTES", 0)
-    report = ingest(empty_store, [tmp_path])
+    report = ingest(empty_store, [tmp_path / "in"])
     assert (report.added, report.rejected) == (2, [])
     assert report.masks > 0
 
