@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.labeling.server import LabelStudioServer
     from schemas.stages import Stage
 
+_WATCH_EVERY_S = 10.0  # a round trip makes a project and deletes it
 app = typer.Typer(no_args_is_help=True, help="People annotate in Label Studio, with the model under the cursor.")
 Workspace = Annotated[str, typer.Argument(help="The workspace.")]
 StageOption = Annotated[
@@ -179,20 +180,53 @@ def gate(
 
 
 @app.command()
-def doctor(workspace: Workspace, stage: StageOption = None, as_json: JsonFlag = False) -> None:
+def doctor(
+    workspace: Workspace,
+    stage: StageOption = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Look again every few seconds, and print a line for each change. Ctrl-C ends it."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Check all that annotators need, one round trip included, and name the first thing that is wrong."""
-    of = _Opened(workspace)
-    checks = [
-        {"stage": each, "check": check.name, "right": check.right, "remedy": check.remedy}
-        for each in (_stages(stage) if stage else [_open_stage(of.store)])
-        for check in of.tool.doctor(each)
-    ]
+    if watch:
+        _watch(workspace, stage)
+    checks = _checks(workspace, stage)
     lines = [
         f"{'ok   ' if check['right'] else 'WRONG'}  {check['check']}  {check['remedy']}".rstrip() for check in checks
     ]
     emit({"checks": checks}, as_json=as_json, text="\n".join(lines))
     if not all(check["right"] for check in checks):
         raise typer.Exit(1)
+
+
+def _checks(workspace: str, stage: str | None) -> list[dict[str, Any]]:
+    of = _Opened(workspace)
+    return [
+        {"stage": each, "check": check.name, "right": check.right, "remedy": check.remedy}
+        for each in (_stages(stage) if stage else [_open_stage(of.store)])
+        for check in of.tool.doctor(each)
+    ]
+
+
+def _watch(workspace: str, stage: str | None) -> NoReturn:
+    """The settings are read anew each time: somebody may be mending them."""
+    from schemas.errors import InputError, WaitError
+
+    said = None
+    while True:
+        try:
+            wrong = next((check for check in _checks(workspace, stage) if not check["right"]), None)
+            line = (
+                f"WRONG  {wrong['check']}  {wrong['remedy']}" if wrong else "ok     all that annotators need is there"
+            )
+        except (InputError, WaitError) as error:
+            line = f"WRONG  {error}"
+        if line != said:
+            typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+            said = line
+        time.sleep(_WATCH_EVERY_S)
 
 
 class _Opened:

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.annotation import Link
+from engine.annotation import Check, Link
 from engine.labeling.tool import LabelStudioTool
 from engine.store import Store
+from flows.commands import labeling
 from schemas.config import CONFIG_FILE
+from schemas.errors import InputError
 from tests.flows.cli_runner import sam_engine
 from tests.stages.workspaces import SETTINGS, make_workspace
 
@@ -40,6 +42,31 @@ def test_the_doctor_names_the_first_thing_that_is_wrong(store: Store, monkeypatc
     assert check["check"] == "url"
     assert "http://127.0.0.1:9 does not answer" in check["remedy"]
     assert "secret-token" not in done.out + done.err
+
+
+def test_a_watching_doctor_says_a_line_for_each_change(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ["token is wrong"]
+    found = [again, again, [""], ["", "no project"], InputError("no such file"), KeyboardInterrupt()]
+
+    def look(self: LabelStudioTool, purpose: str) -> list[Check]:
+        remedies = found.pop(0)
+        if not isinstance(remedies, list):
+            raise remedies
+        return [Check(f"check {number}", remedy) for number, remedy in enumerate(remedies)]
+
+    monkeypatch.setattr(LabelStudioTool, "doctor", look)
+    monkeypatch.setattr(labeling, "_WATCH_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        labeling.doctor(str(store.workspace), watch=True)
+    lines = [line.partition("  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "WRONG  check 0  token is wrong",
+        "ok     all that annotators need is there",
+        "WRONG  check 1  no project",
+        "WRONG  no such file",
+    ]
 
 
 def test_a_tick_without_the_server_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
