@@ -149,7 +149,6 @@ class Store:
         if PARTITION in TABLES[table].names:
             raise ValueError(f"{table} has shards; replace them one by one")
         rows = rows.select(TABLES[table].names).cast(TABLES[table])
-        _check_rows(rows, {})
         key = content_key(sorted(repr(row) for row in rows.to_pylist()))
         return self._tables[table].replace("true", rows, app_id="all", number=_number(key))
 
@@ -184,7 +183,6 @@ class Store:
         Raises ValueError for rows that do not fit, InputError if the disk is full.
         """
         rows = rows.select(TABLES[table].names).cast(TABLES[table])
-        _check_rows(rows, {})
         return self._tables[table].append(rows, app_id=f"source={source}", number=until)
 
     def read_until(self, table: str, source: str) -> int:
@@ -336,9 +334,6 @@ class Store:
 
 
 def _check_rows(rows: pa.Table, scope: Mapping[str, str | int]) -> None:
-    for name in rows.column_names:
-        if rows.column(name).null_count:
-            raise ValueError(f"column {name} has nulls; no column may")
     for name, value in scope.items():
         if not pc.all(pc.equal(rows.column(name), value), min_count=0).as_py():
             raise ValueError(f"rows to replace {name} = {value} have other values there")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import PartialState
 
 from model.training.batches import StepBatches
 from model.training.config import Phase, TrainingConfig
@@ -54,7 +55,7 @@ def test_processes_share_the_pictures_of_a_step() -> None:
         StepBatches(Shapes(9), config, image_size=64, processes=6)
 
 
-def test_a_process_alone_is_the_main_one_and_has_nobody_to_add_up_with() -> None:
+def test_a_process_alone_is_the_main_one_and_has_nobody_to_add_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Processes()
     assert (alone.index, alone.count, alone.is_main) == (0, 1, True)
     assert alone.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,7 +63,10 @@ def test_a_process_alone_is_the_main_one_and_has_nobody_to_add_up_with() -> None
     assert alone.sum(values) is values
     alone.sum_gradients([parameter])
     assert parameter.grad is None
+    waited: list[bool] = []
+    monkeypatch.setattr(PartialState, "wait_for_everyone", lambda _: waited.append(True))
     alone.wait()
+    assert waited == [True]
 
 
 def test_gradients_are_summed_and_one_that_a_process_lacks_counts_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
