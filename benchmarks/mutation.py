@@ -63,6 +63,7 @@ MORE: dict[str, tuple[str, ...]] = {
     "stages/steps.py": (_ROUNDS, _PEOPLE),
     "stages/verification.py": (_GATES, _VERIFIER),
     "stages/workers.py": (_ROUNDS,),
+    "model/training/trainer.py": ("tests/model/training/test_processes.py",),
     "model/training/interaction.py": (
         "tests/model/training/test_golden_interaction.py",
         "tests/model/training/test_mask_prompts.py",

@@ -207,6 +207,7 @@ def test_what_an_old_workspace_need_not_have(tmp_path: Path) -> None:
     rounds = workspace / "labeling" / "rounds"
     (rounds / f"{STAGE}-{STAGE}-1" / "cursor.json").unlink()
     (rounds / f"verification-{STAGE}-1" / "answers.json").unlink()
+    (rounds / f"verification-{STAGE}-2").mkdir()
     (workspace / "labeling" / "returned.json").unlink()
     for name in ("notes", f"{STAGE}-{STAGE}-x", f"{STAGE}-other-1", f"other-{STAGE}-1", f"audit-{STAGE}-1"):
         (rounds / name).mkdir()
@@ -217,6 +218,9 @@ def test_what_an_old_workspace_need_not_have(tmp_path: Path) -> None:
     gate = GateRecords(store, Scope("verification", STAGE, 1))
     assert gate.verdicts() == {}
     assert gate.sample() is not None
+    assert GateRecords(store, Scope("verification", STAGE, 2)).sample() is None, (
+        "it was killed before its draw was kept"
+    )
     assert returned_images(store) == []
 
 

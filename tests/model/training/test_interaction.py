@@ -194,6 +194,9 @@ def test_numbers_of_a_picture_have_these_shapes_and_are_those_of_its_seed() -> N
     shapes = [tuple(part.shape) for part in (draws.first, draws.box_noise, draws.corrections, draws.mask_prompts)]
     assert shapes == [(3, 2), (3, 4), (3, 5, 3), (3, 9)]
     assert torch.equal(draws.first, torch.rand(3, 2, generator=_generator(4)))
+    again = Draws.of_picture(3, 5, seed=4)
+    for name in ("first", "box_noise", "corrections", "mask_prompts"):
+        assert torch.equal(getattr(draws, name), getattr(again, name)), name
     for uniform in (draws.first, draws.corrections, draws.mask_prompts):
         assert 0 <= uniform.min() < uniform.max() < 1
     assert draws.box_noise.min() < 0

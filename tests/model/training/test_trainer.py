@@ -418,5 +418,6 @@ def test_it_learns_where_a_point_is() -> None:
 def test_seeds_of_steps_stay_what_they_were_and_are_all_different() -> None:
     """A training that an older version began goes on with the same random numbers."""
     assert [trainer._mix(0, 0), trainer._mix(3, 5), trainer._mix(3, 5, 2)] == [12_345, 3_051_949, 3_261_407]
+    assert trainer._mix(2**43, 0) == (2**43 * 1_000_003 + 12_345) - 2**62, "62 bits of a seed of any size"
     steps = {trainer._mix(seed, step, extra) for seed in range(3) for step in range(120) for extra in range(8)}
     assert len(steps) == 3 * 120 * 8
