@@ -349,6 +349,7 @@ ON_A_DEVICE = {
     "train": ["--coco", "masks.json", "--steps", "1"],
     "train-detector": ["--coco", "masks.json"],
     "evaluate": ["points", "--coco", "masks.json"],
+    "release report": ["release", "--groups", "groups.csv"],
 }
 
 
@@ -365,12 +366,13 @@ def test_all_commands_with_a_device_are_known_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[name, *arguments] for name, arguments in ON_A_DEVICE.items()], ids=list(ON_A_DEVICE)
+    "command", [[*name.split(), *arguments] for name, arguments in ON_A_DEVICE.items()], ids=list(ON_A_DEVICE)
 )
 def test_a_device_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path, command: list[str]
 ) -> None:
     write_pictures(tmp_path / "in", images=1)
+    (tmp_path / "in" / "groups.csv").write_text("id,group\n1,a\n2,b\n")
     monkeypatch.chdir(tmp_path / "in")
     for device in ("tpu", "cuda:99"):
         done = sam_engine(*command, "--model", "tiny", "--device", device)
