@@ -349,7 +349,7 @@ def test_a_picture_that_came_in_stays_readable_whatever_its_size(store: Store, m
     decode = decode_image
     monkeypatch.setattr(
         "engine.store.decode_image",
-        lambda place, *, max_megapixels: (limits.append(max_megapixels), decode(place))[1],
+        lambda place, *, max_megapixels, **settings: (limits.append(max_megapixels), decode(place, **settings))[1],
     )
     store.load_image(store.images()["image_id"][0].as_py())
     assert limits == [math.inf]
