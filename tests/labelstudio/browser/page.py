@@ -22,6 +22,7 @@ _WINDOW = {"width": 1400, "height": 1000}
 # Widths, in pixels of the screen, of the picture and of what it is seen through.
 _SIZES = """(([image, window]) => ({image: image.width, window: window.width}))(
     [".lsf-image img", ".lsf-image"].map(name => document.querySelector(name).getBoundingClientRect()))"""
+_OFFSET = "(({x, y}) => [x, y])([...Htx.annotationStore.selected.objects][0].alignmentOffset)"
 _TIMEOUT_MS = 30_000  # a busy machine takes its time over the first page
 
 
@@ -238,7 +239,9 @@ class LabelingPage:
         box = self._picture().bounding_box()
         if box is None:
             raise RuntimeError("the picture is not in the window")
-        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+        # A picture that is narrower than its frame is drawn in the middle of it.
+        aside, down = self.page.evaluate(_OFFSET)
+        return box["x"] + aside + x * box["width"], box["y"] + down + y * box["height"]
 
     @contextmanager
     def _model_answers(self) -> Iterator[list["Response"]]:
