@@ -50,7 +50,8 @@ class Changes(BaseModel):
 def find_previous(folder: Place, versions: Mapping[str, int], *, withheld: bool) -> Manifest | None:
     """The release in `folder` that was made of the latest versions of tables, none of them later than `versions`.
 
-    Only those are looked at that call pictures by number. None where there is none.
+    Only those are looked at that call pictures by number and are no part that was taken from another.
+    None where there is none.
     """
     found = []
     for file in folder.find(f"[!.]*/{MANIFEST_FILE}"):
@@ -60,6 +61,7 @@ def find_previous(folder: Place, versions: Mapping[str, int], *, withheld: bool)
             continue
         if (
             manifest.format == FORMAT
+            and not manifest.parents
             and manifest.withheld == withheld
             and _is_before(manifest.table_versions, versions)
         ):

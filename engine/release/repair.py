@@ -62,12 +62,12 @@ class _Tars:
         planned = {
             tar.name: tar for tar in plan_tars(self.snapshot, images_per_tar=self.manifest.config.images_per_tar)[0]
         }
-        found = Anonymizer.of(self.manifest.config).versions
+        detectors = Anonymizer.of(self.manifest.config).versions
         for done, record in enumerate(broken, start=1):
             name = record.tar.name
-            if found != self.manifest.blur_versions:
+            if detectors != self.manifest.blur_versions:
                 self.repair.left.append(
-                    f"{self.path / name}: was blurred by {self.manifest.blur_versions or 'nothing'}, here is {found}"
+                    f"{self.path / name}: was blurred by {self.manifest.blur_versions or 'nothing'}, not {detectors}"
                 )
             elif name not in planned:
                 self.repair.left.append(f"{self.path / name}: {self.snapshot.store.files} has no such part")

@@ -30,6 +30,7 @@ def test_the_one_before_is_of_the_latest_earlier_versions() -> None:
         ("now", {"images": 2, "fully_automatic": 5}, {}),
         ("later", {"images": 2, "fully_automatic": 6}, {}),
         ("withheld", {"images": 1, "fully_automatic": 6}, {"withheld": True}),
+        ("third, a part", {"images": 1, "fully_automatic": 5}, {"parents": ("0123456789abcdef",)}),
         ("of-content-ids", {"images": 2, "fully_automatic": 4}, {"format": "sam-data-engine release 1"}),
     ):
         counts = dict.fromkeys(("images", "masks", "masks_lost", "images_without_masks"), 0)
