@@ -8,8 +8,9 @@ headless chromium run on this machine; the photographs come with scikit-image. A
 and one with Alt (20 %) or a box (20 %), each at a random place, and accepted with Enter. Before every fifth something
 goes wrong: a prompt is left by a reload, an accept is undone, or a suggestion is rejected.
 
-Milliseconds run from the press of the mouse to the first frame of the page in which the new mask has pixels. A prompt
-is polluted where a submitted mask says that it was made from other points or another box than the script set for it.
+Milliseconds run from the press of the mouse, of a box from its release, to the first frame of the page in which the new
+mask has pixels. A prompt is polluted where a submitted mask says that it was made from other points or another box than
+the script set for it.
 
 Exit code 0: p50 <= 250 ms and no prompt polluted; 1: not so.
 """
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,9 +61,10 @@ PHOTOGRAPHS = (
     "rocket.jpg",
 )
 P50_MS = 250.0
+MASKS = ((0, 4), (4, 8), (8, 12), (12, 100))
 LEFT_MS = 6500  # after five seconds a draft is kept, with prompts that nobody accepted
 NEAR = 0.5  # percent of the picture: the mouse has whole pixels
-# Resolves with the milliseconds from the next press to a frame in which a mask that was not there before has pixels.
+# Resolves with the milliseconds from the next press, and from its release, to a frame in which a new mask has pixels.
 PAINTED = """() => {
     const small = new OffscreenCanvas(64, 64).getContext("2d", {willReadFrequently: true});
     const annotation = Htx.annotationStore.selected;
@@ -77,9 +79,12 @@ PAINTED = """() => {
     };
     window.painted = new Promise(resolve => addEventListener("mousedown", () => {
         const pressed = performance.now();
+        let released = pressed;
+        addEventListener("mouseup", () => { released = performance.now(); }, {capture: true, once: true});
         const look = () => {
-            const spent = performance.now() - pressed;
-            if (spent > 10000 || masks().some(region => !known.has(region.id) && hasPixels(region))) resolve(spent);
+            const now = performance.now();
+            const isPainted = masks().some(region => !known.has(region.id) && hasPixels(region));
+            if (isPainted || now - pressed > 10000) resolve([now - pressed, now - released]);
             else requestAnimationFrame(look);
         };
         requestAnimationFrame(look);
@@ -102,11 +107,23 @@ class Scripted:
         return all(_near(one, other) for one, other in pairs)
 
 
+@dataclass(frozen=True)
+class Painted:
+    """held_ms: from the press of the mouse to its release. masks: on the picture before. opened: it is the first prompt
+    since the page was opened."""
+
+    ms: float
+    held_ms: float
+    masks: int
+    box: bool
+    opened: bool
+
+
 @dataclass
 class Found:
-    """painted_ms: of the first click or box of each object. unanswered: the model saw nothing there."""
+    """painted: of the first click or box of each object. unanswered: the model saw nothing there."""
 
-    painted_ms: list[float] = field(default_factory=list)
+    painted: list[Painted] = field(default_factory=list)
     objects: int = 0
     polluted: int = 0
     unanswered: int = 0
@@ -123,27 +140,45 @@ def main() -> int:
         for number, task in enumerate(tasks):
             share = len(range(number, arguments.objects, len(tasks)))
             _work(page, _project(store), task["id"], rng, found, share)
-    p50, p95 = np.percentile(found.painted_ms, [50, 95])
     print(f"\n{found.objects} objects on {len(tasks)} photographs; {found.disturbed} times something went wrong before")
-    print(f"press to painted mask: p50 {p50:.0f} ms, p95 {p95:.0f} ms, longest {max(found.painted_ms):.0f} ms")
+    p50 = _print("press to painted mask", found.painted)
+    for low, high in MASKS:
+        _print(f"  where {low} to {high - 1} masks were", [one for one in found.painted if low <= one.masks < high])
+    _print("  of clicks", [one for one in found.painted if not one.box])
+    boxes = [one for one in found.painted if one.box]
+    _print("  of boxes", boxes)
+    _print("  of boxes, from the press", [replace(one, ms=one.held_ms + one.ms) for one in boxes])
+    _print("  of the first prompts in an opened page", [one for one in found.painted if one.opened])
     print(f"polluted prompts: {found.polluted}; places at which the model sees nothing: {found.unanswered}")
     return 0 if p50 <= P50_MS and not found.polluted else 1
+
+
+def _print(what: str, painted: list[Painted]) -> float:
+    """The median too, in milliseconds; NaN of none."""
+    if not painted:
+        return float("nan")
+    ms = [one.ms for one in painted]
+    p50, p95 = np.percentile(ms, [50, 95])
+    print(f"{what}: p50 {p50:.0f} ms, p95 {p95:.0f} ms, longest {max(ms):.0f} ms of {len(ms)}")
+    return float(p50)
 
 
 def _work(page: LabelingPage, project: int, task: int, rng: np.random.Generator, found: Found, objects: int) -> None:
     """Mark objects on a picture, submit it, and compare what its masks say with what was done."""
     _open(page, project, task)
     scripted: dict[str, Scripted] = {}
+    opened = True
     for _ in range(objects):
         if rng.random() < 0.2:
-            _go_wrong(page, project, task, rng)
+            opened = _go_wrong(page, project, task, rng)
             found.disturbed += 1
-        made = _script(rng)
-        spent = _prompt(page, made)
-        if spent is None:
+        made, before = _script(rng), len(page.masks())
+        times = _prompt(page, made)
+        if times is None:
             found.unanswered += 1
             continue
-        found.painted_ms.append(spent)
+        found.painted.append(Painted(*times, masks=before, box=made.box is not None, opened=opened))
+        opened = False
         page.accept_by_key()
         page.page.wait_for_timeout(100)
         scripted[page.masks()[-1]] = made
@@ -180,27 +215,28 @@ def _script(rng: np.random.Generator) -> Scripted:
     return Scripted(box=(x, y, min(x + width, 0.95), min(y + height, 0.95)))
 
 
-def _prompt(page: LabelingPage, made: Scripted) -> float | None:
-    """Milliseconds to the first mask; None, and nothing left, where the model saw nothing."""
+def _prompt(page: LabelingPage, made: Scripted) -> tuple[float, float] | None:
+    """Milliseconds to the first mask, and of holding the mouse; None, and nothing left, where the model saw nothing."""
     _pick(page, "box" if made.box else "point")
     page.page.evaluate(PAINTED)
     answer = page.drag_box(*made.box) if made.box else page.click(*made.points[0][:2])
     if not _has_mask(answer):
         return None
-    spent = float(page.page.evaluate("window.painted"))
+    pressed, released = page.page.evaluate("window.painted")
     for x, y, label in made.points[1:]:
         answer = page.click(x, y, negative=not label)
     if not _has_mask(answer):
         page.reject()
         return None
-    return spent
+    return released if made.box else pressed, pressed - released
 
 
-def _go_wrong(page: LabelingPage, project: int, task: int, rng: np.random.Generator) -> None:
+def _go_wrong(page: LabelingPage, project: int, task: int, rng: np.random.Generator) -> bool:
+    """Whether the page was opened anew."""
     what = rng.choice(["reload", "undo", "reject"])
     _pick(page, "point")
     if not _has_mask(page.click(*rng.uniform(0.1, 0.9, 2))):
-        return
+        return False
     if what == "reject":
         page.reject()
     elif what == "undo":
@@ -209,6 +245,7 @@ def _go_wrong(page: LabelingPage, project: int, task: int, rng: np.random.Genera
     else:
         page.page.wait_for_timeout(LEFT_MS)
         _open(page, project, task)
+    return bool(what == "reload")
 
 
 def _has_mask(answer: dict[str, Any]) -> bool:

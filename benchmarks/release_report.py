@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for benchmarks.peers, which is no part of the package
+sys.path.insert(0, str(ROOT))  # for benchmarks.peers and tests, which are no part of the package
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
@@ -37,6 +37,7 @@ from schemas.mask import Mask  # noqa: E402
 from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar  # noqa: E402
 from schemas.rle import Rle  # noqa: E402
 from schemas.sa1b import Sa1bRecord, image_record  # noqa: E402
+from tests.engine.release.index_rows import blank_row  # noqa: E402
 
 HEIGHT, WIDTH = 1000, 1500
 PER_PICTURE, PER_TAR = 100, 1000
@@ -115,8 +116,8 @@ def _picture(masks: list[Mask], image_id: int, tar: str) -> ReleasedImage:
     picture = image_record(image_id=image_id, width=WIDTH, height=HEIGHT, file_name=f"sa_{image_id}.jpg")
     annotations = [mask.to_sa1b(mask_id) for mask_id, mask in zip(ids, chosen, strict=True)]
     record = Sa1bRecord.model_construct(image=picture, annotations=annotations)
-    row = dict.fromkeys(MASK_INDEX.names, "") | {"points": [], "prompt_box_xyxy": [], "round": 1, "tar": tar}
-    row |= {"image_id": image_id, "stage": "fully_automatic", "origin": "automatic"}
+    row = blank_row(MASK_INDEX) | {"image_id": image_id, "tar": tar}
+    row |= {"stage": "fully_automatic", "round": 1, "origin": "automatic"}
     rows = [
         row
         | {
@@ -129,8 +130,7 @@ def _picture(masks: list[Mask], image_id: int, tar: str) -> ReleasedImage:
         | {"predicted_iou": 0.9, "stability_score": 0.96}
         for mask_id, mask in zip(ids, chosen, strict=True)
     ]
-    image = dict.fromkeys(IMAGE_INDEX.names, 0) | {"image_id": image_id, "tar": tar, "file_name": f"sa_{image_id}.jpg"}
-    image |= {"source": "", "split": "", "jpeg_sha256": "", "blur_detectors": [], "blurred": []}
+    image = blank_row(IMAGE_INDEX) | {"image_id": image_id, "tar": tar, "file_name": f"sa_{image_id}.jpg"}
     image |= {"width": WIDTH, "height": HEIGHT, "masks": PER_PICTURE}
     return ReleasedImage(f"sa_{image_id}", b"picture", record.to_json(), rows, image)
 

@@ -12,7 +12,10 @@ from mkdocs.structure.pages import Page
 from schemas.config import DEFAULT_YAML
 
 _ROOT = Path(__file__).resolve().parent.parent
-_OUTSIDE = ("*.md", "LICENSE", "benchmarks/**/*.md", "benchmarks/**/*.txt", "examples/**/*.ipynb", "model/**/*.md")
+_OUTSIDE = (
+    *("*.md", "LICENSE", "benchmarks/**/*.md", "benchmarks/**/*.txt", "examples/**/*.ipynb", "model/**/*.md"),
+    "engine/**/*.LICENSE.txt",
+)
 _HOME = "index.md"
 _ARGUMENTS = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*): ")
 _ENGINE_YAML = "<!-- engine.yaml -->"

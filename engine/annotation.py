@@ -4,7 +4,7 @@ A tool is handed one open round at a time. It shows annotators what is missing o
 gives their work back in the form in which any annotator's work is stored.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -153,12 +153,17 @@ class OpenRound(Protocol):
         """What masks that are shown ready-made follow from."""
         ...
 
+    @property
+    def unreadable(self) -> Mapping[int, str]:
+        """Images that were to be shown and cannot be read, with the reason; nobody is waited for at these."""
+        ...
+
     def most_useful_first(self, image_ids: Sequence[int]) -> list[int]:
-        """The images that the model is least sure of first: they teach it most. Encodes each."""
+        """The images that the model is least sure of first: they teach it most. Encodes each that can be read."""
         ...
 
     def shown(self, image_ids: Sequence[int]) -> Iterator[ShownImage]:
-        """Images with what is to be shown on them, one by one."""
+        """Images with what is to be shown on them, one by one, without unreadable ones."""
         ...
 
     def tell(self, what: str, done: int, total: int) -> None:

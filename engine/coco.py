@@ -5,7 +5,7 @@ own fields these are read: `split` ("train" or "holdout") of an image; `label` a
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -13,8 +13,14 @@ from typing import Any, Literal, NamedTuple, get_args
 from pycocotools import mask as coco_mask
 
 from engine.images import upright_size
-from engine.labels.crowds import CrowdFlags, Crowds, is_flagged
+from engine.labels.aliases import Aliases
+from engine.labels.box_check import BoxCheck
+from engine.labels.crowds import CrowdFlags, Crowds, are_of_supervision, is_flagged
+from engine.labels.embedded import picture_in, put_picture
+from engine.labels.field_names import name_of, usual_file, usual_image, usual_record
 from engine.labels.importers import to_coco
+from engine.labels.other_tools import other_tool
+from engine.labels.outlines import filled
 from engine.labels.pictures import PictureFinder
 from engine.labels.repairs import mask_of, whole
 from engine.labels.streamed import StreamedAnnotations
@@ -23,6 +29,7 @@ from schemas.errors import InputError
 from schemas.rle import Rle
 from schemas.tables import Split
 
+_WITHIN = "the label file holds it, which ingest takes into a workspace that copies pictures (images.copy_images)"
 _SPLITS: dict[Any, Split] = {"val": "holdout", "valid": "holdout", "validation": "holdout"}
 
 
@@ -36,18 +43,33 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoMask:
-    """A mask of an image. `source` names it in messages; `annotator` is "" where the file does not tell."""
+    """A mask of an image. `source` names it in messages; `annotator` is "" where the file does not tell.
+
+    category_id and frequency are those of its category: None where it has none, "" where the file is not LVIS's.
+    annotation_id: its own in the file, None where it has none that can be used.
+    """
 
     rle: Rle
     label: str
     iscrowd: bool
     annotator: str
     source: str
+    category_id: int | str | None = None
+    frequency: str = ""
+    annotation_id: int | str | None = None
+
+
+class _Category(NamedTuple):
+    name: str = ""
+    frequency: str = ""
 
 
 @dataclass
 class CocoImage:
-    """An image whose file exists, of the size that the COCO file claims, with its good masks."""
+    """An image whose file exists, of the size that the COCO file claims, with its good masks.
+
+    bad_masks: how many others it had. packed: what to call the picture where it was in the label file, else "".
+    """
 
     coco_id: int | str
     path: Path
@@ -55,6 +77,8 @@ class CocoImage:
     width: int
     split: Split | None
     masks: list[CocoMask] = field(default_factory=list)
+    bad_masks: int = 0
+    packed: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,33 +116,50 @@ def coco_of(
     images_root: Path | None = None,
     crowds: Crowds = "auto",
     finder: PictureFinder | None = None,
+    scratch: Path | None = None,
 ) -> CocoDataset:
-    """As `read_coco`, of a file whose content was read, where `mended` was repaired."""
+    """As `read_coco`, of a file whose content was read, where `mended` was repaired.
+
+    scratch: a folder for pictures that lie within label files and nowhere else; None to take none.
+    """
     imported = to_coco(content, path)
+    is_imported = imported.content is not content
     content = _content(imported.content, path, mended)
     dataset = CocoDataset(path, [], [], mended, mask_files=imported.mask_files)
     finder = finder or PictureFinder(path.parent if images_root is None else images_root)
-    images, bad = _read_images(content["images"], finder, dataset, finder.root if images_root else path.parent)
-    labels, flags = _category_names(content.get("categories", [])), CrowdFlags()
+    beside = finder.root if images_root else path.parent
+    images, bad = _read_images(
+        content["images"], finder, dataset, beside, imported.embedded, scratch, by_stem=is_imported
+    )
+    of_pixels = are_of_supervision(content["images"])
+    categories, flags = _categories(content.get("categories", [])), CrowdFlags()
     left_out: Counter[int] = Counter()
+    aliases, boxes = Aliases(content["images"]), BoxCheck()
     for number, record in enumerate(_annotations(content, path)):
+        record = usual_record(usual_record(record, "image_id", mended), "segmentation", mended)
         flags.add(record)
-        source = f"{path}: annotation {_id_of(record, number)}"
+        source, image_id = f"{path}: annotation {_id_of(record, number)}", _id_at(record, "image_id")
+        if image_id is not None and image_id not in images and image_id not in bad:
+            image_id = aliases.meant(image_id, mended)
         try:
-            image_id = _image_id(record, "image_id")
             if image_id not in images and image_id in bad:
                 left_out[bad[image_id]] += 1
                 continue
             _check_object(record)
             image = _image_of(image_id, images)
-            image.masks.append(_read_mask(record, image, labels, source, mended))
+            if of_pixels:
+                record = _filled(record, image, mended)
+            image.masks.append(_read_mask(record, image, categories, source, mended))
+            boxes.add(record, image.masks[-1].rle)
         except InputError as error:
             dataset.problems.append(Problem(printable(source), "mask", printable(str(error))))
+            if image_id in images and record.get("segmentation"):
+                images[image_id].bad_masks += 1
     for place, count in left_out.items():
         problem = dataset.problems[place]
         dataset.problems[place] = problem._replace(reason=f"{problem.reason} (its masks are left out with it: {count})")
     are_crowds, note = flags.believed(content["images"], crowds)
-    dataset.notes.extend([f"{path}: {note}"] if note else [])
+    dataset.notes.extend(f"{path}: {each}" for each in (note, boxes.note()) if each)
     if not are_crowds:
         for image in dataset.images:
             image.masks = [replace(mask, iscrowd=False) if mask.iscrowd else mask for mask in image.masks]
@@ -133,16 +174,32 @@ def _annotations(content: dict[str, Any], path: Path) -> Iterator[Any]:
 
 
 def _read_images(
-    records: list[Any], finder: PictureFinder, dataset: CocoDataset, beside: Path
+    records: list[Any],
+    finder: PictureFinder,
+    dataset: CocoDataset,
+    beside: Path,
+    embedded: Mapping[str, str],
+    scratch: Path | None,
+    *,
+    by_stem: bool,
 ) -> tuple[dict[int | str, CocoImage], dict[Any, int]]:
-    """Images by id; and of bad ones, whose annotations are not listed one by one, the place of their problem."""
+    """Images by id; and of bad ones, whose annotations are not listed one by one, the place of their problem.
+
+    by_stem: the picture of a file with one image may have the file's own name.
+    """
     images: dict[int | str, CocoImage] = {}
     bad: dict[Any, int] = {}
-    names = [name for record in records if isinstance(record, dict) and (name := _name_of(record))]
-    paths = finder.find_all(names, beside=beside, mended=dataset.mended, mask_files=dataset.mask_files)
+    names = [name for record in records if isinstance(record, dict) and (name := name_of(record))]
+    paths = _find(names, finder, dataset, beside)
+    alone = names[0] if by_stem and len(names) == len(records) == 1 and names[0] not in embedded else None
+    if alone is not None and isinstance(paths[alone], InputError):
+        _take_by_stem(alone, paths, finder, dataset, beside)
+    unpacked = _unpack_embedded(paths, embedded, scratch, dataset.mended)
     for number, record in enumerate(records):
         try:
             image = _read_image(record, paths, dataset.mended)
+            if image.path in unpacked:
+                image.packed = f"{dataset.path}: {unpacked[image.path]}"
             if image.coco_id in images:
                 raise InputError(f"id {image.coco_id} is used twice; give each image its own")
             images[image.coco_id] = image
@@ -150,20 +207,96 @@ def _read_images(
         except InputError as error:
             source = f"{dataset.path}: image {_id_of(record, number)}"
             dataset.problems.append(Problem(printable(source), "image", printable(str(error))))
-            bad[_image_id(record, "id")] = len(dataset.problems) - 1
+            bad[_id_at(record, "id")] = len(dataset.problems) - 1
     return images, bad
 
 
+def _find(names: list[str], finder: PictureFinder, dataset: CocoDataset, beside: Path) -> dict[str, Path | InputError]:
+    inside = dataset.path.is_relative_to(finder.root)
+    of = dataset.path.relative_to(finder.root).as_posix() if inside else dataset.path.name
+    return finder.find_all(names, beside=beside, mended=dataset.mended, mask_files=dataset.mask_files, of=of)
+
+
+def _take_by_stem(
+    name: str, paths: dict[str, Path | InputError], finder: PictureFinder, dataset: CocoDataset, beside: Path
+) -> None:
+    """The picture that has the label file's own name, where it was renamed with the file."""
+    mended = Counter[str]()
+    alike = f"{dataset.path.stem}.png"
+    found = finder.find_all([alike], beside=beside, mended=mended, mask_files=dataset.mask_files)[alike]
+    if isinstance(found, Path):
+        dataset.mended["picture by the label file's own name"] += 1
+        paths[name] = found
+
+
+def _unpack_embedded(
+    paths: dict[str, Path | InputError], embedded: Mapping[str, str], scratch: Path | None, mended: Counter[str]
+) -> dict[Path, str]:
+    """Write pictures that no file has, but the label file, and put them into `paths`; returns their names."""
+    written: dict[Path, str] = {}
+    for name, text in embedded.items():
+        if not isinstance(paths.get(name), InputError) or (data := picture_in(text)) is None:
+            continue
+        if scratch is None:
+            paths[name] = InputError(f"{name}: no such file; {_WITHIN}")
+            continue
+        path = put_picture(scratch, name, data)
+        paths[name], written[path] = path, name
+        mended["picture within the label file"] += 1
+    return written
+
+
+def _filled(record: dict[str, Any], image: CocoImage, mended: Counter[str]) -> dict[str, Any]:
+    """With an RLE for polygons whose corners are pixels of the mask's contour, as supervision writes them."""
+    try:
+        rings = record["segmentation"]
+        if not isinstance(rings, list) or not all(float(number).is_integer() for ring in rings for number in ring):
+            return record
+        found = filled(rings, height=image.height, width=image.width)
+    except (KeyError, TypeError, ValueError):  # what is read as it stands says what is wrong
+        return record
+    mended["contour of supervision, whose corners are pixels"] += 1
+    return {**record, "segmentation": found}
+
+
 def _content(content: Any, path: Path, mended: Counter[str]) -> dict[str, Any]:
+    if other := other_tool(content):
+        raise InputError(f"{path}: {other}")
+    content = usual_file(content, mended)
+    if isinstance(content, dict):
+        content = _listed(content, mended)
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a COCO file: expected an object, found {type(content).__name__}")
+    if isinstance(content.get("images"), list):
+        content = {**content, "images": [usual_image(record, mended) for record in content["images"]]}
     if content.get("images") and isinstance(content["images"], list) and content.get("annotations") is None:
-        mended["no list of annotations"] += 1
-        content["annotations"] = []
+        content["annotations"] = _within_images(content["images"])
+        mended["annotations within images" if content["annotations"] else "no list of annotations"] += 1
     for key in ("images", "annotations"):
         if not isinstance(content.get(key), list | StreamedAnnotations):
             raise InputError(f'{path}: not a COCO file: it needs a list "{key}"')
     return content
+
+
+def _listed(content: dict[str, Any], mended: Counter[str]) -> dict[str, Any]:
+    """With lists for objects of records by id."""
+    for key in ("images", "annotations", "categories"):
+        found = content.get(key)
+        if isinstance(found, dict) and found and all(isinstance(each, dict) for each in found.values()):
+            mended["records by id"] += len(found)
+            content = {**content, key: [{"id": name, **each} for name, each in found.items()]}
+    return content
+
+
+def _within_images(images: list[Any]) -> list[Any]:
+    """Annotations that each image holds itself, with its id."""
+    return [
+        {"image_id": image.get("id"), **record}
+        for image in images
+        if isinstance(image, dict) and isinstance(image.get("annotations"), list)
+        for record in image["annotations"]
+        if isinstance(record, dict)
+    ]
 
 
 def _id_of(record: Any, number: int) -> str:
@@ -178,7 +311,7 @@ def _check_object(record: Any) -> None:
 
 def _read_image(record: Any, paths: dict[str, Path | InputError], mended: Counter[str]) -> CocoImage:
     _check_object(record)
-    coco_id, name, split = _image_id(record, "id"), _name_of(record), record.get("split")
+    coco_id, name, split = _id_at(record, "id"), name_of(record), record.get("split")
     if coco_id is None:
         raise InputError("it has no id")
     if name is None:
@@ -193,11 +326,6 @@ def _read_image(record: Any, paths: dict[str, Path | InputError], mended: Counte
         raise path
     height, width = _size_of(record, path, mended)
     return CocoImage(coco_id, path, height, width, split)
-
-
-def _name_of(record: dict[str, Any]) -> str | None:
-    names = (record.get(key) for key in ("file_name", "coco_url", "flickr_url", "path", "url"))
-    return next((name for name in names if isinstance(name, str) and name and "\0" not in name), None)
 
 
 def _size_of(record: dict[str, Any], path: Path, mended: Counter[str]) -> tuple[int, int]:
@@ -215,14 +343,17 @@ def _size_of(record: dict[str, Any], path: Path, mended: Counter[str]) -> tuple[
     return sizes[0], sizes[1]
 
 
-def _category_names(categories: Any) -> dict[Any, str]:
+def _categories(categories: Any) -> dict[Any, _Category]:
     if not isinstance(categories, list):
         return {}
     known = [c for c in categories if isinstance(c, dict) and isinstance(c.get("id"), int | str)]
-    return {whole(category["id"]): str(category.get("name", "")) for category in known}
+    return {
+        whole(category["id"]): _Category(str(category.get("name", "")), str(category.get("frequency", "")))
+        for category in known
+    }
 
 
-def _image_id(record: Any, key: str) -> int | str | None:
+def _id_at(record: Any, key: str) -> int | str | None:
     value = whole(record.get(key)) if isinstance(record, dict) else None
     return value if isinstance(value, int | str) else None
 
@@ -236,12 +367,23 @@ def _image_of(image_id: int | str | None, images: dict[int | str, CocoImage]) ->
 
 
 def _read_mask(
-    record: dict[str, Any], image: CocoImage, labels: dict[Any, str], source: str, mended: Counter[str]
+    record: dict[str, Any], image: CocoImage, categories: dict[Any, _Category], source: str, mended: Counter[str]
 ) -> CocoMask:
-    mask = mask_of(record.get("segmentation"), image.height, image.width, mended)
+    if record.get("segmentation") is None or (record["segmentation"] == [] and record.get("bbox")):
+        way_out = "; sam-engine masks makes masks of boxes" if record.get("bbox") else ""
+        raise InputError(f"it has no segmentation: boxes, points and lines are no masks{way_out}")
+    mask = mask_of(record["segmentation"], image.height, image.width, mended)
     if coco_mask.area(mask.coco()) == 0:
         raise InputError("the mask is empty")
-    category = whole(record.get("category_id"))
-    label = record.get("label", labels.get(category, "") if isinstance(category, int | str) else "")
-    annotator = str(record.get("annotator", ""))
-    return CocoMask(mask, printable(str(label)), is_flagged(record), printable(annotator), printable(source))
+    category_id = _id_at(record, "category_id")
+    category = categories.get(category_id, _Category())
+    return CocoMask(
+        mask,
+        printable(str(record.get("label", category.name))),
+        is_flagged(record),
+        printable(str(record.get("annotator", ""))),
+        printable(source),
+        category_id,
+        category.frequency,
+        annotation_id=_id_at(record, "id"),
+    )

@@ -1,24 +1,24 @@
 """One Delta table, partitioned by shard: one cached handle, replacement in one commit, quick reads.
 
 Reads go from the list of live files straight to Parquet: asking Delta to filter costs seconds once there are
-thousands of partitions. Nothing here compacts or vacuums, because models name the table versions they learned from.
+thousands of partitions. All history is kept, because models name the table versions they learned from; who wants the
+space back asks for it (`engine.unused_files`).
 
 A schema may gain columns, never lose or change them. A table made before takes a new column in with the first rows that
 have it; in rows from before it is unknown: NaN, "", 0, False or an empty list.
 """
 
-import math
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import (
     ColumnProperties,
     CommitProperties,
@@ -28,19 +28,23 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from engine.files import storage_errors
 from engine.places import place
 from engine.remote import is_remote, remote_errors, table_options
+from engine.shard_commits import Scope, ShardCommits
+from engine.shard_log import CHECKPOINT_EVERY, ShardLog
+from engine.table_files import PARTITION, TableFiles, columns_of, read_file, read_files, row_groups, with_unknown
+from schemas.errors import InputError
 
-PARTITION = "shard"
 _ATTEMPTS = 20
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.0
 _KEEP = "interval 36500 days"
 # Unique values: a dictionary of them would only make the file larger.
-_NO_DICTIONARY = ("mask_id", "event_id", "rle")
+_NO_DICTIONARY = ("mask_id", "event_id", "rle", "image_ids")
+_ROWS_OF_LISTS = 1000  # in a row group, where a row holds a list of a shard's images
 _STATISTICS = ("image_id", "stage", "round", "number")
 
 
@@ -59,6 +63,7 @@ class ShardedTable:
         self._writer = WriterProperties(
             compression="ZSTD",
             compression_level=3,
+            max_row_group_size=_ROWS_OF_LISTS if "image_ids" in schema.names else None,
             column_properties={name: plain for name in schema.names if name in _NO_DICTIONARY},
         )
 
@@ -85,10 +90,15 @@ class ShardedTable:
             return DeltaTable.is_deltatable(self.uri, self._options)
 
     def version(self) -> int:
-        return int(self._latest().version())
+        with self._lock, self._errors():
+            version = -1 if self._commits is None else self._commits.log.latest_version()
+            return version if version >= 0 else int(self._latest().version())
 
     def transaction(self, app_id: str) -> int | None:
         """The number last committed under `app_id`, or None."""
+        if self._commits is not None:
+            with self._lock, self._errors():
+                return self._refreshed(self._commits).number(app_id)
         value = self._latest().transaction_version(app_id)
         return None if value is None else int(value)
 
@@ -96,10 +106,13 @@ class ShardedTable:
         """Add rows and record `number` under `app_id`, in one commit; otherwise as `replace`."""
         return self.replace(None, rows, app_id=app_id, number=number)
 
-    def replace(self, predicate: str | None, rows: pa.Table, *, app_id: str = "", number: int = 0) -> bool:
+    def replace(
+        self, predicate: str | None, rows: pa.Table, *, app_id: str = "", number: int = 0, scope: Scope | None = None
+    ) -> bool:
         """Replace the rows that fulfil `predicate` and record `number` under `app_id`, in one commit.
 
-        None: no row does.
+        None: no row does. scope: columns with their values, the shard among them, that say the same as the predicate:
+        on a disk of this machine it is done without a look at other shards.
 
         Returns False and writes nothing where that number is the one recorded; without an app_id nothing is recorded
         and the rows are written. Two writers of the same rows are serialised: the loser looks again and then either
@@ -109,6 +122,17 @@ class ShardedTable:
         properties = CommitProperties(app_transactions=[Transaction(app_id, number)]) if app_id else None
         for attempt in range(_ATTEMPTS):
             with self._lock, self._errors():
+                if scope is not None and self._commits is not None:
+                    log = self._refreshed(self._commits)
+                    if log.number(app_id) == number:
+                        return False
+                    if log.columns >= set(self.schema.names):
+                        if self._commits.replace(scope, rows, app_id=app_id, number=number):
+                            self._checkpoint(log.version + 1)
+                            return True
+                        if attempt == _ATTEMPTS - 1:
+                            raise CommitFailedError(f"{self.uri}: others kept committing")
+                        continue
                 # One look for both: a writer that came in between shows as a conflict, not as something to replace.
                 latest = self._latest()
                 if app_id and latest.transaction_version(app_id) == number:
@@ -149,19 +173,83 @@ class ShardedTable:
         """
         names = columns if columns is not None else self.schema.names
         schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*names, *(where or ())])])
-        parts = [_read_file(path, part, schema, where or {}) for path, part in self._files(shard, version)]
+        parts = list(read_files(self._files(shard, version), schema, where or {}))
         found = rows_where(pa.concat_tables(parts) if parts else schema.empty_table(), **(where or {}))
         return found.select(names)
+
+    def batches(self, columns: list[str], *, where: Mapping[str, str | int]) -> Iterator[pa.Table]:
+        """As `read` of all shards, but a part of a file at a time."""
+        schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*columns, *where])])
+        for path, part in self._files(None, None):
+            for rows in row_groups(path, part, schema, where):
+                yield rows_where(rows, **where).select(columns)
+
+    def files_at(self, version: int | None = None) -> "TableFiles":
+        """The files of a partitioned table, now or at a table version."""
+        names: dict[str, list[str]] = {}
+        for path, shard in self._files(None, version):
+            names.setdefault(str(shard), []).append(path.rsplit("/", 1)[-1])
+        return TableFiles(self.uri, self.schema, {shard: sorted(names[shard]) for shard in sorted(names)})
+
+    def has_column(self, name: str) -> bool:
+        """Whether the table as it is stored has a column."""
+        return name in {field.name for field in self._latest().schema().fields}
+
+    def replace_all(self, rows: pa.Table) -> None:
+        """Put rows in the place of all, and their columns in the place of the table's, in one commit."""
+        with self._lock, self._errors():
+            write_deltalake(
+                self._latest(), rows, mode="overwrite", schema_mode="overwrite", writer_properties=self._writer
+            )
+
+    def unused_files(self, keep: Collection[int], *, older_than_h: int) -> list[str]:
+        """Files, by their paths below the table, that no version of `keep` has, nor any that was there within so many
+        hours. Raises InputError for a version that cannot be read any more."""
+        with self._lock, self._errors():
+            latest = self._latest()
+            try:
+                return sorted(
+                    # Only listed: Delta's own removal commits, and a release of equal tables would be another one.
+                    latest.vacuum(
+                        retention_hours=older_than_h,
+                        enforce_retention_duration=False,
+                        dry_run=True,
+                        full=True,
+                        keep_versions=sorted({*keep, int(latest.version())}),
+                    )
+                )
+            except DeltaError as error:
+                told = " ".join(str(error).split())
+                raise InputError(f"{self.uri}: a version of {sorted(keep)} cannot be read: {told}") from error
+
+    def compact(self, *, more_than: int) -> int:
+        """Put files together where there are more than so many, in one commit; returns how many there were less.
+
+        Nothing is removed: older versions stay as they are. Where another writer comes in between nothing is done.
+        """
+        with self._lock, self._errors():
+            latest = self._latest()
+            before = len(latest.file_uris())
+            if before <= more_than:
+                return 0
+            try:
+                latest.optimize.compact(writer_properties=self._writer)
+            except CommitFailedError:
+                return 0
+            return before - len(self._latest().file_uris())
 
     def query(self, condition: str) -> pa.Table:
         """Rows that fulfil an SQL condition, over the whole table (reads every file)."""
         with self._lock, self._errors():
             builder = QueryBuilder().register("t", self._latest())
             found = pa.table(builder.execute(f"SELECT * FROM t WHERE {condition}").read_all())
-        return _with_unknown(_columns_of(found), self.schema, rows=found.num_rows)
+        return with_unknown(columns_of(found), self.schema, rows=found.num_rows)
 
     def shards(self) -> list[str]:
         """Shards that have rows, sorted."""
+        if self._commits is not None:
+            with self._lock, self._errors():
+                return self._refreshed(self._commits).shards()
         return sorted({str(value) for value in self._actions("partition.shard")})
 
     def count(self) -> int:
@@ -177,6 +265,31 @@ class ShardedTable:
             actions = pa.table(self._latest().get_add_actions(flatten=True))
         return actions.column(column).to_pylist() if column in actions.column_names else []
 
+    @cached_property
+    def _commits(self) -> ShardCommits | None:
+        """None for a table at a URL, whose commits need what the object store offers for that."""
+        if is_remote(self.uri) or PARTITION not in self.schema.names:
+            return None
+        return ShardCommits(
+            Path(self.uri),
+            self.schema,
+            partition=PARTITION,
+            no_dictionary=_NO_DICTIONARY,
+            statistics=_STATISTICS,
+            read=lambda path, shard: read_file(path, shard, self.schema, {}),
+        )
+
+    def _refreshed(self, commits: ShardCommits) -> ShardLog:
+        commits.log.refresh()
+        if commits.log.version < 0:
+            self._latest()  # says what is wrong with it
+        return commits.log
+
+    def _checkpoint(self, version: int) -> None:
+        """So that a log is read in the time of its last commits."""
+        if version % CHECKPOINT_EVERY == 0:
+            self._latest().create_checkpoint()
+
     def _latest(self) -> DeltaTable:
         with self._lock, self._errors():
             if self._handle is None:
@@ -188,6 +301,10 @@ class ShardedTable:
     def _files(self, shard: str | None, version: int | None) -> list[tuple[str, str | None]]:
         """(path, shard) of the live files; the shard stands in the log, not in the files."""
         with self._lock:
+            if shard is not None and version is None and self._commits is not None:
+                with self._errors():
+                    files = self._refreshed(self._commits).files(shard)
+                return [(f"{self.uri}/{file.path}", shard) for file in files]
             handle = self._latest() if version is None else self._at(version)
             if PARTITION not in self.schema.names:
                 return [(path, None) for path in self._paths(handle.file_uris(), depth=1)]
@@ -219,58 +336,8 @@ def _shard_in(path: str) -> str:
     return folder.removeprefix(f"{PARTITION}=")
 
 
-def _read_file(path: str, shard: str | None, schema: pa.Schema, where: Mapping[str, str | int]) -> pa.Table:
-    stored = [name for name in schema.names if name != PARTITION]
-    # What is at a URL is fetched whole: each column by itself would be a request of its own.
-    file = pq.ParquetFile(pa.BufferReader(place(path).read()) if is_remote(path) else path)
-    groups = [at for at in range(file.num_row_groups) if _may_hold(file.metadata.row_group(at), where)]
-    columns = _columns_of(file.read_row_groups(groups, columns=stored))
-    rows = sum(file.metadata.row_group(at).num_rows for at in groups)
-    columns[PARTITION] = pa.repeat(pa.scalar(shard, pa.string()), rows)
-    return _with_unknown(columns, schema, rows=rows)
-
-
-def _may_hold(group: pq.RowGroupMetaData, where: Mapping[str, str | int]) -> bool:
-    """False where the statistics of a row group say that no row has these values."""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        value, statistics = where.get(column.path_in_schema), column.statistics
-        known = value is not None and statistics is not None and statistics.has_min_max
-        if known and not statistics.min <= value <= statistics.max:
-            return False
-    return True
-
-
-def _columns_of(table: pa.Table) -> dict[str, Any]:
-    return dict(zip(table.column_names, table.columns, strict=True))
-
-
 def _with_nullable(schema: pa.Schema, names: list[str]) -> pa.Schema:
     return pa.schema([field.with_nullable(True) if field.name in names else field for field in schema])
-
-
-def _with_unknown(columns: dict[str, Any], schema: pa.Schema, *, rows: int) -> pa.Table:
-    """A table of `schema` from columns by name; what rows from before a column lack is the type's word for unknown."""
-    made = []
-    for field in schema:
-        unknown = pa.scalar(_unknown(field.type), field.type)
-        column = columns[field.name].cast(field.type) if field.name in columns else pa.repeat(unknown, rows)
-        made.append(pc.coalesce(column, unknown) if column.null_count else column)
-    return pa.table(made, schema=schema)
-
-
-def as_rows_of(schema: pa.Schema, table: pa.Table) -> pa.Table:
-    """Rows from before the schema gained columns, with what stands for unknown in these."""
-    return _with_unknown(_columns_of(table), schema, rows=table.num_rows)
-
-
-def _unknown(kind: pa.DataType) -> Any:
-    """What stands for unknown in a column that is never null; see `schemas.tables`."""
-    if pa.types.is_floating(kind):
-        return math.nan
-    if pa.types.is_list(kind):
-        return []
-    return {pa.string(): "", pa.binary(): b"", pa.bool_(): False}.get(kind, 0)
 
 
 def rows_where(table: pa.Table, **values: Any) -> pa.Table:

@@ -3,12 +3,13 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from filelock import lock_descriptor
+from filelock import lock_descriptor, unlock_descriptor
 
 from model import files
 from model.files import TEMP_SUFFIX as TEMP_SUFFIX
@@ -16,6 +17,7 @@ from model.files import file_sha256 as file_sha256
 from model.files import fsync_folder as fsync_folder
 from model.files import make_folder as make_folder
 from model.files import publish as publish
+from model.files import remove_abandoned as remove_abandoned
 from model.files import remove_unfinished as remove_unfinished
 from schemas.errors import InputError, WaitError
 
@@ -27,6 +29,7 @@ _WAY_OUT = {
     errno.EPERM: "no permission to write; change the permissions or choose a workspace elsewhere",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
 }
+_OF_THE_DISK = (errno.EIO, errno.ESTALE)  # it may answer again, so a flow tries again
 _ANYBODY = 0o666
 
 
@@ -37,6 +40,14 @@ def atomic_file(path: Path, *, sync_folder: bool = True, mode: int = _ANYBODY) -
         yield file
 
 
+def nameless_file() -> IO[bytes]:
+    """A new file for writing and reading that is gone once it is closed; it lies in memory where the system can do that
+    (Linux), else in its folder for temporary files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("nameless"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 def write_atomic(path: Path, data: bytes, *, sync_folder: bool = True) -> None:
     """As `model.files.write_atomic`. Raises InputError if the disk is full or not writable."""
     with atomic_file(path, sync_folder=sync_folder) as file:
@@ -44,7 +55,8 @@ def write_atomic(path: Path, data: bytes, *, sync_folder: bool = True) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Write one line, whole: it survives the process, though not a power cut. Several threads may do so at once.
+    """Write one line, whole: it survives the process, though not a power cut. Several threads and
+    processes may do so at once.
 
     Raises InputError if the disk is full or not writable.
     """
@@ -52,12 +64,14 @@ def append_line(path: Path, line: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            lock_descriptor(descriptor, blocking=True)  # a line that another is writing may be seen in part
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = b"\n" + line  # the line before was cut off; this one must not be lost with it
             if os.write(descriptor, line + b"\n") != len(line) + 1:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
+            unlock_descriptor(descriptor)  # closing alone would not, if a process was forked meanwhile
             os.close(descriptor)
 
 
@@ -107,7 +121,8 @@ def only_one(path: Path, *, busy: str) -> Iterator[None]:
 
 @contextmanager
 def storage_errors(path: object) -> Iterator[None]:
-    """Turn a full disk and the like into an InputError that names `path`; other errors pass.
+    """Turn a full disk and the like into an InputError that names `path`; a disk that does not answer is an OSError
+    that names a path, and all else passes.
 
     The storage libraries beneath Delta report such errors as text only ("... (os error 28)"), so that is read too.
     """
@@ -119,4 +134,6 @@ def storage_errors(path: object) -> Iterator[None]:
             code = int(found.group(1))
         if code in _WAY_OUT:
             raise InputError(f"{path}: {_WAY_OUT[code]}") from error
+        if code in _OF_THE_DISK and not (isinstance(error, OSError) and error.filename):
+            raise OSError(code, os.strerror(code), str(path)) from error
         raise

@@ -3,10 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.quality.returned import masks_shown_again, returned_images
+from engine.selected_masks import SelectedMasks
 from engine.store import Store
-from schemas.stages import STAGES
+from schemas.stages import STAGES, Stage
 
 HARD_COLUMNS = ("seconds", "origin")  # that a masks table needs here beside those of its samples
 _LONG = 1.4  # times the mean of the round: of times that scatter as people's do, a quarter
@@ -19,6 +21,34 @@ def hard_masks(store: Store, masks: pa.Table) -> npt.NDArray[np.bool_]:
     one of an image that a gate sent back, made since then: not those that the image came back with, which were good.
     """
     return took_long(masks) | _made_after_a_return(store, masks)
+
+
+def hard_masks_of(store: Store, selected: SelectedMasks) -> pa.Table:
+    """Of the masks selected those that are hard (stage_index, image_id); only masks that may be so are in memory."""
+    returned = pa.array(sorted({image.image_id for image in returned_images(store)}), pa.int64())
+    parts = [
+        _candidates(selected, stage, shard, rows, returned)
+        for stage, shard, rows in selected.each(["mask_id", *HARD_COLUMNS])
+    ]
+    masks = pa.concat_tables(part for part in parts if len(part)) if any(map(len, parts)) else None
+    if masks is None:
+        return pa.table({"stage_index": pa.array([], pa.int8()), "image_id": pa.array([], pa.int64())})
+    masks = masks.sort_by([(name, "ascending") for name in ("stage_index", "image_id", "mask_id")])
+    return masks.filter(pa.array(hard_masks(store, masks))).select(["stage_index", "image_id"])
+
+
+def _candidates(selected: SelectedMasks, stage: Stage, shard: str, rows: pa.Table, returned: pa.Array) -> pa.Table:
+    """Masks that people made, and those of images that came back, which alone have an RLE."""
+    back = pc.is_in(rows["image_id"], value_set=returned)
+    rows = rows.filter(pc.or_(back, pc.and_(pc.not_equal(rows["origin"], "automatic"), pc.greater(rows["seconds"], 0))))
+    counts: dict[int, bytes] = {}
+    if pc.any(back).as_py():
+        found = selected.tables[stage].read(shard, ["mask_id", "image_id", "rle"])
+        found = found.filter(pc.is_in(found["image_id"], value_set=returned))
+        counts = dict(zip(found["mask_id"].to_pylist(), found["rle"].to_pylist(), strict=True))
+    rle = pa.array([counts.get(mask_id, b"") for mask_id in rows["mask_id"].to_pylist()], pa.large_binary())
+    stages = pa.array(np.full(len(rows), STAGES.index(stage), dtype=np.int8))
+    return rows.append_column("rle", rle).append_column("stage_index", stages)
 
 
 def took_long(masks: pa.Table) -> npt.NDArray[np.bool_]:

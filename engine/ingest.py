@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from engine.coco import Problem
 from engine.files import storage_errors
+from engine.gps import Countries, position_of
 from engine.images import DecodedImage, content_id, decode_image_file, orientation_of, page_count, read_bytes
 from engine.keys import content_key
 from engine.labels.crowds import Crowds
@@ -73,6 +74,7 @@ class _Picture(NamedTuple):
     pages: int
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    country: str = ""
 
 
 def ingest(
@@ -114,6 +116,7 @@ def ingest(
         work.run(gathered.candidates, progress)
         looked_at = gathered.looked_at | {candidate.source for candidate in gathered.candidates}
         _record_rejected(store, work.report.rejected, looked_at)
+        store.image_index()  # brought up to date here, where its seconds do not count
     return work.report
 
 
@@ -133,15 +136,14 @@ class _Ingest:
         self.frame = frame
         self.config = config
         self.report = IngestReport()
-        images = store.read_table("images", columns=["image_id", "shard"])
-        self._shard_of: dict[int, str] = dict(
-            zip(images["image_id"].to_pylist(), images["shard"].to_pylist(), strict=True)
-        )
-        self._open = max(self._shard_of.values(), default="000000")
-        self._open_count = sum(shard == self._open for shard in self._shard_of.values())
+        self._index = store.image_index()  # of the images from before
+        self._placed: dict[int, str] = {}  # shards of those that came since
+        self._open = self._index.shards[-1] if self._index.shards else "000000"
+        self._open_count = len(self._index.of_shard(self._open))
         self._new: list[_Picture] = []
         # What came with images of each shard: masks and splits, also for images that are in the store already.
         self._arrived: dict[str, dict[int, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+        self._countries = Countries() if config.country_from_gps else None
         self._pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
 
     def run(self, candidates: list[Candidate], progress: Progress | None) -> None:
@@ -160,11 +162,14 @@ class _Ingest:
             for shard in sorted(self._arrived):
                 self._commit(shard)
 
+    def _shard_of(self, image_id: int) -> str | None:
+        return self._placed.get(image_id) or self._index.shard_of(image_id)
+
     def _look_at(self, candidate: Candidate) -> _Picture | Problem:
         try:
             data = read_bytes(candidate.path)
             image_id = content_id(data)
-            known = image_id in self._shard_of
+            known = self._shard_of(image_id) is not None
             if known and not (candidate.masks and orientation_of(candidate.path) != 1):
                 return _Picture(candidate, image_id, 0, 0, "", page_count(data))
             decoded = decode_image_file(
@@ -178,7 +183,12 @@ class _Ingest:
         height, width, _ = decoded.pixels.shape
         candidate, notes, problems = _upright(candidate, decoded, self.frame)
         notes = notes if known else (*decoded.notes, *notes)
-        return _Picture(candidate, image_id, width, height, decoded.extension, decoded.pages, notes, problems)
+        country = "" if known else self._country(data)
+        return _Picture(candidate, image_id, width, height, decoded.extension, decoded.pages, notes, problems, country)
+
+    def _country(self, data: bytes) -> str:
+        position = position_of(data) if self._countries else None
+        return self._countries.of(position) if self._countries and position else ""
 
     def _place(self, picture: _Picture) -> None:
         if self._open_count + len(self._new) >= self.config.shard_size:
@@ -188,9 +198,9 @@ class _Ingest:
         self.report.rejected += page_problem(picture.candidate.source, picture.pages)
         self.report.rejected += picture.problems
         self.report.mended.update(picture.notes)
-        shard = self._shard_of.get(picture.image_id)
+        shard = self._shard_of(picture.image_id)
         if shard is None:
-            shard = self._shard_of[picture.image_id] = self._open
+            shard = self._placed[picture.image_id] = self._open
             self._new.append(picture)
         else:
             self.report.duplicates += 1
@@ -209,7 +219,9 @@ class _Ingest:
         described = self._write_masks(shard, rows, arrived)
         self._decide_splits(shard, rows, arrived, described)
         rows.sort(key=lambda row: row["image_id"])
-        key = content_key("images", [sorted(row.items()) for row in rows])
+        # An image of no country has the key that it had before there was the column.
+        told = [{name: value for name, value in row.items() if name != "country" or value} for row in rows]
+        key = content_key("images", [sorted(row.items()) for row in told])
         if self.store.replace_shard("images", shard, table_of("images", rows), key=key):
             self.report.shards.append(shard)
 
@@ -219,7 +231,7 @@ class _Ingest:
         for picture, copied in zip(self._new, copies, strict=True):
             if isinstance(copied, Problem):
                 self.report.rejected.append(copied)
-                del self._shard_of[picture.image_id]
+                del self._placed[picture.image_id]
             else:
                 rows.append(copied)
         if rows and self.config.copy_images:
@@ -250,6 +262,7 @@ class _Ingest:
             "height": picture.height,
             "split": "train",
             "has_ground_truth": False,
+            "country": picture.country,
         }
 
     def _write_masks(self, shard: str, rows: list[dict[str, Any]], arrived: dict[int, list[Candidate]]) -> set[int]:

@@ -3,6 +3,7 @@
 1  every version before this file was written; what people did in Label Studio lay in the folder `labeling`
 2  tables `published`, `collected`, `questions`, `gates`, `returned` and `removed`; a local Label Studio's own data in
    the folder `label_studio`
+3  the images of rounds in the table `round_images`, run by run; before, `rounds` had all of a round in one row
 
 Columns that a table gained since it was made need no step here; see `engine.delta`.
 """
@@ -12,24 +13,34 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.delta import as_rows_of
+from engine.delta import ShardedTable
 from engine.files import make_folder, open_lock, publish, storage_errors, take
 from engine.labeling.folder import Scope
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.places import Place
+from engine.table_files import as_rows_of
 from engine.workspace import Workspace
 from schemas.errors import InputError
+from schemas.image_ids import ImageIds
 from schemas.labeling import GATES
+from schemas.round_metrics import RoundMetrics
 from schemas.stages import STAGES
-from schemas.tables import MASKS, table_of
+from schemas.tables import MASKS, ROUNDS, table_of
 
 if TYPE_CHECKING:
     from engine.store import Store
 
-FORMAT = 2
+FORMAT = 3
 FORMAT_FILE = "format.json"
+_ROUNDS_WITH_IMAGES = pa.schema(
+    [
+        *(field for field in ROUNDS if field.name not in ("images", "images_key")),
+        pa.field("image_ids", pa.list_(pa.int64()), nullable=False),
+    ]
+)
 
 
 def write_format(workspace: Workspace) -> None:
@@ -48,17 +59,23 @@ def read_format(workspace: Workspace) -> int:
         raise InputError(f'{file}: damaged; write {{"format": {FORMAT}}} into it, or restore it') from error
 
 
+def refuse_newer(workspace: Workspace) -> int:
+    """The format of a workspace. Raises InputError where a newer version made it."""
+    found = read_format(workspace)
+    if found > FORMAT:
+        raise InputError(
+            f"{workspace}: format {found}, and this version of sam-data-engine reads formats up to {FORMAT}; "
+            "update it, or use the version that made the workspace"
+        )
+    return found
+
+
 def bring_up_to_date(store: "Store") -> None:
     """Add what an older version did not have. Done again after an interruption it gives the same.
 
     Raises InputError where a newer version made the workspace, or a table with masks is gone.
     """
-    found = read_format(store.files)
-    if found > FORMAT:
-        raise InputError(
-            f"{store.files}: format {found}, and this version of sam-data-engine reads formats up to {FORMAT}; "
-            "update it, or use the version that made the workspace"
-        )
+    found = refuse_newer(store.files)
     missing = store.missing_tables()
     if found == FORMAT and not missing:
         return
@@ -66,19 +83,37 @@ def bring_up_to_date(store: "Store") -> None:
     with storage_errors(store.files), open_lock(tables / ".migration.lock") as lock:
         take(lock, wait=True)
         _create(store, missing)
-        if found < FORMAT:
+        if found < 3:
+            _images_of_rounds_to_a_table(store)
+        if found < 2:
             _labeling_folder_to_tables(store)
             _move_label_studio(store.files)
+        if found < FORMAT:
             write_format(store.files)
 
 
 def _create(store: "Store", missing: Sequence[str]) -> None:
     """Tables that came with a later version; one that must have had rows is not replaced by an empty one."""
-    rounds = [] if "rounds" in missing else store.rounds()
+    rounds = [] if "rounds" in missing else store.read_table("rounds", ["stage", "metrics"]).to_pylist()
+    made = {row["stage"] for row in rounds if RoundMetrics.from_json(row["metrics"]).masks}
     for name in missing:
-        if name == "rounds" or any(record.stage == name and record.metrics.masks for record in rounds):
+        if name == "rounds" or name in made:
             raise InputError(f"{store.files}: the table {name!r} is gone; restore tables/{name} from a backup")
         store.create_table(name)
+
+
+def _images_of_rounds_to_a_table(store: "Store") -> None:
+    """The columns of `rounds` change in one commit, after all images of rounds are in their table."""
+    table = ShardedTable(str(store.files.tables / "rounds"), _ROUNDS_WITH_IMAGES)
+    if not table.has_column("image_ids"):
+        return  # killed after that commit
+    rows = table.read().to_pylist()
+    found = []
+    for row in rows:
+        ids = ImageIds(row.pop("image_ids"))
+        store.put_images_of_round(row["stage"], row["round"], ids)
+        found.append(row | {"images": len(ids), "images_key": ids.key})
+    table.replace_all(table_of("rounds", found))
 
 
 def _labeling_folder_to_tables(store: "Store") -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.coco import Problem
-from engine.labels.text import read_label_file
+from engine.folders import files_below
+from engine.labels.importers import to_coco
+from engine.labels.text import TABLES, read_label_file
+from engine.labels.yolo import read_yolo
 from schemas.errors import InputError
 
 _NAME = ("file_name", "filename", "image", "image_name", "path", "image_path")
@@ -22,12 +25,16 @@ class MaskPrompt:
     """What one mask is asked by. points: (x, y, label), label 1 on the object, 0 off it. box: XYXY. Both in pixels.
 
     source names it in messages; fields go into the annotation of its mask.
+    image_id and mask: of a detection, the id that its file gives its picture and the mask that it has of its own, as
+    COCO writes masks; None where it has none.
     """
 
     source: str
     points: list[tuple[float, float, int]] = field(default_factory=list)
     box: tuple[float, float, float, float] | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    image_id: int | str | None = None
+    mask: Any = None
 
 
 @dataclass
@@ -45,13 +52,16 @@ def read_prompt_file(path: Path, *, names: Path | None = None) -> PromptFile:
     COCO json: `bbox` of each annotation, XYWH. Results: a list of `image_id` and `bbox`; names: the COCO file whose
     `images` these ids are of, else pictures are named by them. CSV: a line a box (x1, y1, x2, y2; also xmin, ... or
     x, y, w, h) or a point (x, y, label); points with one value of `object` are of one mask.
+    Label files of other forms (`engine.labels.importers`), and a folder of these or of YOLO's texts: the boxes in them.
     Raises InputError where the file cannot be read, or has another form.
     """
+    if path.is_dir():
+        return _read_folder(path)
     content = read_label_file(path, Counter())
     if isinstance(content, Mapping) and "annotations" in content and isinstance(content.get("images"), list):
         found = PromptFile(categories=content.get("categories") or [])
         _read_boxes(content["annotations"], _names_of(content["images"]), found, f"{path}: annotation")
-    elif isinstance(content, list) and content and path.suffix.lower() == ".csv":
+    elif isinstance(content, list) and content and path.suffix.lower() in TABLES:
         found = _read_table(content, path)
     elif isinstance(content, list) and content and isinstance(content[0], dict) and "bbox" in content[0]:
         found = PromptFile()
@@ -59,9 +69,51 @@ def read_prompt_file(path: Path, *, names: Path | None = None) -> PromptFile:
         found.categories = known.get("categories") or [] if isinstance(known, Mapping) else []
         listed = known.get("images", []) if isinstance(known, Mapping) else []
         _read_boxes(content, _names_of(listed), found, f"{path}: detection", by_id=names is None)
+    elif (imported := _imported(content, path)) is not None:
+        found = PromptFile()
+        _add_imported(imported, found, path)
     else:
         raise InputError(f"{path}: expected COCO json, a list of image_id and bbox, or a .csv of boxes or points")
     return found
+
+
+def folder_of(path: Path) -> Path:
+    """Where the pictures of prompts lie unless something else is said: in the folder, or beside the file."""
+    return path if path.is_dir() else path.parent
+
+
+def _read_folder(folder: Path) -> PromptFile:
+    """Boxes of YOLO's texts and of label files of a picture each. Raises InputError where it has none."""
+    files, _ = files_below(folder)
+    found = PromptFile()
+    yolo = read_yolo(files, folder)
+    if yolo is not None:
+        _add_imported(yolo.content, found, folder)
+        found.problems += [Problem(str(path), "file", reason) for path, reason in yolo.problems]
+    for path in files:
+        if path.suffix.lower() in (".xml", ".json"):
+            try:
+                imported = _imported(read_label_file(path, Counter()), path)
+            except InputError as error:
+                found.problems.append(Problem(str(path), "file", str(error)))
+                continue
+            if imported is not None:
+                _add_imported(imported, found, path)
+    if not found.prompts and not found.problems:
+        raise InputError(f"{folder}: no boxes of YOLO, Pascal VOC or another form that is read; see docs/models.md")
+    return found
+
+
+def _imported(content: Any, path: Path) -> dict[str, Any] | None:
+    """What an importer makes of it; None where none recognises it."""
+    found = to_coco(content, path).content
+    return found if found is not content and isinstance(found, dict) else None
+
+
+def _add_imported(content: dict[str, Any], found: PromptFile, path: Path) -> None:
+    """Ids are left out: each file counts its own."""
+    boxes = [{key: value for key, value in each.items() if key != "id"} for each in content["annotations"]]
+    _read_boxes(boxes, _names_of(content["images"]), found, f"{path}: annotation")
 
 
 def _names_of(images: Iterable[Any]) -> dict[Any, str]:
@@ -81,18 +133,21 @@ def _read_boxes(
             if not isinstance(record, dict):
                 raise InputError(f"expected an object, found {type(record).__name__}")
             image_id = record.get("image_id")
-            name = _named_by_id(image_id) if by_id else names.get(image_id)
+            name = name_by_id(image_id) if by_id else names.get(image_id)
             if name is None:
                 raise InputError(f"its image_id {image_id!r} is not among the images of the file")
             left, top, width, height = _numbers(record.get("bbox"), 4)
             box = (left, top, left + width, top + height)
-            found.prompts[name].append(MaskPrompt(what, box=box, fields=_kept(record)))
+            prompt = MaskPrompt(what, box=box, fields=_kept(record))
+            if by_id:
+                prompt.image_id, prompt.mask = image_id, record.get("segmentation")
+            found.prompts[name].append(prompt)
         except InputError as error:
             found.problems.append(Problem(what, "mask", str(error)))
 
 
-def _named_by_id(image_id: Any) -> str:
-    """COCO names its pictures by ids of 12 digits."""
+def name_by_id(image_id: Any) -> str:
+    """What results call a picture of which they know the id alone: COCO names its pictures by ids of 12 digits."""
     return f"{image_id:012d}.jpg" if isinstance(image_id, int) else str(image_id)
 
 

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from engine import rle as rle_codec
 from engine.prompt_files import MaskPrompt
-from model.predictor import Predictor
+from model.predictor import LowRes, Predictor
 from model.prompts import check_in_pixels
 from schemas.errors import InputError
 from schemas.rle import Rle
@@ -28,9 +29,12 @@ class PromptedMask(NamedTuple):
 
 
 def masks_of_prompts(
-    predictor: Predictor, image: npt.NDArray[np.uint8], prompts: Sequence[MaskPrompt]
+    predictor: Predictor, image: npt.NDArray[np.uint8], prompts: Sequence[MaskPrompt], *, refine: bool = False
 ) -> list[PromptedMask]:
-    """One for each prompt of a picture, (H, W, 3) uint8 RGB, in their order. Boxes are cut to the picture."""
+    """One for each prompt of a picture, (H, W, 3) uint8 RGB, in their order. Boxes are cut to the picture.
+
+    refine: give the mask that comes back once more to the model, beside the same prompt (SAM paper, appendix D.4).
+    """
     predictor.set_image(image)
     found: dict[int, PromptedMask] = {}
     good: dict[tuple[bool, bool], list[int]] = {}
@@ -43,7 +47,7 @@ def masks_of_prompts(
     for rows in good.values():
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
-            found.update(zip(part, _predict(predictor, [prompts[row] for row in part]), strict=True))
+            found.update(zip(part, _predict(predictor, [prompts[row] for row in part], refine=refine), strict=True))
     return [found[index] for index in range(len(prompts))]
 
 
@@ -76,16 +80,17 @@ def _check(prompt: MaskPrompt, image_hw: tuple[int, int]) -> None:
         raise InputError(f"box: {list(prompt.box)} lies outside the picture")
 
 
-def _predict(predictor: Predictor, prompts: Sequence[MaskPrompt]) -> Iterator[PromptedMask]:
+def _predict(predictor: Predictor, prompts: Sequence[MaskPrompt], *, refine: bool) -> Iterator[PromptedMask]:
     with_points = bool(prompts[0].points)
-    low_res = predictor.predict_low_res(
-        [[point[:2] for point in prompt.points] for prompt in prompts] if with_points else None,
-        [[point[2] for point in prompt.points] for prompt in prompts] if with_points else None,
-        boxes=[prompt.box for prompt in prompts if prompt.box is not None] or None,
-    )
-    best = low_res.predicted_iou.argmax(1)
-    rows = torch.arange(len(prompts), device=best.device)
-    logits, ious = low_res.logits[rows, best], low_res.predicted_iou[rows, best].tolist()
+    points = [[point[:2] for point in prompt.points] for prompt in prompts] if with_points else None
+    labels = [[point[2] for point in prompt.points] for prompt in prompts] if with_points else None
+    boxes = [prompt.box for prompt in prompts if prompt.box is not None] or None
+    logits, ious = _best(predictor.predict_low_res(points, labels, boxes=boxes))
+    if refine:
+        again = predictor.predict_low_res(
+            points, labels, boxes=boxes, mask_inputs=logits[:, None], multimask_output=False
+        )
+        logits, ious = _best(again)
     height, width = predictor.image_hw
     at_once = max(1, _PIXELS_AT_ONCE // (height * width))
     for start in range(0, len(prompts), at_once):
@@ -95,3 +100,10 @@ def _predict(predictor: Predictor, prompts: Sequence[MaskPrompt]) -> Iterator[Pr
         ):
             empty = not mask.any()
             yield PromptedMask(prompt, None if empty else rle_codec.encode(mask), iou, "no mask found" if empty else "")
+
+
+def _best(low_res: LowRes) -> tuple[Tensor, list[float]]:
+    """Of each of N prompts the logits (h, w) with the highest predicted IoU, and that IoU."""
+    best = low_res.predicted_iou.argmax(1)
+    rows = torch.arange(len(best), device=best.device)
+    return low_res.logits[rows, best], low_res.predicted_iou[rows, best].tolist()

@@ -7,7 +7,7 @@ the file names: {"images_in": {"package": "skimage", "folder": "data"}}.
 import importlib.util
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.files import write_atomic
 from engine.images import content_id, read_bytes
 from engine.samples import CocoSamples
 from model.registry import ModelInfo, find_model
+from model.training.order import GroupedSource
 from model.training.samples import Sample, SampleSource, decode_masks
 from schemas.errors import InputError
 
@@ -36,6 +37,14 @@ class WithReplay:
         self._samples, self._replay = samples, replay
         of_each = frac / (1 - frac) * sum(weights) / len(replay)
         self.weights: list[float] = [*weights, *[of_each] * len(replay)]
+
+    @property
+    def groups(self) -> npt.NDArray[np.int32]:
+        """As `model.training.order.GroupedSource` has them; replayed pictures go with any others."""
+        alone = np.full(len(self), -1, dtype=np.int32)
+        if isinstance(self._samples, GroupedSource):
+            alone[: len(self._samples)] = self._samples.groups
+        return alone
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -70,16 +79,26 @@ def read_replay(file: Path, *, leave_out: Callable[[int], bool] = lambda _: Fals
     return samples.filtered(lambda path: not leave_out(content_id(read_bytes(path))))
 
 
-def write_replay(samples: CocoSamples, folder: Path, *, count: int, longest_px: int, seed: int = 0) -> Path:
+def write_replay(
+    samples: CocoSamples,
+    folder: Path,
+    *,
+    count: int,
+    longest_px: int,
+    seed: int = 0,
+    without: Collection[int] = (),
+) -> Path:
     """Keep a random `count` of the pictures, with their masks, as the replay set of the model in `folder`.
 
-    longest_px: pictures and masks are scaled down to it. The pictures are copies: who may have the model may see them.
+    longest_px: pictures and masks are scaled down to it. without: samples that never come. The pictures are copies: who
+    may have the model may see them.
     Returns the COCO file, which is written last.
     """
-    chosen = np.random.default_rng(seed).permutation(len(samples))[:count]
+    shuffled = np.random.default_rng(seed).permutation(len(samples))
+    chosen = [int(index) for index in shuffled if index not in without][:count]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, index in enumerate(sorted(int(each) for each in chosen), start=1):
+    for number, index in enumerate(sorted(chosen), start=1):
         sample = samples[index]
         scale = min(1.0, longest_px / max(sample.full_hw))
         height, width = (max(1, round(side * scale)) for side in sample.full_hw)

@@ -6,9 +6,9 @@ key of the work, so a killed process leaves nothing that a reader can see and a 
 
 import re
 import threading
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,25 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.delta import PARTITION, ShardedTable, rows_where
-from engine.images import decode_image
+from engine.delta import ShardedTable, rows_where
+from engine.image_index import ImageIndex, read_index
+from engine.images import decode_image, read_original
 from engine.keys import content_key as content_key
+from engine.mask_index import MaskIndex
 from engine.migrations import bring_up_to_date, write_format
-from engine.places import Place
+from engine.places import Place, place
+from engine.round_images import read_runs, round_images
+from engine.table_files import PARTITION, TableFiles
 from engine.workspace import Workspace
 from schemas.config import DEFAULT_YAML
 from schemas.errors import InputError
+from schemas.image_ids import ImageIds
 from schemas.round_metrics import RoundMetrics
 from schemas.stages import INSTALLED_STAGES, STAGES, Stage
 from schemas.tables import IMAGES, MASK_TABLES, TABLES, Round, table_of
 
 # Tables in which several stages keep their rows of one shard.
-SHARED_TABLES = ("events", "generation", "annotations")
+SHARED_TABLES = ("events", "generation", "annotations", "shard_sums")
 _KEY = re.compile(r"[0-7][0-9a-f]{15}")
 _SHARD = re.compile(r"[0-9]{6,}")
 
@@ -54,7 +59,7 @@ class Store:
             raise InputError(
                 f"{self.files}: not a workspace (no table 'images'); make one with: sam-engine init {self.files}"
             )
-        self._index: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.str_]] | None = None
+        self._index: tuple[int, ImageIndex] | None = None
         self._index_lock = threading.Lock()
         bring_up_to_date(self)
 
@@ -71,13 +76,17 @@ class Store:
             files.config.write(DEFAULT_YAML.encode())
         for folder in (files.images, files.tables, files.models, files.releases, files.reports):
             folder.make_folder()
-        fresh = not ShardedTable(str(files.tables / "images"), IMAGES).exists()
+        if not cls.is_made(files):
+            write_format(files)
         # `images` last: what has it is a workspace
         for name in reversed([name for name in TABLES if name not in INSTALLED_STAGES]):
             ShardedTable(str(files.tables / name), TABLES[name]).create()
-        if fresh:
-            write_format(files)
         return cls(files)
+
+    @staticmethod
+    def is_made(files: Workspace) -> bool:
+        """Whether `create` came to its end there."""
+        return ShardedTable(str(files.tables / "images"), IMAGES).exists()
 
     @property
     def workspace(self) -> Path:
@@ -112,8 +121,7 @@ class Store:
         rows = rows.select(schema.names).cast(schema)
         scope = self._scope(table, shard, stage, round)
         _check_rows(rows, scope)
-        predicate = " AND ".join(f"{name} = {_sql(value)}" for name, value in scope.items())
-        return self._tables[table].replace(predicate, rows, app_id=_app_id(scope), number=_number(key))
+        return self._replace(table, scope, rows, key)
 
     def committed(self, table: str, shard: str, *, stage: str | None = None, round: int | None = None) -> str | None:
         """The key last committed for a shard (and stage, and round), or None."""
@@ -216,17 +224,24 @@ class Store:
         return self._tables[table].highest("number")
 
     def find_mask(self, mask_id: int) -> dict[str, Any] | None:
-        """The row of a mask, with the name of its table under "table"; None if there is none. Reads whole tables.
+        """The row of a mask, with the name of its table under "table"; None if there is none.
 
-        mask_id: as in the tables, or the number that releases call the mask by.
+        mask_id: as in the tables, or the number that releases call the mask by. The first call reads the ids of all
+        masks (`engine.mask_index`).
         """
         numbered = self._tables["mask_numbers"].query(f"number = {int(mask_id)}")["content_id"].to_pylist()
-        mask_id = numbered[0] if numbered else mask_id
-        for table in (*self.stages, *(name for name in MASK_TABLES if name not in STAGES), "removed"):
-            found = self._tables[table].query(f"mask_id = {int(mask_id)}").to_pylist()
+        mask_id = int(numbered[0] if numbered else mask_id)
+        names = (*self.stages, *(name for name in MASK_TABLES if name not in STAGES), "removed")
+        tables = {name: self.files_at(name) for name in names}
+        for table, shard in self._masks.shards_of(mask_id, tables):
+            found = self.read_rows(table, shard=shard, mask_id=mask_id).to_pylist()
             if found:
                 return {"table": table, **found[0]}
         return None
+
+    @cached_property
+    def _masks(self) -> MaskIndex:
+        return MaskIndex(place(self.files.cache.on_disk() / "masks"))
 
     def shards(self, table: str = "images") -> list[str]:
         """Shards that have rows in a table, sorted."""
@@ -240,19 +255,33 @@ class Store:
         """Rows of each table; quick, because it reads the log alone."""
         return {name: table.count() for name, table in self._tables.items()}
 
-    def images(self) -> pa.Table:
-        """All images, sorted by shard and image_id."""
-        return self.read_table("images").sort_by([("shard", "ascending"), ("image_id", "ascending")])
+    def images(self, columns: list[str] | None = None) -> pa.Table:
+        """All images, sorted by shard and image_id. Reads the whole table: `image_index` is for many."""
+        names = columns or IMAGES.names
+        rows = self.read_table("images", columns=list(dict.fromkeys([*names, "shard", "image_id"])))
+        return rows.sort_by([("shard", "ascending"), ("image_id", "ascending")]).select(names)
 
     def picture(self, row: dict[str, Any]) -> Place:
         """Where the file of a row of `images` lies."""
         return self.files.picture(row["path"])
 
     def load_image(self, image_id: int) -> npt.NDArray[np.uint8]:
-        """The picture, (height, width, 3) uint8 RGB, upright. Raises InputError if it or its file is gone."""
-        row = self.read_image("images", image_id).to_pylist()[0]
+        """The picture, (height, width, 3) uint8 RGB, upright. Raises InputError if its file is gone or was changed."""
+        file = self.picture(self.read_image("images", image_id).to_pylist()[0])
         # The limit was checked when the picture came in; it stays readable when the setting is lowered later.
-        return decode_image(self.picture(row), max_megapixels=float("inf"), bit_depth=self.bit_depth)
+        data = read_original(file, image_id)
+        return decode_image(data, max_megapixels=float("inf"), name=str(file), bit_depth=self.bit_depth)
+
+    def intact(self, image_ids: Collection[int]) -> set[int]:
+        """Those of these images whose file is there as it was ingested. Reads each file."""
+        wanted, found = set(image_ids), set()
+        for shard in sorted({shard for image_id in wanted if (shard := self._found(image_id))}):
+            for row in self.read_shard("images", shard, columns=["image_id", "path"]).to_pylist():
+                if row["image_id"] in wanted:
+                    with suppress(InputError):
+                        read_original(self.picture(row), row["image_id"])
+                        found.add(row["image_id"])
+        return found
 
     @cached_property
     def bit_depth(self) -> int | None:
@@ -261,65 +290,104 @@ class Store:
 
     def has_image(self, image_id: int) -> bool:
         """Whether the workspace has an image."""
-        ids, _ = self._image_index()
-        place = int(np.searchsorted(ids, image_id))
-        return place < len(ids) and bool(ids[place] == image_id)
+        return self._found(image_id) is not None
 
     def shard_of(self, image_id: int) -> str:
         """The shard of an image. Raises InputError for an image that the workspace does not have."""
-        ids, shards = self._image_index()
-        place = int(np.searchsorted(ids, image_id))
-        if not self.has_image(image_id):
+        shard = self._found(image_id)
+        if shard is None:
             raise InputError(f"{self.files}: no image {image_id}; sam-engine status {self.files} shows what is in it")
-        return str(shards[place])
+        return shard
+
+    def _found(self, image_id: int) -> str | None:
+        """An image stays in its shard for good, so that the table is looked at only for one that was not there."""
+        known = self._index and self._index[1].shard_of(image_id)
+        return known or self.image_index().shard_of(image_id)
 
     def put_round(self, record: Round) -> bool:
-        """Write the row of one round of a stage. Returns False and writes nothing where it is the same already."""
+        """Write the row of one round of a stage. Returns False and writes nothing where it is the same already.
+
+        Its images are written before it, where they are not those that it has: until then nobody asks for them.
+        """
+        ids = ImageIds.of(record.image_ids)
+        scope: dict[str, str | int] = {"stage": record.stage, "round": record.round}
+        self.put_images_of_round(record.stage, record.round, ids)
         row = {
-            "stage": record.stage,
-            "round": record.round,
-            "image_ids": list(record.image_ids),
+            **scope,
+            "images": len(ids),
+            "images_key": ids.key,
             "state": record.state,
             "model_before": record.model_before,
             "model_after": record.model_after,
             "metrics": record.metrics.to_json(),
         }
-        scope: dict[str, str | int] = {"stage": record.stage, "round": record.round}
-        predicate = " AND ".join(f"{name} = {_sql(value)}" for name, value in scope.items())
-        number = _number(content_key(sorted(row.items())))
-        return self._tables["rounds"].replace(
-            predicate, table_of("rounds", [row]), app_id=_app_id(scope), number=number
-        )
+        return self._replace("rounds", scope, table_of("rounds", [row]), content_key(sorted(row.items())))
+
+    def put_images_of_round(self, stage: Stage, round: int, ids: ImageIds) -> None:
+        """Write the images of a round, where it does not have these already, shard by shard."""
+        scope: dict[str, str | int] = {"stage": stage, "round": round}
+        if self._tables["round_images"].transaction(_app_id(scope)) != _number(ids.key):
+            runs = self.image_index().runs(ids.array)
+            self._replace("round_images", scope, round_images(stage, round, runs), ids.key)
 
     def rounds(self, stage: str | None = None) -> list[Round]:
-        """Rounds of a stage, or of all, in the order of stages and rounds.
+        """Rounds of a stage, or of all, in the order of stages and rounds. Their images are read once they are needed.
 
         Those of stages that no installed package brings are left out; `foreign_stages` names them.
         """
         rows = [row for row in self.read_table("rounds").to_pylist() if row["stage"] in STAGES]
-        records = [
-            Round(**row | {"image_ids": tuple(row["image_ids"]), "metrics": RoundMetrics.from_json(row["metrics"])})
-            for row in rows
-            if stage in (None, row["stage"])
-        ]
+        records = [self._round(row) for row in rows if stage in (None, row["stage"])]
         return sorted(records, key=lambda record: (STAGES.index(record.stage), record.round))
+
+    def _round(self, row: dict[str, Any]) -> Round:
+        table, scope = self._tables["round_images"], {name: row[name] for name in ("stage", "round")}
+        ids = ImageIds.stored(row.pop("images"), row.pop("images_key"), partial(read_runs, table, **scope))
+        return Round(**row | {"image_ids": ids, "metrics": RoundMetrics.from_json(row["metrics"])})
 
     def foreign_stages(self) -> list[str]:
         """Stages that the workspace has rounds of, but that no installed package brings."""
-        return sorted({stage for stage in self.read_table("rounds")["stage"].to_pylist() if stage not in STAGES})
+        stages = self.read_table("rounds", ["stage"])["stage"].to_pylist()
+        return sorted({stage for stage in stages if stage not in STAGES})
 
     def _table(self, name: str) -> ShardedTable:
         return ShardedTable(str(self.files.tables / name), TABLES[name])
 
-    def _image_index(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
-        """Ids, sorted, and the shard of each; built anew when the images table has changed."""
-        version = self._tables["images"].version()
+    def image_index(self, version: int | None = None) -> ImageIndex:
+        """Where each image is, whether it is held out: now, or at a version of the table. See `engine.image_index`."""
+        table, file = self._tables["images"], place(self.files.cache.on_disk() / "images.arrow")
+        latest = table.version()
         with self._index_lock:
-            if self._index is None or self._index[0] != version:
-                rows = self._tables["images"].read(columns=["image_id", "shard"], version=version)
-                rows = rows.sort_by("image_id")
-                self._index = (version, rows["image_id"].to_numpy(), rows["shard"].to_numpy().astype(np.str_))
-            return self._index[1], self._index[2]
+            if self._index is None or self._index[0] != latest:
+                known = self._index[1] if self._index else read_index(file)
+                index = known.changed_to(table.files_at())
+                if index is not known:
+                    index = index.write(file)
+                self._index = (latest, index)
+            index = self._index[1]
+        return index if version in (None, latest) else index.changed_to(table.files_at(version))
+
+    def unused_files(self, table: str, keep: Collection[int], *, older_than_h: int) -> list[Place]:
+        """Files of a table that no version of `keep` has, nor any that was there within so many hours."""
+        where = self.files.tables / table
+        return [where / name for name in self._tables[table].unused_files(keep, older_than_h=older_than_h)]
+
+    def compact(self, *, more_than: int) -> dict[str, int]:
+        """Put the files of tables together that have no shards and more than so many files; those of a shard are few.
+
+        Returns how many files there are less now, by table.
+        """
+        small = {name: each for name, each in self._tables.items() if PARTITION not in each.schema.names}
+        found = {name: table.compact(more_than=more_than) for name, table in small.items()}
+        return {name: fewer for name, fewer in found.items() if fewer}
+
+    def files_at(self, table: str, version: int | None = None) -> TableFiles:
+        """What reads the rows of a table shard by shard, now or at a table version, also in other processes."""
+        return self._tables[table].files_at(version)
+
+    def _replace(self, table: str, scope: Mapping[str, str | int], rows: pa.Table, key: str) -> bool:
+        predicate = " AND ".join(f"{name} = {_sql(value)}" for name, value in scope.items())
+        in_shard = scope if PARTITION in scope else None
+        return self._tables[table].replace(predicate, rows, app_id=_app_id(scope), number=_number(key), scope=in_shard)
 
     @staticmethod
     def _scope(table: str, shard: str, stage: str | None, round: int | None) -> dict[str, str | int]:
@@ -339,7 +407,7 @@ def _check_rows(rows: pa.Table, scope: Mapping[str, str | int]) -> None:
             raise ValueError(f"rows to replace {name} = {value} have other values there")
 
 
-def _app_id(scope: dict[str, str | int]) -> str:
+def _app_id(scope: Mapping[str, str | int]) -> str:
     return "/".join(f"{name}={value}" for name, value in scope.items())
 
 

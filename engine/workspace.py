@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from engine.files import remove_abandoned
 from engine.mirrors import models_here
 from engine.places import Place, full_name, is_relative, place
 from model.registry import model_roots
@@ -76,6 +77,11 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def cache(self) -> Place:
+        """What is made of the tables to find things quickly, and made again where it is gone."""
+        return self.root / "cache"
+
+    @property
     def labeling(self) -> Place:
         """What is kept of the work with Label Studio; see `engine.labeling.folder`."""
         return self.root / "labeling"
@@ -99,6 +105,15 @@ class Workspace:
     def label_studio(self) -> Place:
         """What belongs to a local Label Studio."""
         return self.root / "label_studio"
+
+    def remove_abandoned(self, *, older_than_s: float) -> list[str]:
+        """Remove what killed writers left on this machine's disk, half models and reports among it; see `model.files`.
+
+        Pictures and tables have their own: an ingest, and the history of each table. Returns what was removed.
+        """
+        places = (self.models, self.reports, self.releases, self.labeling, self.root / "approvals")
+        folders = [each.on_disk() for each in places]
+        return [str(left) for folder in folders for left in remove_abandoned(folder, older_than_s=older_than_s)]
 
     def picture(self, path: str) -> Place:
         """A picture by the `path` of its row in `images`: below the workspace, or elsewhere where it was not copied."""
@@ -136,3 +151,10 @@ class Workspace:
 def roots_of(workspace: "str | Path | Workspace | None") -> list[Path]:
     """Folders in which models are looked for, those of a workspace first, if there is one."""
     return model_roots() if workspace is None else Workspace(workspace).model_roots()
+
+
+def workspace_of_release(release: "str | Path | Place") -> Workspace | None:
+    """The workspace in whose releases/ a release lies; None where it lies elsewhere."""
+    *above, _ = full_name(place(release)).rstrip("/").split("/")
+    workspace = Workspace("/".join(above[:-1])) if above[-1:] == ["releases"] else None
+    return workspace if workspace and workspace.config.exists() else None

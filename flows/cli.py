@@ -8,19 +8,22 @@ import sys
 import typer
 
 from flows.allocator import keep_freed_memory
-from flows.commands import labeling, models, release
+from flows.commands import evaluations, labeling, models, release, schedule
+from flows.commands.approve import approve
 from flows.commands.demo import demo
-from flows.commands.evaluate import evaluate
 from flows.commands.explain import explain
 from flows.commands.generate import generate
 from flows.commands.ingest import ingest
 from flows.commands.init import init
+from flows.commands.janitor import janitor
 from flows.commands.masks import masks
 from flows.commands.run import run
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.train_detector import train_detector
+from flows.commands.vacuum import vacuum
 from flows.console import note
+from flows.startup import keep_pandas_out, let_idle_threads_sleep, skip_collection_at_exit
 from schemas.errors import DivergedError, InputError, WaitError
 
 app = typer.Typer(
@@ -32,11 +35,27 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (demo, init, ingest, run, status, generate, masks, train, train_detector, evaluate, explain):
+for command in (
+    demo,
+    init,
+    ingest,
+    run,
+    status,
+    approve,
+    janitor,
+    generate,
+    masks,
+    train,
+    train_detector,
+    explain,
+    vacuum,
+):
     app.command()(command)
+app.add_typer(evaluations.app, name="evaluate")
 app.add_typer(models.app, name="models")
 app.add_typer(labeling.app, name="labeling")
 app.add_typer(release.app, name="release")
+app.add_typer(schedule.app, name="schedule")
 
 _INTERRUPTED = 130
 
@@ -44,6 +63,10 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     keep_freed_memory()
+    let_idle_threads_sleep()
+    skip_collection_at_exit()
+    if "--help" not in sys.argv[1:] and len(sys.argv) > 1:
+        keep_pandas_out()
     try:
         app()
     except InputError as error:
@@ -78,6 +101,8 @@ def _os_error_line(error: OSError) -> str:
         errno.EDQUOT: "; free some space, then run the same command again: it goes on from here",
         errno.EACCES: "; check the permissions of this path",
         errno.EROFS: "; choose a place that can be written to",
+        errno.ESTALE: "; mount it again, then run the same command again: it goes on from here",
+        errno.EIO: "; look at the disk and its cable or network, then run the same command again: it goes on from here",
     }.get(error.errno or 0, "")
     return f"{where}{error.strerror or error}{remedy}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.metrics import with_metrics
 from stages.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def note(text: str) -> None:
 def progress_bars() -> Iterator[Progress]:
     """Bars on standard error for the time of the `with` block; plain lines now and then where it is no terminal."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield with_metrics(_Lines())
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -53,7 +54,7 @@ def progress_bars() -> Iterator[Progress]:
         TextColumn("[dim]{task.fields[note]}"),
     )
     with RichProgress(*columns, console=Console(stderr=True)) as bars:
-        yield _Bars(bars)
+        yield with_metrics(_Bars(bars))
 
 
 class _Bars:

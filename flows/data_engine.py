@@ -2,21 +2,31 @@
 
 from typing import Any
 
-from prefect import flow
-
-from engine.workspace import Workspace
+from engine.store import Store
+from flows.asking import ask_for
+from flows.endings import waiting
+from flows.engine_flows import engine_flow
 from flows.stage_runs import stage_flow
 from schemas.stages import STAGES
+from stages.planning import next_step
 
 _FLOWS = {stage: stage_flow(stage) for stage in STAGES}
 
 
-@flow(name="data-engine")
-def data_engine(workspace: str) -> dict[str, list[dict[str, Any]]]:
-    """Run all stages to their end, or until people have to work; goes on where the workspace stands."""
+@engine_flow("data-engine")
+def data_engine(workspace: str) -> Any:
+    """Run all stages to their end, or until something or somebody has to come first; goes on where they stand.
+
+    Returns what each tick did, by stage.
+    """
     ticks: dict[str, list[dict[str, Any]]] = {}
-    for stage in Workspace(workspace).settings().stages_in_use:
+    store = Store(workspace)
+    for stage in store.files.settings().stages_in_use:
+        step = next_step(store, stage)
+        if step.approval is not None:  # here, since a run within this one cannot be suspended
+            ask_for(store.files, step.approval, step.message)
         ticks[stage] = _FLOWS[stage](workspace)
-        if ticks[stage][-1]["state"] == "waiting":
-            break
+        last = ticks[stage][-1]
+        if last["state"] == "waiting":
+            return waiting(f"{stage}: {last['message']}", ticks)
     return ticks

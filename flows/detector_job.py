@@ -10,27 +10,30 @@ from engine.mirrors import refuse_copy
 from engine.samples import CocoSamples
 from engine.workspace import roots_of
 from flows.console import note, progress_bars
+from flows.skipped import skipped_text
 from model.detector_training import DetectorTraining, train_detector
 from model.devices import device_of
 from model.object_detector import DETECTOR_FOLDER, ObjectDetector, save_detector
 from model.predictor import Predictor
 from model.sam import Sam
 from model.storage import load_model
+from model.training.bad_samples import MAX_BAD_FRAC, BadLimit, BadSamples
 from schemas.errors import InputError
 
 
 @dataclass(frozen=True)
 class KeptDetector:
-    """Where the detector is, and of how many images it learned."""
+    """Where the detector is, of how many images it learned, and what it skipped."""
 
     folder: Path
     images: int
+    skipped: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"folder": self.folder, "images": self.images}
+        return {"folder": self.folder, "images": self.images, "skipped": self.skipped}
 
     def __str__(self) -> str:
-        return f"The detector is in {self.folder}."
+        return f"The detector is in {self.folder}.{skipped_text(self.skipped)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,7 @@ class DetectorJob:
     seed: int
     device: str
     mask_frame: MaskFrame = "auto"
+    max_bad_frac: float = MAX_BAD_FRAC
 
     def run(self) -> KeptDetector:
         """Train the detector and keep it.
@@ -60,6 +64,10 @@ class DetectorJob:
             raise InputError(f"{folder}: this model has a detector already; delete the folder to train another")
         samples = self._samples(sam)
         training = self._training(len(samples))
+        before = tuple(samples.bad)
+        bad = BadSamples(BadLimit(len(samples) + len(before), self.max_bad_frac, before), tell=note)
+        detector = _train(sam, samples, training, bad)
+        skipped = bad.to_dict()
         card = {
             "model_id": info.model_id,
             "coco": [f"{file.parent.name}/{file.name}" for file in self.coco],
@@ -68,8 +76,8 @@ class DetectorJob:
             "fingerprint": samples.fingerprint(),
             "training": asdict(training),
         }
-        save_detector(_train(sam, samples, training), folder, card)
-        return KeptDetector(folder, len(samples))
+        save_detector(detector, folder, card | ({"skipped": skipped} if skipped else {}))
+        return KeptDetector(folder, len(samples), skipped)
 
     def _samples(self, sam: Sam) -> CocoSamples:
         samples = CocoSamples(list(self.coco), images_root=self.images, mask_frame=self.mask_frame)
@@ -85,11 +93,12 @@ class DetectorJob:
         return DetectorTraining(seed=self.seed, many_images=images, images_in_memory=images, **passes)
 
 
-def _train(sam: Sam, samples: CocoSamples, training: DetectorTraining) -> ObjectDetector:
+def _train(sam: Sam, samples: CocoSamples, training: DetectorTraining, bad: BadSamples) -> ObjectDetector:
     with progress_bars() as progress:
         return train_detector(
             EncodedSamples(samples, Predictor(sam)),
             training,
             device=sam.device,
+            bad=bad,
             on_step=lambda done, steps, loss: progress("training the detector", done, steps, f"loss {loss:.2f}"),
         )

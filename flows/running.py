@@ -9,9 +9,10 @@ from flows.prefect_server import tie_servers_to_this_process
 from flows.prefect_settings import prepare_prefect
 from schemas.errors import WaitError
 from schemas.stages import Stage
+from stages.movers import only_mover
 from stages.planning import Step, next_step
 from stages.progress import Progress
-from stages.rounds import TickResult
+from stages.rounds import TickResult, nothing_done
 
 DATA_ENGINE: Literal["data_engine"] = "data_engine"
 Ticks = dict[str, list[dict[str, Any]]]
@@ -29,6 +30,12 @@ def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progr
         raise WaitError(steps[0].message)
     if all(step.action == "none" for step in steps):
         return {step.stage: [_nothing_to_do(step)] for step in steps}
+    first = next(step.stage for step in steps if step.action != "none")
+    with only_mover(store, first) as alone:
+        return _run(store, name, first, progress) if alone else {first: [nothing_done(store, first).to_dict()]}
+
+
+def _run(store: Store, name: Stage | Literal["data_engine"], first: Stage, progress: Progress) -> Ticks:
     prepare_prefect(store.files.root.on_disk())
     note("starting Prefect ...")
     from prefect.settings import PREFECT_API_URL
@@ -46,11 +53,15 @@ def run_flow(store: Store, name: Stage | Literal["data_engine"], progress: Progr
             raise
         raise WaitError(
             "Prefect's own server did not start in time; try again on a less busy machine, name another server with "
-            f"PREFECT_API_URL, or go without Prefect, step by step: sam-engine run {stages[0]} {store.files}"
+            f"PREFECT_API_URL, or go without Prefect, step by step: sam-engine run {first} {store.files}"
         ) from error
     finally:
         current_progress.reset(token)
-    return found if isinstance(found, dict) else {name: found}
+    ticks = found if isinstance(found, dict) else {name: found}
+    last = list(ticks.values())[-1][-1]
+    if last["action"] == "wait":
+        raise WaitError(last["message"])
+    return ticks
 
 
 def _flow(name: Stage | Literal["data_engine"]) -> Callable[[str], Any]:

@@ -20,6 +20,7 @@ from engine.store import Store
 from engine.workspace import Workspace, roots_of
 from flows.console import note, progress_bars
 from flows.settings import parse_settings, setting_error
+from flows.skipped import skipped_text
 from flows.training_log import TrainingLog
 from model import storage
 from model.config import MODEL_SIZES
@@ -27,6 +28,7 @@ from model.devices import device_of
 from model.registry import CARD_FILE, ModelCard, ModelInfo, check_name, read_info, user_models_root
 from model.sam import Sam
 from model.training import trainer
+from model.training.bad_samples import MAX_BAD_FRAC, BadLimit, BadSamples
 from model.training.checkpoint import changed_settings
 from model.training.config import TrainingConfig
 from model.training.initialise import new_model, with_decoder_depth
@@ -54,11 +56,13 @@ class TrainedModel:
             "steps": self.steps,
             "already_trained": self.already,
             "loss": self.info.card.metrics.get("loss"),
+            "skipped": self.info.card.metrics.get("skipped", {}),
         }
 
     def __str__(self) -> str:
         trained = f"was trained already, all {self.steps} steps; it " if self.already else ""
-        return f"Model {self.info.model_id} {trained}is in {self.info.folder}."
+        skipped = skipped_text(self.info.card.metrics.get("skipped", {}))
+        return f"Model {self.info.model_id} {trained}is in {self.info.folder}.{skipped}"
 
 
 @dataclass(frozen=True)
@@ -104,25 +108,28 @@ class TrainingJob:
     keep_replay: int
     device: str
     mask_frame: MaskFrame = "auto"
+    max_bad_frac: float = MAX_BAD_FRAC
 
     def run(self) -> TrainedModel | None:
         """Train and register the model, or find it; None in all but the first of several processes.
 
         Raises InputError, before anything is trained, for options that do not go together, for a name that cannot be
-        had, and for data, model or device that are not there.
+        had, and for data, model or device that are not there; while it trains, where too many pictures cannot be read.
         """
         self._check_options()
         finished = self._finished()
-        data, processes = self._data(), Processes()
+        processes = Processes()
         where = self._device(processes)
+        data = self._data()
+        bad = self._bad(data, processes)
         plan = self._plan(where, images=len(data.source))
         if finished is not None:
             _check_same_run(finished, plan, data)
         else:
-            reports = self._train(plan, data, processes, where)
+            reports = self._train(plan, data, bad, processes, where)
         if not processes.is_main:
             return None
-        info = finished or self._register(plan, data, reports)
+        info = finished or self._register(plan, data, bad, reports)
         place(self._checkpoints).remove()
         return TrainedModel(info, plan.config.steps, already=finished is not None)
 
@@ -177,6 +184,12 @@ class TrainingJob:
         snapshot = training_samples(store, tables_versions=store.versions(), selection="accumulated")
         return _Data(snapshot, snapshot.weights, snapshot.lineage())
 
+    def _bad(self, data: _Data, processes: Processes) -> BadSamples:
+        """Raises InputError where too many pictures are known to be bad before the first step."""
+        before = tuple(data.source.bad) if isinstance(data.source, CocoSamples) else ()
+        limit = BadLimit(len(data.source) + len(before), self.max_bad_frac, before)
+        return BadSamples(limit, tell=note if processes.is_main else None)
+
     def _device(self, processes: Processes) -> str:
         """Where this process trains: what the user says, or what the launcher gave it where there are several."""
         if processes.count > 1 and self.device == "auto":
@@ -200,7 +213,7 @@ class TrainingJob:
             raise setting_error(error, TrainingConfig) from error
         return _Plan(with_decoder_depth(sam, config.decoder_depth), parent, config)
 
-    def _train(self, plan: _Plan, data: _Data, processes: Processes, where: str) -> list[StepReport]:
+    def _train(self, plan: _Plan, data: _Data, bad: BadSamples, processes: Processes, where: str) -> list[StepReport]:
         data.source.longest_px = plan.config.longest_px(plan.sam.image_size)
         if processes.is_main:
             several = f", {processes.count} processes" if processes.count > 1 else ""
@@ -214,6 +227,7 @@ class TrainingJob:
                 weights=data.weights,
                 checkpoints=self._checkpoints,
                 data=data.key,
+                bad=bad,
                 on_step=log,
             )
 
@@ -226,21 +240,25 @@ class TrainingJob:
         with progress_bars() as progress, TrainingLog(self._folder, self.name, config, progress) as log:
             yield log
 
-    def _register(self, plan: _Plan, data: _Data, reports: Sequence[StepReport]) -> ModelInfo:
+    def _register(self, plan: _Plan, data: _Data, bad: BadSamples, reports: Sequence[StepReport]) -> ModelInfo:
         last = reports[-_RECENT_STEPS:]
+        metrics: dict[str, Any] = {"loss": sum(report.loss for report in last) / len(last)} if last else {}
         card = ModelCard(
             name=self.name,
             parent=plan.parent,
             trained_on=data.lineage,
             training=plan.config.model_dump(mode="json"),
             seed=self.seed,
-            metrics={"loss": sum(report.loss for report in last) / len(last)} if last else {},
+            metrics=metrics | ({"skipped": bad.to_dict()} if bad.to_dict() else {}),
         )
         storage.save_model(plan.sam, self._root, card, dtype=torch.float16 if self.half else torch.float32)
         folder = self._root / self.name
         if self.keep_replay and isinstance(data.source, CocoSamples):  # which `_check_options` has seen to
             longest_px = 2 * plan.sam.image_size
-            write_replay(data.source, folder, count=self.keep_replay, longest_px=longest_px, seed=self.seed)
+            skipped = {each.sample for each in bad.found()}
+            write_replay(
+                data.source, folder, count=self.keep_replay, longest_px=longest_px, seed=self.seed, without=skipped
+            )
         return read_info(folder)
 
 

@@ -2,23 +2,54 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-from model.encoder_configs import ENCODERS, LITE2, VIT_B, VIT_H, VIT_L, VIT_T, EncoderConfig
+from model.encoder_configs import (
+    ENCODERS,
+    HIERA_B_PLUS,
+    HIERA_L,
+    HIERA_S,
+    HIERA_T,
+    LITE2,
+    VIT_B,
+    VIT_H,
+    VIT_L,
+    VIT_T,
+    EncoderConfig,
+)
 from schemas.plugins import Registry
+
+DecoderName = Literal["sam", "sam_hq", "sam2"]
 
 
 @dataclass(frozen=True)
 class SamConfig:
-    """Everything that fixes the architecture; the defaults of the decoder are the published ones."""
+    """Everything that fixes the architecture; the defaults of the decoder are the published ones.
+
+    decoder: `sam`; `sam_hq`, which fuses early features of the encoder and takes no high-resolution ones; or `sam2`.
+    hq_token_only: of `sam_hq`, leave SAM's own mask out (for pictures of one object, as published).
+    stretched: pictures are stretched to the square that the encoder sees, rather than padded.
+    """
 
     encoder: EncoderConfig
     decoder_depth: int = 2
     decoder_mlp_dim: int = 2048
+    decoder: DecoderName = "sam"
     high_res_features: bool = False
+    hq_token_only: bool = False
+    stretched: bool = False
     dropout: float = 0.0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown decoder, or one with settings of another."""
+        if self.decoder not in get_args(DecoderName):
+            raise ValueError(f"decoder: expected one of {get_args(DecoderName)}, found {self.decoder!r}")
+        if self.high_res_features and self.decoder == "sam_hq":
+            raise ValueError("high_res_features: the decoder sam_hq has finer features of its own")
+        if self.hq_token_only and self.decoder != "sam_hq":
+            raise ValueError(f"hq_token_only: of the decoder sam_hq, found {self.decoder}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file; `from_dict` reads them back."""
@@ -53,17 +84,62 @@ def vit_t() -> SamConfig:
     return SamConfig(VIT_T)
 
 
+def sam_hq_vit_h() -> SamConfig:
+    """SAM-HQ (arXiv 2306.01567), named as its published files are; likewise the next three."""
+    return SamConfig(VIT_H, decoder="sam_hq")
+
+
+def sam_hq_vit_l() -> SamConfig:
+    return SamConfig(VIT_L, decoder="sam_hq")
+
+
+def sam_hq_vit_b() -> SamConfig:
+    return SamConfig(VIT_B, decoder="sam_hq")
+
+
+def sam_hq_vit_tiny() -> SamConfig:
+    """On MobileSAM's encoder."""
+    return SamConfig(VIT_T, decoder="sam_hq")
+
+
+def _sam2(encoder: EncoderConfig) -> SamConfig:
+    return SamConfig(encoder, decoder="sam2", high_res_features=True, stretched=True)
+
+
+def sam2_1_hiera_tiny() -> SamConfig:
+    """SAM 2.1 for pictures (arXiv 2408.00714), named as its published files are; likewise the next three."""
+    return _sam2(HIERA_T)
+
+
+def sam2_1_hiera_small() -> SamConfig:
+    return _sam2(HIERA_S)
+
+
+def sam2_1_hiera_base_plus() -> SamConfig:
+    return _sam2(HIERA_B_PLUS)
+
+
+def sam2_1_hiera_large() -> SamConfig:
+    return _sam2(HIERA_L)
+
+
 def nano() -> SamConfig:
     """The model that ships with this package: EfficientNet-Lite2 at 512 px, a decoder that sees finer features."""
     return SamConfig(LITE2, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3)
 
 
+_SIZES = (
+    *("vit_h", "vit_l", "vit_b", "vit_t", "nano"),
+    *("sam_hq_vit_h", "sam_hq_vit_l", "sam_hq_vit_b", "sam_hq_vit_tiny"),
+    *("sam2.1_hiera_tiny", "sam2.1_hiera_small", "sam2.1_hiera_base_plus", "sam2.1_hiera_large"),
+)
+FETCHED = ("vit_h", "vit_l", "vit_b", "vit_t")  # sizes whose published weights `models fetch` gets
 # Each names the layout of a weights file, too: such files are recognised by the names and shapes in them.
 MODEL_SIZES: Registry[Callable[[], SamConfig]] = Registry(
     "model size",
     group="sam_data_engine.model_sizes",
     needs=("__call__",),
-    builtin={name: f"model.config:{name}" for name in ("vit_h", "vit_l", "vit_b", "vit_t", "nano")},
+    builtin={name: f"model.config:{name.replace('.', '_')}" for name in _SIZES},
 )
 
 

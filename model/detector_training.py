@@ -18,6 +18,7 @@ from torch import Tensor
 from model.encoders import ImageEmbedding
 from model.object_detector import CellOutput, Cells, DetectorConfig, ObjectDetector, as_float, inside
 from model.predictor import Predictor
+from model.training.bad_samples import BadLimit, BadSample, BadSamples
 from schemas.errors import DivergedError, InputError
 
 # A cell of side d stands for objects whose farthest side is up to this many d away; larger ones are for coarser grids.
@@ -120,17 +121,20 @@ def train_detector(
     *,
     start: ObjectDetector | None = None,
     device: torch.device | str = "cpu",
+    bad: BadSamples | None = None,
     on_step: OnStep | None = None,
 ) -> ObjectDetector:
     """Train a detector; the embeddings stay as they are. Equal settings and samples give equal weights on a CPU.
 
-    start: a detector to go on from, which stays as it is; None for a new one.
-    Raises InputError where there is no image or no box, or `start` is of another model's embeddings, DivergedError
-    where the loss is no number any more.
+    start: a detector to go on from, which stays as it is; None for a new one. bad: takes the images that cannot be
+    read, which are skipped; None for the default limit.
+    Raises InputError where there is no image or no box, too many images cannot be read, or `start` is of another
+    model's embeddings, DivergedError where the loss is no number any more.
     """
     if len(source) == 0:
         raise InputError("no image to train the object detector on")
-    config = DetectorConfig.for_embedding(source[0].embedding)
+    readable = _Readable(source, BadSamples(BadLimit(len(source))) if bad is None else bad)
+    config = DetectorConfig.for_embedding(readable.first().embedding)
     if start is not None and not start.fits(config):
         raise InputError(
             f"the detector to start from is for other embeddings ({start.config}) than the model's: {config}"
@@ -138,11 +142,14 @@ def train_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         detector = (copy.deepcopy(start) if start is not None else ObjectDetector(config)).to(device).train()
-    kept = _Kept(source, detector)
+    kept = _Kept(readable, detector)
     optimizer = _optimizer(detector, training)
     steps, seen = training.steps(len(source)), 0
     for step, (block, batch) in enumerate(training_batches(len(source), training)):
-        embedding, targets = kept.batch(block, batch)
+        made = kept.batch(block, batch)
+        if made is None:
+            continue
+        embedding, targets = made
         seen += int(targets.positive.sum())
         for group in optimizer.param_groups:
             group["lr"] = training.learning_rate(step, steps)
@@ -211,31 +218,62 @@ def _area(distances: Tensor) -> Tensor:
     return (distances[:, 0] + distances[:, 2]) * (distances[:, 1] + distances[:, 3])
 
 
+class _Readable:
+    """A source, of which what cannot be read is skipped."""
+
+    def __init__(self, source: DetectorSource, bad: BadSamples) -> None:
+        self._source, self._bad = source, bad
+
+    def first(self) -> DetectorSample:
+        """The first one that can be read. Raises InputError where none can."""
+        found = (self[index] for index in range(len(self._source)))
+        sample = next((each for each in found if each is not None), None)
+        if sample is None:
+            raise InputError(
+                f"none of {len(self._source)} images can be read; the first: {self._bad.found()[0].reason}"
+            )
+        return sample
+
+    def __getitem__(self, index: int) -> DetectorSample | None:
+        try:
+            return self._source[index]
+        except InputError as error:
+            self._bad.add([BadSample(index, "unreadable", str(error))])
+            return None
+
+
 class _Kept:
     """The samples of the block of images in hand, in half precision, each with its targets."""
 
-    def __init__(self, source: DetectorSource, detector: ObjectDetector) -> None:
+    def __init__(self, source: _Readable, detector: ObjectDetector) -> None:
         self._source, self._detector = source, detector
         self._block = -1
-        self._samples: dict[int, tuple[ImageEmbedding, Targets]] = {}
+        self._samples: dict[int, tuple[ImageEmbedding, Targets] | None] = {}
 
-    def batch(self, block: int, index: list[int]) -> tuple[ImageEmbedding, Targets]:
+    def batch(self, block: int, index: list[int]) -> tuple[ImageEmbedding, Targets] | None:
+        """The images of these that can be read; None where none can."""
         if block != self._block:
             self._block, self._samples = block, {}
         for each in index:
             if each not in self._samples:
                 self._samples[each] = self._prepared(self._source[each])
         device = self._detector.log_scales.device
-        embeddings, targets = zip(*(self._samples[each] for each in index), strict=True)
+        found = [sample for each in index if (sample := self._samples[each]) is not None]
+        if not found:
+            return None
+        embeddings, targets = zip(*found, strict=True)
         features = torch.cat([each.features for each in embeddings]).to(device)
         fine = [torch.cat(parts).to(device) for parts in zip(*(each.high_res for each in embeddings), strict=True)]
         stacked = Targets(*(torch.cat(parts).to(device) for parts in zip(*targets, strict=True)))
         return as_float(ImageEmbedding(features, tuple(fine))), stacked
 
-    def _prepared(self, sample: DetectorSample) -> tuple[ImageEmbedding, Targets]:
-        features, high_res = sample.embedding
-        used = high_res[-1:] if self._detector.config.fine_chans else ()
-        half = ImageEmbedding(features.cpu().half(), tuple(each.cpu().half() for each in used))
+    def _prepared(self, sample: DetectorSample | None) -> tuple[ImageEmbedding, Targets] | None:
+        if sample is None:
+            return None
+        features = sample.embedding.features
+        fine = sample.embedding.twice_as_fine if self._detector.config.fine_chans else None
+        used = () if fine is None else (fine.cpu().half(),)
+        half = ImageEmbedding(features.cpu().half(), used)
         cells = self._detector.cells(features.shape[-1])
         targets = assign(cells, sample.boxes.to(cells.centres), sample.input_hw)
         return half, Targets(*(part.cpu() for part in targets))

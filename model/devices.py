@@ -5,6 +5,11 @@ import torch
 from schemas.errors import InputError
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """What coordinates are reckoned in on a device: float64, and float32 on Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def device_of(name: str) -> str:
     """The device that `engine.yaml` or `--device` names; "auto" takes CUDA where it is there, else the CPU.
 

@@ -45,6 +45,7 @@ ENCODERS: Registry[type[EncoderConfig]] = Registry(
         "vit": "model.encoder_configs:ViTConfig",
         "tiny_vit": "model.encoder_configs:TinyViTConfig",
         "efficientnet": "model.encoder_configs:EfficientNetConfig",
+        "hiera": "model.encoder_configs:HieraConfig",
     },
 )
 
@@ -175,3 +176,63 @@ class EfficientNetConfig:
 
 LITE0 = EfficientNetConfig()
 LITE2 = EfficientNetConfig(width=1.1, depth=1.2)
+
+
+@dataclass(frozen=True)
+class HieraConfig:
+    """Size of a Hiera encoder; tuples have one number for each of the four stages. Channels and heads double a stage.
+
+    global_attn_indexes: blocks that see the whole grid. pos_embed_side: of the coarse map of positions.
+    drop_path_rate: as in ViTConfig. Raises ValueError where the sizes do not fit.
+    """
+
+    embed_dim: int
+    num_heads: int
+    depths: tuple[int, ...]
+    global_attn_indexes: tuple[int, ...]
+    window_sizes: tuple[int, ...] = (8, 4, 14, 7)
+    pos_embed_side: int = 7
+    img_size: int = 1024
+    mlp_ratio: float = 4.0
+    drop_path_rate: float = 0.0
+
+    kind: ClassVar[str] = "hiera"
+    generator_preset: ClassVar[str] = "library-default"
+    retrain_lr_factor: ClassVar[float] = 0.25  # careful: faster ones were not tried
+
+    def __post_init__(self) -> None:
+        for name in ("depths", "global_attn_indexes", "window_sizes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.depths) != 4 or len(self.window_sizes) != 4:
+            raise ValueError(f"expected depths and window_sizes of 4 stages, found {self.depths}, {self.window_sizes}")
+        if self.img_size % 32 or self.img_size // 4 % self.window_sizes[0]:
+            raise ValueError(
+                f"img_size {self.img_size} is no multiple of 32 and of 4 windows of {self.window_sizes[0]}"
+            )
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} is no multiple of num_heads {self.num_heads}")
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate {self.drop_path_rate} is not in [0, 1)")
+
+    @property
+    def stage_dims(self) -> tuple[int, ...]:
+        """Channels of the four stages."""
+        return tuple(self.embed_dim * 2**stage for stage in range(4))
+
+    @property
+    def stage_ends(self) -> tuple[int, ...]:
+        """The last block of each stage."""
+        return tuple(sum(self.depths[: stage + 1]) - 1 for stage in range(4))
+
+    def build(self) -> "ImageEncoder":
+        from model.hiera import HieraEncoder
+
+        return HieraEncoder(self)
+
+
+HIERA_T = HieraConfig(96, 1, depths=(1, 2, 7, 2), global_attn_indexes=(5, 7, 9))
+HIERA_S = HieraConfig(96, 1, depths=(1, 2, 11, 2), global_attn_indexes=(7, 10, 13))
+HIERA_B_PLUS = HieraConfig(112, 2, depths=(2, 3, 16, 3), global_attn_indexes=(12, 16, 20), pos_embed_side=14)
+HIERA_L = HieraConfig(
+    144, 2, depths=(2, 6, 36, 4), global_attn_indexes=(23, 33, 43), window_sizes=(8, 4, 16, 8), pos_embed_side=7
+)

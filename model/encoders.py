@@ -14,10 +14,20 @@ EMBEDDING_STRIDE = 16  # pixels of the input per pixel of the image embedding
 
 
 class ImageEmbedding(NamedTuple):
-    """What the image encoder made of B images: (B, C, G, G), and finer features for decoders that use them."""
+    """What the image encoder made of B images: (B, C, G, G), and finer features for decoders that use them.
+
+    early: (B, E, G, G), what an early layer made, for the decoder that fuses it; not in what `Sam.encode` returns.
+    """
 
     features: Tensor
     high_res: tuple[Tensor, ...] = ()
+    early: Tensor | None = None
+
+    @property
+    def twice_as_fine(self) -> Tensor | None:
+        """Features at twice the side of `features`, where there are any."""
+        side = 2 * self.features.shape[-1]
+        return next((each for each in self.high_res if each.shape[-1] == side), None)
 
     def split(self) -> "list[ImageEmbedding]":
         """One embedding for each of the B images."""
@@ -32,16 +42,19 @@ class ImageEmbedding(NamedTuple):
 class ImageEncoder(nn.Module):
     """Base of all image encoders: (B, 3, S, S) normalised pixels to an `ImageEmbedding`.
 
-    `forward` returns features (B, 256, G, G), and where `high_res_chans` is set the finer ones: at strides 4 and 8,
-    with those channels. Everything but `img_size` and `forward` may stay as it is here.
+    `forward` returns features (B, 256, G, G); where `high_res_chans` is set the finer ones, at strides 4 and 8, with
+    those channels; and where `early_chans` is set the output (B, early_chans, G, G) of an early layer. Everything but
+    `img_size` and `forward` may stay as it is here.
 
     img_size: S. high_res_chans: channels of the features at strides 4 and 8, None where there are none.
+    early_chans: channels of the early features, None where there are none.
     side_multiple_px: the input side may be any multiple of it; None where the weights depend on S.
     checkpoint_activations: in training, compute again in the backward pass instead of keeping (`common.run_block`).
     """
 
     img_size: int
     high_res_chans: tuple[int, int] | None = None
+    early_chans: int | None = None
     side_multiple_px: int | None = None
     checkpoint_activations: bool = False
 

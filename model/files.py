@@ -7,6 +7,7 @@ Errors of the disk are OSErrors here; `engine.files` says them in one line.
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMP_SUFFIX = ".tmp"
+_WRITER = re.compile(rf"\.(\d+)-[0-9a-f]{{8}}{re.escape(TEMP_SUFFIX)}$")
 _ANYBODY = 0o666  # less the user's umask
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS)
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
@@ -30,7 +33,7 @@ def atomic_file(path: Path, *, sync_folder: bool = True, mode: int = _ANYBODY) -
     make_folder(path.parent, sync=sync_folder)
     temp = _temp_beside(path)
     try:
-        with os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with _naming(path), os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -52,6 +55,23 @@ def copy_from_url(url: str, path: Path) -> None:
     files, remote = url_to_fs(url)
     with files.open(remote, "rb") as source, atomic_file(path) as file:
         shutil.copyfileobj(source, file, 4 * 2**20)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file, whole or not at all, where none of its name is. False, and nothing written, where there is one."""
+    temp = _temp_beside(path)
+    try:
+        with _naming(path), os.fdopen(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _ANYBODY), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temp, path)
+    except FileExistsError:
+        return False
+    finally:
+        temp.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+    return True
 
 
 @contextmanager
@@ -107,6 +127,41 @@ def remove_unfinished(root: Path, *, older_than_s: float = 0.0) -> None:
                 left.unlink()
 
 
+def remove_abandoned(root: Path, *, older_than_s: float) -> list[Path]:
+    """Remove what writers left in a folder and below it whose processes are gone: files, and folders with all in them.
+
+    older_than_s: since the last write, for writers on other machines of whom nobody here can say whether they live.
+    Returns what was removed.
+    """
+    removed = []
+    for left in sorted(root.rglob(f".*{TEMP_SUFFIX}")):
+        with suppress(OSError):
+            if _writer_lives(left) or time.time() - _last_write(left) < older_than_s:
+                continue
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            removed.append(left)
+    return removed
+
+
+def _writer_lives(left: Path) -> bool:
+    """Whether a process of this machine has the number that `_temp_beside` put into the name."""
+    found = _WRITER.search(left.name)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def _last_write(left: Path) -> float:
+    inside = left.rglob("*") if left.is_dir() else ()
+    return max(path.stat().st_mtime for path in (left, *inside))
+
+
 def give_mode_of(other: Path, path: Path) -> None:
     """Let those read a file who may read another one: safetensors writes files that only their owner can read."""
     path.chmod(other.stat().st_mode)
@@ -134,10 +189,23 @@ def _sync_tree(path: Path) -> None:
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk name this path, where it names none: one of an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def _temp_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMP_SUFFIX}")
+    """A name that no other writer has, of this process or another; it says whose it is."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMP_SUFFIX}")

@@ -57,7 +57,7 @@ class FoldedDecoder:
         """Once an image. image: (1, C, H, W), its embedding plus what stands for no mask; image_pe: (1, C, H, W).
 
         mask_rows: (M, C), what `PromptEncoder.mask_rows` returns.
-        high_res: what `MaskDecoder.project_high_res` returned for the image.
+        high_res: what `MaskDecoder.share` returned for the image.
         used_hw: rows and columns, from the top left, whose logits are wanted; the others' are BESIDE. None: all.
         """
         shared, position = _pixels(image), _pixels(image_pe)
@@ -87,8 +87,9 @@ class FoldedDecoder:
         final_keys = self._project(final.k_proj, shared, position + bias, final.num_heads)
         final_values = self._project(final.v_proj, shared, bias[None], final.num_heads)
         hw = (image.shape[2], image.shape[3])
-        upscaling = self._share_upscaling(shared.unflatten(0, hw), bias, high_res, used_hw or hw)
-        return SharedImage(layers, mask_rows, final_keys, final_values, upscaling, hw)
+        added = high_res if self.decoder.uses_high_res else ()
+        upscaling = self._share_upscaling(shared.unflatten(0, hw), bias, added, used_hw or hw)
+        return SharedImage(layers, mask_rows, final_keys, final_values, upscaling, hw, high_res)
 
     def prompt(
         self, image: SharedImage, sparse: Tensor, mask_factors: Tensor | None = None, *, multimask_output: bool
@@ -107,8 +108,7 @@ class FoldedDecoder:
     @flushed()
     def _prompt(self, image: SharedImage, sparse: Tensor, mask_factors: Tensor, multimask_output: bool) -> "Prompted":
         decoder = self.decoder
-        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse], dim=1)
+        tokens = torch.cat([decoder.output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         keys, queries = self._first_keys(image, tokens, mask_factors), tokens
         for layer, shared in zip(_blocks(decoder), image.layers, strict=True):
             queries = _self_attention(layer, queries, tokens)
@@ -120,11 +120,8 @@ class FoldedDecoder:
         final = transformer.final_attn_token_to_image
         mixed = attend(final, queries + tokens, keys, image.final_keys, image.final_values)
         queries = transformer.norm_final_attn(queries + mixed)
-        chosen = slice(1, None) if multimask_output else slice(0, 1)
-        of_masks = queries[:, 1 : 1 + decoder.num_mask_tokens][:, chosen].unbind(1)
-        mlps = list(decoder.output_hypernetworks_mlps)[chosen]
-        weights = torch.stack([mlp(token) for mlp, token in zip(mlps, of_masks, strict=True)], dim=1)
-        return Prompted(decoder.iou_prediction_head(queries[:, 0])[:, chosen], weights, keys)
+        weights, predicted_iou = decoder.read(queries, multimask_output)
+        return Prompted(predicted_iou, weights, keys)
 
     def _first_keys(self, image: SharedImage, tokens: Tensor, mask_factors: Tensor) -> Keys:
         count, each, chans = tokens.shape
@@ -167,7 +164,7 @@ class FoldedDecoder:
 
 @dataclass(frozen=True)
 class Prompted:
-    """N prompts through the transformer. predicted_iou: (N, M). weights: (N, M, C / 8), of the hypernetworks."""
+    """N prompts through the transformer. predicted_iou: (N, M). weights: (N, W, C / 8), of the hypernetworks."""
 
     predicted_iou: Tensor
     weights: Tensor
@@ -219,9 +216,22 @@ class FoldedMasks:
         deviation = half.square().mean(dim=2, keepdim=True).add_(norm.eps).rsqrt_()
         half.mul_(deviation).mul_(norm.weight.to(dtype)[:, None]).add_(norm.bias.to(dtype)[:, None])
         quarter = F.gelu((shared.quarter_weight @ F.gelu(half)).add_(shared.quarter_bias)).unflatten(2, (4, -1))
-        maps = part.weights[prompts, None, None].to(dtype) @ quarter  # (n, 4, 4, M, P)
-        grid = maps.unflatten(4, (height, width)).unflatten(2, (2, 2)).unflatten(1, (2, 2))  # n i j a b M y x
-        return grid.permute(0, 5, 6, 1, 3, 7, 2, 4).reshape(len(prompts), -1, 4 * height, 4 * width)
+        weights = part.weights[prompts]
+        if self._decoder.mixes_neighbours:
+            of_image = torch.zeros(1, dtype=torch.long, device=weights.device)
+            singly = zip(weights.split(1), quarter.to(weights.dtype).split(1), strict=True)
+            high_res = self._image.high_res
+            return torch.cat(
+                [self._decoder.mix(w, _on_grid(each, shared.hw), high_res, of_image) for w, each in singly]
+            )
+        return _on_grid(weights[:, None, None].to(dtype) @ quarter, shared.hw)
+
+
+def _on_grid(maps: Tensor, hw: tuple[int, int]) -> Tensor:
+    """(n, 4, 4, K, h * w), each pixel's sixteen apart, to (n, K, 4h, 4w)."""
+    (height, width), count = hw, len(maps)
+    grid = maps.unflatten(4, hw).unflatten(2, (2, 2)).unflatten(1, (2, 2))  # n i j a b K y x
+    return grid.permute(0, 5, 6, 1, 3, 7, 2, 4).reshape(count, -1, 4 * height, 4 * width)
 
 
 def _prompts_a_part(count: int, device: torch.device) -> int:

@@ -68,7 +68,10 @@ class SharedUpscaling:
 
 @dataclass(frozen=True)
 class SharedImage:
-    """What all prompts on an image share; hw is (H, W). mask_rows: (M, C), those that a mask prompt mixes."""
+    """What all prompts on an image share; hw is (H, W). mask_rows: (M, C), those that a mask prompt mixes.
+
+    high_res: what `MaskDecoder.share` returned.
+    """
 
     layers: list[SharedLayer]
     mask_rows: Tensor
@@ -76,6 +79,7 @@ class SharedImage:
     final_values: Projection
     upscaling: SharedUpscaling
     hw: tuple[int, int]
+    high_res: tuple[Tensor, ...] = ()
 
     @property
     def dtype(self) -> torch.dtype:

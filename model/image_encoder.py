@@ -34,13 +34,18 @@ class ImageEncoderViT(ImageEncoder):
             for i, rate in enumerate(drop_path_rates)
         )
         self.neck = make_neck(config.embed_dim, config.out_chans)
+        self.early_chans = config.embed_dim if config.global_attn_indexes else None
 
     def forward(self, images: Tensor) -> ImageEmbedding:
+        """Early features are those behind the first block that sees the whole grid (arXiv 2306.01567, section 3.2)."""
         check_input(images, self.img_size)
         tokens = self.patch_embed(images) + self.pos_embed
-        for block in self.blocks:
+        early: Tensor | None = None
+        for number, block in enumerate(self.blocks):
             tokens = run_block(block, tokens, forget=self.checkpoint_activations)
-        return ImageEmbedding(self.neck(tokens.permute(0, 3, 1, 2)))
+            if number == min(self.config.global_attn_indexes, default=None):
+                early = tokens.permute(0, 3, 1, 2)
+        return ImageEmbedding(self.neck(tokens.permute(0, 3, 1, 2)), early=early)
 
     @property
     def depth(self) -> int:

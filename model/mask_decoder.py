@@ -4,25 +4,35 @@ Shapes: B images, N prompts over all of them, T prompt tokens, C = 256 channels,
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.common import LayerNorm2d
+from model.encoders import ImageEmbedding
 from model.transformer import TwoWayTransformer
 
 
 class MaskPrediction(NamedTuple):
-    """logits: (N, M, 4H, 4W), masks where above 0; predicted_iou: (N, M). M = 3 with multimask output, else 1."""
+    """logits: (N, M, 4H, 4W), masks where above 0; predicted_iou: (N, M). M = 3 with multimask output, else 1;
+    of SAM-HQ always 1.
+    """
 
     logits: Tensor
     predicted_iou: Tensor
 
 
 class MaskDecoder(nn.Module):
-    """Predicts three masks for an ambiguous prompt, or one, each with its predicted IoU."""
+    """Predicts three masks for an ambiguous prompt, or one, each with its predicted IoU.
+
+    iou_place: of the IoU token among the output tokens; those of the masks follow it. mixes_neighbours: whether a pixel
+    of a mask depends on upscaled features beside it.
+    """
+
+    mixes_neighbours: ClassVar[bool] = False
+    iou_place: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -77,30 +87,66 @@ class MaskDecoder(nn.Module):
         image_embeddings: (B, C, H, W). image_pe: (1, C, H, W). sparse_prompt_embeddings: (N, T, C).
         dense_prompt_embeddings: (N, C, H, W), or (1, C, H, W) where all prompts have the same.
         image_index: (N,), the image of each prompt; None where B is 1.
-        high_res: what `project_high_res` returned for the B images.
+        high_res: what `share` returned for the B images.
         """
         count = len(sparse_prompt_embeddings)
         if image_index is None:
             image_index = torch.zeros(count, dtype=torch.long, device=image_embeddings.device)
-        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([tokens.expand(count, -1, -1), sparse_prompt_embeddings], dim=1)
+        tokens = torch.cat([self.output_tokens.expand(count, -1, -1), sparse_prompt_embeddings], dim=1)
         alike = len(dense_prompt_embeddings) == 1 and count > 1
         image = image_embeddings if alike else image_embeddings.index_select(0, image_index)
         image = image + dense_prompt_embeddings
         tokens, pixels = self.transformer(image, image_pe, tokens, image_index=image_index if alike else None)
-        chosen = slice(1, None) if multimask_output else slice(0, 1)
-        upscaled = self._upscale(pixels.transpose(1, 2).unflatten(2, image.shape[-2:]), high_res, image_index)
-        weights = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
-        logits = torch.einsum("nmc,nchw->nmhw", weights[:, chosen], upscaled)
-        predicted_iou = self.iou_prediction_head(tokens[:, 0])
-        return MaskPrediction(logits, predicted_iou[:, chosen])
+        pixels = pixels.transpose(1, 2).unflatten(2, image.shape[-2:])
+        return self._predict(tokens, pixels, high_res, image_index, multimask_output)
 
-    def project_high_res(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Once an image: the encoder's features at 4x and 2x the embedding's side, in the decoder's channels."""
+    @property
+    def output_tokens(self) -> Tensor:
+        """What stands before the tokens of the prompt: (T', C)."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def share(self, embedding: ImageEmbedding) -> tuple[Tensor, ...]:
+        """Once an image, of what the encoder made: finer features in the decoder's channels, at 4x and 2x its side."""
         if not self.uses_high_res:
             return ()
-        fine, middle = features
+        fine, middle = embedding.high_res
         return self.conv_s0(fine), self.conv_s1(middle)
+
+    def predict_iou(self, tokens: Tensor) -> Tensor:
+        """Predicted IoU (N, 4) of the single mask and of the three, from tokens (N, T, C)."""
+        predicted_iou: Tensor = self.iou_prediction_head(tokens[:, self.iou_place])
+        return predicted_iou
+
+    def mask_weights(self, tokens: Tensor, chosen: slice) -> Tensor:
+        """What mixes the upscaled features to those of the four masks that are chosen: (N, M, C / 8)."""
+        first = self.iou_place + 1
+        of_masks = list(enumerate(self.output_hypernetworks_mlps, start=first))[chosen]
+        return torch.stack([mlp(tokens[:, place]) for place, mlp in of_masks], dim=1)
+
+    def chosen(self, multimask_output: bool) -> slice:
+        """Which of the four are computed."""
+        return slice(1, None) if multimask_output else slice(0, 1)
+
+    def settled(self, computed: MaskPrediction) -> MaskPrediction:
+        """The answer, from what was computed."""
+        return computed
+
+    def _predict(
+        self, tokens: Tensor, pixels: Tensor, shared: tuple[Tensor, ...], image_index: Tensor, multimask_output: bool
+    ) -> MaskPrediction:
+        """tokens: (N, T, C) and pixels: (N, C, H, W), as they come out of the transformer."""
+        weights, predicted_iou = self.read(tokens, multimask_output)
+        logits = self.mix(weights, self._upscale(pixels, shared, image_index), shared, image_index)
+        return self.settled(MaskPrediction(logits, predicted_iou))
+
+    def read(self, tokens: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
+        """What `mix` mixes by (N, W, C / 8), and the predicted IoU (N, M), from tokens (N, T, C)."""
+        chosen = self.chosen(multimask_output)
+        return self.mask_weights(tokens, chosen), self.predict_iou(tokens)[:, chosen]
+
+    def mix(self, weights: Tensor, upscaled: Tensor, shared: tuple[Tensor, ...], image_index: Tensor) -> Tensor:
+        """Logits (N, M, h, w) from weights (N, W, c) and upscaled features (N, c, h, w)."""
+        return torch.einsum("nmc,nchw->nmhw", weights, upscaled)
 
     def _upscale(self, pixels: Tensor, high_res: tuple[Tensor, ...], image_index: Tensor) -> Tensor:
         if not self.uses_high_res:

@@ -108,8 +108,16 @@ def _mean(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _spread(features: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
-    """(N,) standard deviations, over all channels, of features (C, h, w) under weights with means (N, C)."""
-    return (_mean(features**2, weights) - mean**2).clamp(min=0).sum(dim=1).sqrt()
+    """(N,) standard deviations, over all channels, of features (C, h, w) under weights with means (N, C).
+
+    Made of differences from the mean, since a difference of squares is mostly rounding where features are nearly even.
+    """
+    total = weights.sum(dim=(1, 2)).clamp(min=_EPS)
+    squares = [
+        ((features - middle[:, None, None]).square().sum(dim=0) * weight).sum()
+        for middle, weight in zip(mean, weights, strict=True)
+    ]
+    return (torch.stack(squares) / total).sqrt()
 
 
 def _contrast(features: Tensor, shares: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from model.common import LayerNorm2d
 from model.encoders import EMBEDDING_STRIDE, ImageEmbedding
 from model.predictor import EncodedImage
-from model.published import resized_hw
+from model.published import ResizeLongestSide
 from model.weights_folder import CARD_FILE as CARD_FILE
 from model.weights_folder import damaged, load_weights_folder, save_weights_folder
 
@@ -45,8 +45,8 @@ class DetectorConfig:
     @staticmethod
     def for_embedding(embedding: ImageEmbedding) -> "DetectorConfig":
         """The detector that fits what a model's image encoder makes."""
-        fine = embedding.high_res[-1].shape[1] if embedding.high_res else 0
-        return DetectorConfig(embedding.features.shape[1], fine)
+        fine = embedding.twice_as_fine
+        return DetectorConfig(embedding.features.shape[1], 0 if fine is None else fine.shape[1])
 
 
 class Cells(NamedTuple):
@@ -127,7 +127,8 @@ class ObjectDetector(nn.Module):
         output = self(embedding)
         side = embedding.features.shape[-1]
         centres = self.cells(side).centres
-        input_hw = resized_hw(encoded.image_hw, longest_side=side * EMBEDDING_STRIDE)
+        resize = ResizeLongestSide(side * EMBEDDING_STRIDE, stretched=encoded.stretched)
+        input_hw = resize.resized_hw(encoded.image_hw)
         scores = output.objectness[0].sigmoid()
         wanted = (scores >= min_score) & inside(centres, input_hw)
         index = wanted.nonzero().squeeze(1)
@@ -138,7 +139,7 @@ class ObjectDetector(nn.Module):
     def _grids(self, embedding: ImageEmbedding) -> list[Tensor]:
         finest = self.lateral(embedding.features)
         if self.fine is not None:
-            finest = finest + self.fine(embedding.high_res[-1])
+            finest = finest + self.fine(embedding.twice_as_fine)
         grids = [finest]
         for layer in self.down:
             grids.append(layer(grids[-1]))

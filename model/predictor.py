@@ -20,6 +20,8 @@ from model.folded_image import SharedImage
 from model.mask_decoder import MaskPrediction
 from model.prompts import (
     check_in_pixels,
+    check_points_inside,
+    check_published,
     check_same_count,
     clip_boxes,
     is_ragged,
@@ -28,7 +30,7 @@ from model.prompts import (
     to_mask_inputs,
     to_points,
 )
-from model.published import ResizeLongestSide, check_resized, in_rgb, resize_longest_side, resized_hw
+from model.published import ResizeLongestSide, check_resized, in_rgb
 from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 
@@ -117,10 +119,14 @@ class DecodedMasks:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An encoded picture: what its model made of it, and the picture's own (height, width)."""
+    """An encoded picture: what its model made of it, and the picture's own (height, width).
+
+    stretched: whether the model saw it stretched to a square, rather than padded.
+    """
 
     embedding: Any
     image_hw: tuple[int, int]
+    stretched: bool = False
 
 
 class Predictor:
@@ -164,7 +170,7 @@ class Predictor:
     @property
     def input_hw(self) -> tuple[int, int]:
         """(height, width) of the picture as the encoder saw it, before padding."""
-        return resized_hw(self.image_hw, longest_side=self.sam.image_size)
+        return self.transform.resized_hw(self.image_hw)
 
     @property
     def is_image_set(self) -> bool:
@@ -174,7 +180,12 @@ class Predictor:
     @property
     def transform(self) -> ResizeLongestSide:
         """From pixels of a picture to the input frame, which `predict_torch` and `set_torch_image` take."""
-        return ResizeLongestSide(self.sam.image_size)
+        return ResizeLongestSide(self.sam.image_size, stretched=self._stretched)
+
+    @property
+    def _stretched(self) -> bool:
+        """Whether the model sees pictures stretched to a square."""
+        return getattr(self.sam, "stretched", False)
 
     def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
         """Encode a picture, (H, W, 3) uint8. image_format: "RGB" or "BGR".
@@ -195,11 +206,12 @@ class Predictor:
         with self._alone(), self.contract.autocast():
             embedding = self.sam.encode(self.sam.preprocess(transformed_image.to(self.sam.device)))
             height, width = original_image_size
-            self.set_embedding(EncodedImage(embedding, image_hw=(height, width)))
+            self.set_embedding(EncodedImage(embedding, image_hw=(height, width), stretched=self._stretched))
 
     def reset_image(self) -> None:
         """Forget the picture."""
-        self._encoded = self._shared = None
+        with self._alone():
+            self._encoded = self._shared = None
 
     def get_image_embedding(self) -> Tensor:
         """(1, C, h, w) of the picture in use. Raises WaitError before the first `set_image`."""
@@ -234,15 +246,14 @@ class Predictor:
         pixels = []
         for image in images:
             check_image(image)
-            resized = torch.from_numpy(resize_longest_side(image, longest_side=self.sam.image_size))
-            pixels.append(self.sam.preprocess(resized.permute(2, 0, 1)[None].to(self.sam.device)))
+            pixels.append(self.sam.preprocess(self.transform.to_tensor(image).to(self.sam.device)))
         with self.contract.autocast():
             if len(images) == 1:  # a model that has no batches need not know how to split one
                 embeddings = [self.sam.encode(pixels[0])]
             else:
                 embeddings = self.sam.encode(torch.cat(pixels)).split() if images else []
         return [
-            EncodedImage(embedding, image_hw=(image.shape[0], image.shape[1]))
+            EncodedImage(embedding, image_hw=(image.shape[0], image.shape[1]), stretched=self._stretched)
             for embedding, image in zip(embeddings, images, strict=True)
         ]
 
@@ -266,8 +277,8 @@ class Predictor:
             (P_i, 2) with a list of N arrays (P_i,): each prompt then gives what it would give alone. P_i may be 0
             where there are boxes or mask inputs.
         boxes: (N, 4). mask_inputs: (N, 1, h, w) logits of an earlier prediction.
-        multimask_output: three masks for each prompt (C = 3), else one (C = 1).
-        Boxes are cut to the picture; one outside of it is refused.
+        multimask_output: three masks for each prompt (C = 3), else one (C = 1); SAM-HQ gives the best of three as one.
+        Boxes are cut to the picture; a box or a point outside of it is refused.
         Raises InputError where shapes do not fit, a number is not finite, or no prompt is given, and WaitError where
         another thread is in a call.
         """
@@ -289,6 +300,7 @@ class Predictor:
             return self._predict_ragged(points, labels, xyxy, masks, multimask_output)
         clicks = to_points(points, labels, device=device)
         check_same_count(points=clicks and clicks[0], boxes=xyxy, mask_inputs=masks)
+        check_points_inside(clicks, self.image_hw)
         return self.sam.decode(
             embedding,
             points=clicks and (self._to_input(clicks[0]), clicks[1]),
@@ -317,6 +329,7 @@ class Predictor:
         clicks = to_points(points, labels, device=self.sam.device)
         xyxy = clip_boxes(to_boxes(boxes, device=self.sam.device), self.image_hw)
         check_same_count(points=clicks and clicks[0], boxes=xyxy)
+        check_points_inside(clicks, self.image_hw)
         if self._shared is None:
             dtype, shown_hw = self.contract.decoder_dtype, self.input_hw
             self._shared = self.sam.precompute(self.encoded.embedding, dtype=dtype, shown_hw=shown_hw)
@@ -331,7 +344,7 @@ class Predictor:
     def upscaling(self) -> Upscaling:
         """The way from low-resolution logits to pixels of the picture."""
         size = self.sam.image_size
-        return Upscaling((size, size), self.input_hw, self.image_hw)
+        return Upscaling((size, size), self.input_hw, self.image_hw, direct=self._stretched)
 
     @torch.no_grad()
     def upscale(self, logits: Tensor) -> Tensor:
@@ -360,15 +373,16 @@ class Predictor:
             box = np.asarray(box)[0]
         if point_coords is not None and np.size(point_coords) == 0 and (box is not None or mask_input is not None):
             point_coords = point_labels = None
-        check_in_pixels(point_coords, box, self.image_hw)
-        low_res = self.predict_low_res(
-            None if point_coords is None else [point_coords],
-            None if point_labels is None else [point_labels],
-            boxes=None if box is None else [box],
-            mask_inputs=None if mask_input is None else [mask_input],
-            multimask_output=multimask_output,
-        )
-        logits = self.upscale(low_res.logits)[0]
+        with self._alone():
+            check_in_pixels(point_coords, box, self.image_hw)
+            low_res = self.predict_low_res(
+                None if point_coords is None else [point_coords],
+                None if point_labels is None else [point_labels],
+                boxes=None if box is None else [box],
+                mask_inputs=None if mask_input is None else [mask_input],
+                multimask_output=multimask_output,
+            )
+            logits = self.upscale(low_res.logits)[0]
         masks = logits if return_logits else logits > self.sam.mask_threshold
         return masks.cpu().numpy(), low_res.predicted_iou[0].cpu().numpy(), low_res.logits[0].cpu().numpy()
 
@@ -386,13 +400,16 @@ class Predictor:
 
         point_coords: (N, P, 2) with point_labels (N, P). boxes: (N, 4). mask_input: (N, 1, h, w).
         Returns masks (N, C, H, W) bool (float logits with return_logits), predicted IoU (N, C), logits (N, C, h, w).
-        Raises InputError as `predict_low_res` does, WaitError before `set_image`.
+        Raises InputError as `predict_low_res` does, and as `predict` for empty boxes and fractions; WaitError before
+        `set_image`.
         """
         device = self.sam.device
         with self._alone():
             embedding = self.encoded.embedding
             points = to_points(point_coords, point_labels, device=device)
-            xyxy = clip_boxes(to_boxes(boxes, device=device), self.input_hw)
+            xyxy = to_boxes(boxes, device=device)
+            check_published(points, xyxy, self.input_hw)
+            xyxy = clip_boxes(xyxy, self.input_hw)
             masks = to_mask_inputs(mask_input, side=self.sam.image_size // 4, device=device)
             check_same_count(points=points and points[0], boxes=xyxy, mask_inputs=masks)
             decoded = self.sam.decode(
@@ -429,7 +446,7 @@ class Predictor:
     def _to_input(self, points_xy: Tensor) -> Tensor:
         """(..., 2) pixels of the picture to float32 pixels of the encoder's input."""
         (height, width), (input_h, input_w) = self.image_hw, self.input_hw
-        scale = torch.tensor([input_w / width, input_h / height], dtype=torch.float64, device=points_xy.device)
+        scale = torch.tensor([input_w / width, input_h / height], dtype=points_xy.dtype, device=points_xy.device)
         return (points_xy * scale).to(torch.float32)
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.devices import exact_dtype
 from model.training.regions import coverage
 from schemas.errors import InputError
 
@@ -21,7 +22,7 @@ CERTAIN_LOGIT = 10.0  # of a low-resolution pixel that is all inside; outside as
 
 
 def to_points(points: Any, labels: Any, *, device: torch.device) -> tuple[Tensor, Tensor] | None:
-    """(N, P, 2) float64 and (N, P) int64, or None where neither is given.
+    """(N, P, 2) of `exact_dtype` and (N, P) int64, or None where neither is given.
 
     Raises InputError where one lacks the other, shapes do not fit, or a label is unknown.
     """
@@ -42,7 +43,7 @@ def to_points(points: Any, labels: Any, *, device: torch.device) -> tuple[Tensor
 
 
 def to_boxes(boxes: Any, *, device: torch.device) -> Tensor | None:
-    """(N, 4) float64 XYXY, or None. Raises InputError for another shape, or a box that ends before it starts."""
+    """(N, 4) XYXY of `exact_dtype`, or None. Raises InputError for another shape, or one that ends before it starts."""
     if boxes is None:
         return None
     xyxy = to_numbers(boxes, "boxes", device=device)
@@ -70,6 +71,45 @@ def clip_boxes(boxes: Tensor | None, image_hw: tuple[int, int]) -> Tensor | None
         box = [round(value, 3) for value in boxes[outside][0].tolist()]
         raise InputError(f"boxes: {box} lies outside the picture, which is {width} wide and {height} high")
     return clipped
+
+
+def check_points_inside(points: tuple[Tensor, Tensor] | None, hw: tuple[int, int]) -> None:
+    """Raises InputError, naming point and prompt, where a point lies outside of a picture of (height, width).
+
+    points: (N, P, 2) and labels (N, P); what is labelled -1 is no point.
+    """
+    if points is None:
+        return
+    coords, labels = points
+    height, width = hw
+    limits = torch.tensor([width, height], dtype=coords.dtype, device=coords.device)
+    outside = ((coords < 0) | (coords > limits)).any(dim=-1) & (labels != -1)
+    if bool(outside.any()):
+        prompt, point = outside.nonzero()[0].tolist()
+        found = [round(value, 3) for value in coords[prompt, point].tolist()]
+        raise InputError(
+            f"points: {found}, point {point + 1} of prompt {prompt + 1}, lies outside the picture, which is "
+            f"{width} wide and {height} high here"
+        )
+
+
+def check_published(points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, input_hw: tuple[int, int]) -> None:
+    """Raises InputError for prompts in the input frame that mean nothing there.
+
+    points: (N, P, 2) and labels (N, P). boxes: (N, 4) XYXY. input_hw: (height, width) of the resized picture. Points
+    outside of it, boxes without an area, and coordinates that look like fractions of the picture are named.
+    """
+    check_points_inside(points, input_hw)
+    if boxes is not None and bool((flat := (boxes[:, 2:] == boxes[:, :2]).any(dim=1)).any()):
+        raise InputError(f"boxes: {boxes[flat][0].tolist()} has no area; boxes are XYXY pixels of the input frame")
+    given = [] if points is None else [points[0][points[1] != -1].flatten()]
+    given += [] if boxes is None else [boxes.flatten()]
+    numbers = torch.cat(given) if given else torch.zeros(0)
+    if len(numbers) and max(input_hw) > 2 and bool((numbers <= 1).all() & (numbers % 1 != 0).any()):
+        first = [round(value, 3) for value in numbers[:4].tolist()]
+        raise InputError(
+            f"coordinates {first} look like fractions of the picture; give pixels of the input frame (`transform`)"
+        )
 
 
 def check_in_pixels(points: Any, box: Any, image_hw: tuple[int, int]) -> None:
@@ -133,12 +173,12 @@ def to_mask_inputs(mask_inputs: Any, *, side: int, device: torch.device) -> Tens
 
 
 def to_numbers(values: Any, name: str, *, device: torch.device) -> Tensor:
-    """A float64 tensor. Raises InputError, naming the argument, unless these are finite numbers in an array."""
+    """A tensor of `exact_dtype`. Raises InputError, naming the argument, unless these are finite numbers."""
     try:
         numbers = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: expected an array of numbers; {' '.join(str(error).split())}") from error
-    numbers = numbers.to(device=device, dtype=torch.float64)
+    numbers = numbers.to(exact_dtype(device)).to(device)
     if not bool(torch.isfinite(numbers).all()):
         raise InputError(f"{name}: every value must be finite, found NaN or infinity")
     return numbers

@@ -13,19 +13,37 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.devices import exact_dtype
+from model.prompts import check_published, to_boxes, to_points
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 
 
 class ResizeLongestSide:
-    """Pictures and coordinates as the encoder sees them: the longest side has `target_length` pixels."""
+    """Pictures and coordinates as the encoder sees them: the longest side has `target_length` pixels.
 
-    def __init__(self, target_length: int) -> None:
-        self.target_length = target_length
+    stretched: both sides have (SAM 2).
+    """
+
+    def __init__(self, target_length: int, *, stretched: bool = False) -> None:
+        self.target_length, self.stretched = target_length, stretched
+
+    def resized_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Size of a picture (height, width) before padding."""
+        if self.stretched:
+            return self.target_length, self.target_length
+        return resized_hw(image_hw, longest_side=self.target_length)
+
+    def to_tensor(self, image: NDArray[np.uint8]) -> Tensor:
+        """(H, W, 3) uint8 to (1, 3, h, w) in 0..255, resized as published: stretched ones are not rounded to 8 bits."""
+        if self.stretched:
+            return self.apply_image_torch(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+        return torch.from_numpy(self.apply_image(image)).permute(2, 0, 1)[None]
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 to (h, w, 3)."""
-        return resize_longest_side(image, longest_side=self.target_length)
+        height, width = self.resized_hw((image.shape[0], image.shape[1]))
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def apply_coords(self, coords: NDArray[Any], original_size: Sequence[int]) -> NDArray[np.float64]:
         """(..., 2) pixels (x, y) of a picture of (height, width) to pixels of the resized one."""
@@ -37,13 +55,14 @@ class ResizeLongestSide:
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) float to (B, 3, h, w)."""
-        size = resized_hw((image.shape[2], image.shape[3]), longest_side=self.target_length)
+        size = self.resized_hw((image.shape[2], image.shape[3]))
         return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
 
     def apply_coords_torch(self, coords: Tensor, original_size: Sequence[int]) -> Tensor:
         """As `apply_coords`, in float32."""
-        scale = torch.tensor(self._scale(original_size), dtype=torch.float64, device=coords.device)
-        return (coords.to(torch.float64) * scale).to(torch.float32)
+        exact = exact_dtype(coords.device)
+        scale = torch.tensor(self._scale(original_size), dtype=exact, device=coords.device)
+        return (coords.to(exact) * scale).to(torch.float32)
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: Sequence[int]) -> Tensor:
         """As `apply_boxes`, in float32."""
@@ -51,7 +70,7 @@ class ResizeLongestSide:
 
     def _scale(self, original_size: Sequence[int]) -> tuple[float, float]:
         height, width = original_size
-        input_h, input_w = resized_hw((height, width), longest_side=self.target_length)
+        input_h, input_w = self.resized_hw((height, width))
         return input_w / width, input_h / height
 
 
@@ -67,8 +86,7 @@ def resized_hw(image_hw: tuple[int, int], *, longest_side: int) -> tuple[int, in
 
 def resize_longest_side(image: NDArray[np.uint8], *, longest_side: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 resized as the published predictor does: bilinear with antialiasing, on 8-bit values."""
-    height, width = resized_hw((image.shape[0], image.shape[1]), longest_side=longest_side)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return ResizeLongestSide(longest_side).apply_image(image)
 
 
 @torch.no_grad()
@@ -78,11 +96,15 @@ def predict_batch(sam: Any, batch: Sequence[dict[str, Any]], *, multimask_output
     batch: for each picture `image` (3, h, w) resized to the model's longest side, `original_size` (height, width), and
     of the prompts, in the input frame: `point_coords` (N, P, 2) with `point_labels` (N, P), `boxes` (N, 4),
     `mask_inputs` (N, 1, h, w).
+    Raises InputError for points outside of a picture, empty boxes, and coordinates that are fractions of it.
     Returns for each `masks` (N, C, H, W) bool, `iou_predictions` (N, C), `low_res_logits` (N, C, h, w).
     """
     found = []
     for record in batch:
         points, boxes = record.get("point_coords"), record.get("boxes")
+        input_h, input_w = record["image"].shape[-2:]
+        clicks = to_points(points, record.get("point_labels"), device=sam.device)
+        check_published(clicks, to_boxes(boxes, device=sam.device), (input_h, input_w))
         embedding = sam.encode(sam.preprocess(record["image"][None]))
         decoded = sam.decode(
             embedding,
@@ -92,8 +114,8 @@ def predict_batch(sam: Any, batch: Sequence[dict[str, Any]], *, multimask_output
             multimask_output=multimask_output,
         )
         height, width = record["original_size"]
-        input_h, input_w = record["image"].shape[-2:]
-        logits = Upscaling((sam.image_size,) * 2, (input_h, input_w), (height, width)).apply(decoded.logits)
+        upscaling = Upscaling((sam.image_size,) * 2, (input_h, input_w), (height, width), direct=sam.stretched)
+        logits = upscaling.apply(decoded.logits)
         masks = {"masks": logits > sam.mask_threshold, "iou_predictions": decoded.predicted_iou}
         found.append(masks | {"low_res_logits": decoded.logits})
     return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from model.config import MODEL_SIZES, SamConfig
+from model.config import FETCHED, MODEL_SIZES, SamConfig
 from model.files import copy_from_url
 from schemas.errors import InputError
 
@@ -137,7 +137,8 @@ def find_model(name: str | Path, roots: Sequence[Path]) -> ModelInfo:
         return read_info(path)
     if path.is_file():
         raise InputError(f"{path}: a file, not a model; import it first with: sam-engine models import {path}")
-    way_out = f"; get it with: sam-engine models fetch {name}" if str(name) in MODEL_SIZES else ""
+    get = f"fetch {name}" if str(name) in FETCHED else "import FILE, once you have its weights"
+    way_out = f"; get it with: sam-engine models {get}" if str(name) in MODEL_SIZES else ""
     known = ", ".join(dict.fromkeys(model.name for model in models)) or "none"
     raise InputError(f"no model {str(name)!r}{way_out}; models here: {known}")
 

@@ -13,13 +13,20 @@ from torch import Tensor, nn
 
 from model.config import SamConfig
 from model.encoder_configs import check_registered
-from model.encoders import EMBED_DIM, EMBEDDING_STRIDE, ImageEmbedding
-from model.folded_decoder import FoldedDecoder, FoldedMasks
+from model.encoders import EMBED_DIM, EMBEDDING_STRIDE, ImageEmbedding, ImageEncoder
+from model.folded_decoder import FoldedDecoder
 from model.folded_image import SharedImage
+from model.hq_mask_decoder import HqMaskDecoder
 from model.mask_decoder import MaskDecoder, MaskPrediction
+from model.predictor import DecodedMasks, PromptedMasks
 from model.prompt_encoder import PromptEncoder
 from model.published import predict_batch
+from model.sam2_mask_decoder import Sam2MaskDecoder
+from model.sam2_prompt_encoder import Sam2PromptEncoder
 from model.transformer import TwoWayTransformer
+from schemas.errors import InputError
+
+_MOST_MASKS = 3  # of a prompt
 
 
 class Sam(nn.Module):
@@ -30,32 +37,30 @@ class Sam(nn.Module):
     pixel_std: Tensor
 
     def __init__(self, config: SamConfig) -> None:
-        """Raises InputError where the encoder is registered under no name, since no saved model could name it."""
+        """Raises InputError where the encoder is registered under no name, since no saved model could name it.
+
+        So it does where the decoder fuses early features and the encoder has none.
+        """
         super().__init__()
         self.config = config
         check_registered(config.encoder)
         self.image_encoder = config.encoder.build()
         self.image_size: int = self.image_encoder.img_size
         side = self.image_size // EMBEDDING_STRIDE
-        self.prompt_encoder = PromptEncoder(
+        self.prompt_encoder = (Sam2PromptEncoder if config.decoder == "sam2" else PromptEncoder)(
             embed_dim=EMBED_DIM,
             image_embedding_size=(side, side),
             input_image_size=(self.image_size, self.image_size),
             mask_in_chans=16,
         )
-        self.mask_decoder = MaskDecoder(
-            transformer_dim=EMBED_DIM,
-            transformer=TwoWayTransformer(
-                depth=config.decoder_depth,
-                embedding_dim=EMBED_DIM,
-                num_heads=8,
-                mlp_dim=config.decoder_mlp_dim,
-                dropout=config.dropout,
-            ),
-            high_res_chans=self.image_encoder.high_res_chans if config.high_res_features else None,
-        )
+        self.mask_decoder = _make_decoder(config, self.image_encoder)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def stretched(self) -> bool:
+        """Whether pictures are stretched to the square that the encoder sees, rather than padded."""
+        return self.config.stretched
 
     @property
     def device(self) -> torch.device:
@@ -91,12 +96,12 @@ class Sam(nn.Module):
 
     def encode(self, pixels: Tensor) -> ImageEmbedding:
         """pixels: (B, 3, S, S), normalised, as `preprocess` returns them."""
-        features, high_res = self.image_encoder(pixels)
+        encoded: ImageEmbedding = self.image_encoder(pixels)
         side = self.image_size // EMBEDDING_STRIDE
-        if features.shape[1:] != (EMBED_DIM, side, side):
-            found, expected = tuple(features.shape[1:]), (EMBED_DIM, side, side)
+        if encoded.features.shape[1:] != (EMBED_DIM, side, side):
+            found, expected = tuple(encoded.features.shape[1:]), (EMBED_DIM, side, side)
             raise ValueError(f"{type(self.image_encoder).__name__}: expected features {expected}, found {found}")
-        return ImageEmbedding(features, self.mask_decoder.project_high_res(high_res))
+        return ImageEmbedding(encoded.features, self.mask_decoder.share(encoded))
 
     def forward(self, batched_input: Sequence[dict[str, Any]], multimask_output: bool) -> list[dict[str, Tensor]]:
         """As the published model's call; see `model.published.predict_batch`."""
@@ -157,7 +162,8 @@ class Sam(nn.Module):
         shown_hw: size in pixels of the part of the input that shows the picture; only logits that the way to its pixels
         reads are then made, for masks that are not to be prompts again. None: all.
         """
-        used_hw = shown_hw and _embedding_hw(shown_hw, side=embedding.features.shape[-1])
+        margin = 1 if self.mask_decoder.mixes_neighbours else 0
+        used_hw = shown_hw and _embedding_hw(shown_hw, side=embedding.features.shape[-1], margin=margin)
         image = embedding.features + self.prompt_encoder.embed_masks(None, 1)
         decoder = FoldedDecoder(self.mask_decoder, dtype=dtype)
         place, mask_rows = self.prompt_encoder.get_dense_pe(), self.prompt_encoder.mask_rows()
@@ -171,7 +177,7 @@ class Sam(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
         multimask_output: bool,
-    ) -> FoldedMasks:
+    ) -> PromptedMasks:
         """As `decode`, up to rounding, and many times faster for many prompts on one image.
 
         The predicted IoUs are there at once; logits are made when they are asked for.
@@ -179,18 +185,51 @@ class Sam(nn.Module):
         encoder = self.prompt_encoder
         sparse = encoder.embed_sparse(points, boxes, encoder.count(points, boxes, masks))
         factors = None if masks is None else encoder.mask_factors(masks)
-        return FoldedDecoder(self.mask_decoder, dtype=image.dtype).prompt(
+        prompted = FoldedDecoder(self.mask_decoder, dtype=image.dtype).prompt(
             image, sparse, factors, multimask_output=multimask_output
         )
+        return self._settled(prompted) if prompted.predicted_iou.shape[1] > _MOST_MASKS else prompted
+
+    def _settled(self, prompted: PromptedMasks) -> DecodedMasks:
+        """Where the decoder picks the answer by all of its masks (SAM 2's single one)."""
+        predicted_iou = prompted.predicted_iou
+        logits = prompted.logits(torch.arange(predicted_iou.numel(), device=predicted_iou.device))
+        answer = self.mask_decoder.settled(MaskPrediction(logits.unflatten(0, predicted_iou.shape), predicted_iou))
+        return DecodedMasks(answer.predicted_iou, answer.logits)
 
 
-def _embedding_hw(shown_hw: tuple[int, int], *, side: int) -> tuple[int, int]:
+def _make_decoder(config: SamConfig, encoder: ImageEncoder) -> MaskDecoder:
+    transformer = TwoWayTransformer(
+        depth=config.decoder_depth,
+        embedding_dim=EMBED_DIM,
+        num_heads=8,
+        mlp_dim=config.decoder_mlp_dim,
+        dropout=config.dropout,
+    )
+    if config.decoder != "sam_hq":
+        high_res_chans = encoder.high_res_chans if config.high_res_features else None
+        kind = MaskDecoder if config.decoder == "sam" else Sam2MaskDecoder
+        return kind(transformer_dim=EMBED_DIM, transformer=transformer, high_res_chans=high_res_chans)
+    if encoder.early_chans is None:
+        raise InputError(
+            f"decoder {config.decoder}: fuses early features, and the image encoder {config.encoder.kind} has none; "
+            "use it with vit or tiny_vit"
+        )
+    return HqMaskDecoder(
+        transformer_dim=EMBED_DIM,
+        transformer=transformer,
+        early_chans=encoder.early_chans,
+        token_only=config.hq_token_only,
+    )
+
+
+def _embedding_hw(shown_hw: tuple[int, int], *, side: int, margin: int = 0) -> tuple[int, int]:
     """Rows and columns of the embedding, of `side` each, that bilinear upscaling of the logits reads for these pixels.
 
     A logit is four pixels wide. The last of n pixels lies (n - 2.5) / 4 logits behind the first logit's centre, between
-    two of which the second is number (n + 1) // 4; each pixel of the embedding has four.
+    two of which the second is number (n + 1) // 4; each pixel of the embedding has four. margin: more pixels of it.
     """
-    height, width = (min(side, (pixels + 1) // EMBEDDING_STRIDE + 1) for pixels in shown_hw)
+    height, width = (min(side, (pixels + 1) // EMBEDDING_STRIDE + 1 + margin) for pixels in shown_hw)
     return height, width
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,7 +71,7 @@ def load_model(name: str | Path, roots: Sequence[Path], *, device: torch.device 
 def import_weights(
     file: Path, root: Path, *, name: str = "", source: Mapping[str, Any] | None = None, notes: str = ""
 ) -> ModelInfo:
-    """Make a model of a weights file of SAM or MobileSAM (`.pth`, `.pt`, `.safetensors`); only tensors are read.
+    """Make a model of a weights file of SAM or its kin (`.pth`, `.pt`, `.safetensors`); only tensors are read.
 
     name: default is the size that the weights are recognised as, for example vit_b.
     source: what to record beside the file's name and SHA-256.
@@ -93,7 +95,9 @@ def _save_weights(sam: Sam, path: Path, dtype: torch.dtype) -> None:
     try:
         save_file(weights, path)  # no metadata: the id must follow from the weights alone
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(path)) from error
+        told = re.search(r"os error (\d+)", str(error))
+        code = int(told[1]) if told else errno.EIO
+        raise OSError(code, os.strerror(code) if told else str(error), str(path)) from error
 
 
 def _is_made_of(folder: Path, file: Path) -> bool:

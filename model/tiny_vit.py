@@ -13,6 +13,8 @@ from model.encoder_configs import STAGE_STRIDES, TinyViTConfig
 from model.encoders import ImageEmbedding, ImageEncoder
 from model.image_encoder import DropPath, check_input, growing_rates, join_windows, make_neck, split_windows
 
+_EARLY_STAGE = 1
+
 
 class TinyViT(ImageEncoder):
     """(B, 3, S, S) normalised pixels to an image embedding (B, out_chans, S / 16, S / 16)."""
@@ -31,13 +33,18 @@ class TinyViT(ImageEncoder):
         self.head = nn.Linear(config.embed_dims[-1], config.num_classes)
         self.apply(_init_linear)
         self.neck = make_neck(config.embed_dims[-1], config.out_chans)
+        self.early_chans = config.embed_dims[_EARLY_STAGE + 1]
 
     def forward(self, images: Tensor) -> ImageEmbedding:
+        """Early features are those that the second stage hands on, as published for SAM-HQ."""
         check_input(images, self.img_size)
         features = self.patch_embed(images)
-        for layer in self.layers:
+        early: Tensor | None = None
+        for number, layer in enumerate(self.layers):
             features = run_block(layer, features, forget=self.checkpoint_activations)
-        return ImageEmbedding(self.neck(features))
+            if number == _EARLY_STAGE:
+                early = features
+        return ImageEmbedding(self.neck(features), early=early)
 
 
 class ConvNorm(nn.Sequential):

@@ -1,6 +1,7 @@
 """Weights under the names that other trainers and libraries give them, and what a file is that holds none."""
 
 import argparse
+import logging
 import pathlib
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+_log = logging.getLogger(__name__)
 
 # Trainers wrap the weights in a dictionary of their own; these are the names they use, the first that is there counts.
 _WRAPPERS = (
@@ -51,6 +53,7 @@ _OF_HUGGING_FACE = (
 _MLP_OF_HUGGING_FACE = re.compile(
     r"^(mask_decoder\.(?:iou_prediction_head|output_hypernetworks_mlps\.\d+))\.(proj_in|layers\.0|proj_out)\."
 )
+_MLP_OF_SAM2 = re.compile(r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.(\d)\.")
 
 
 def unwrapped(content: Any) -> Weights:
@@ -61,15 +64,17 @@ def unwrapped(content: Any) -> Weights:
     weights = _without_prefix(weights)
     if any(name.startswith("vision_encoder.patch_embed.projection.") for name in weights):
         weights = {_of_hugging_face(name): tensor for name, tensor in weights.items()}
+    if any(name.startswith("sam_mask_decoder.") for name in weights):
+        weights = _of_sam2(weights)
     return {name: tensor for name, tensor in weights.items() if name.rpartition(".")[2] not in _HARMLESS}
 
 
 def foreign(weights: Weights) -> str | None:
     """Whose weights these are, where they are known to be another architecture's; else None."""
-    if any(name.startswith(("memory_attention.", "memory_encoder.", "sam_mask_decoder.")) for name in weights):
-        return "SAM 2, another architecture"
+    if any(name.startswith(("image_encoder.trunk.", "mask_decoder.obj_score_token")) for name in weights):
+        return "SAM 2, of another size"
     if any(name.startswith(("mask_decoder.hf_token", "mask_decoder.hf_mlp")) for name in weights):
-        return "SAM-HQ, another architecture"
+        return "SAM-HQ, of another size"
     if "iou_token.weight" in weights or (
         _ANCHOR in weights and not any(name.startswith("image_encoder.") for name in weights)
     ):
@@ -131,6 +136,30 @@ def _without_prefix(weights: Weights) -> Weights:
         if weights and all(name.startswith(prefix) for name in weights):
             return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in weights.items()})
     return weights
+
+
+def _of_sam2(weights: Weights) -> Weights:
+    """The part of SAM 2 that pictures need, by our names; its memory of videos is left out, and a warning says so."""
+    found, left_out = {}, set()
+    for name, tensor in weights.items():
+        ours = _of_picture(name)
+        if ours is None:
+            left_out.add(name.partition(".")[0])
+        else:
+            found[ours] = tensor
+    if left_out:
+        _log.warning("left out, since only videos need it: %s", ", ".join(sorted(left_out)))
+    return found
+
+
+def _of_picture(name: str) -> str | None:
+    if name == "no_mem_embed":
+        return "image_encoder.no_mem_embed"
+    if name.startswith("image_encoder."):
+        return name
+    if name.startswith(("sam_prompt_encoder.", "sam_mask_decoder.")):
+        return _MLP_OF_SAM2.sub(lambda found: f"{found[1]}.lin{int(found[2]) + 1}.", name.removeprefix("sam_"))
+    return None
 
 
 def _of_hugging_face(name: str) -> str:

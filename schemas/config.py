@@ -1,5 +1,6 @@
 """The configuration of a workspace: one commented YAML file, validated key by key."""
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -19,6 +20,7 @@ ANNOTATION_TOOLS_GROUP = "sam_data_engine.annotation_tools"
 PRIVACY_DETECTORS_GROUP = "sam_data_engine.privacy_detectors"
 PRIVACY_DETECTORS = ("faces", "plates")  # the built-in ones
 SIMULATED = "simulated"
+APPROVE_RELEASE = "release"  # beside the stages, what a person may have to approve
 
 
 def _prefill_detector(name: str) -> str:
@@ -31,6 +33,10 @@ def _annotation_tool(name: str) -> str:
 
 def _stage(name: str) -> Stage:
     return known_name(name, group=STAGES_GROUP, builtin=BUILTIN_STAGES)
+
+
+def _approvable(name: str) -> str:
+    return known_name(name, group=STAGES_GROUP, builtin=(*BUILTIN_STAGES, APPROVE_RELEASE))
 
 
 def _stage_options(given: Any) -> Any:
@@ -58,6 +64,18 @@ def _problem(text: str) -> Exception:
     return PydanticCustomError("stage", "{text}", {"text": text})
 
 
+def _date(given: Any) -> Any:
+    """A day as text; YAML reads one without quotes as a date."""
+    if isinstance(given, date):
+        return given.isoformat()
+    if isinstance(given, str) and given:
+        try:
+            date.fromisoformat(given)
+        except ValueError as error:
+            raise _problem("a day is written as 2026-01-31") from error
+    return given
+
+
 def _privacy_detector(name: str) -> str:
     return known_name(name, group=PRIVACY_DETECTORS_GROUP, builtin=PRIVACY_DETECTORS)
 
@@ -72,6 +90,7 @@ class ImagesConfig(_Section):
     max_megapixels: float = Field(500.0, gt=0)
     holdout_frac: float = Field(0.1, ge=0, lt=1)
     bit_depth: int | None = Field(None, ge=8, le=32)
+    country_from_gps: bool = False
 
 
 class ModelConfig(_Section):
@@ -177,16 +196,22 @@ class RetrainingConfig(_Section):
     masks_per_image: int | None = Field(None, ge=1)
     lr: float | None = Field(None, gt=0)
     min_mask_frac: float | None = Field(None, ge=0, lt=1)
+    max_bad_frac: float = Field(0.1, ge=0, le=1)
     replay: str | None = None
     replay_frac: float = Field(0.4, ge=0, lt=1)
     averaging: bool = True
 
 
 class FlowConfig(_Section):
+    """approve: stages, and "release", before which a person has to say yes. concurrency_limit: name of a limit of
+    Prefect of which the long steps take a slot, such as one a GPU; None takes none."""
+
     shards_per_task: int = Field(50, ge=1)
     retries: int = Field(2, ge=0)
     runner: Literal["local", "ray"] = "local"
     ray_actors: int | None = Field(None, ge=1)
+    approve: tuple[Annotated[str, AfterValidator(_approvable)], ...] = ()
+    concurrency_limit: str | None = Field(None, min_length=1)
 
 
 class ReleasedMasksConfig(_Section):
@@ -201,14 +226,28 @@ class ReleasedMasksConfig(_Section):
 
 
 class CardConfig(_Section):
-    """The user's own words for a release's README.md. license: as Hugging Face writes it, such as cc-by-4.0.
-    pictures: how they were obtained."""
+    """The user's own words for the documents of a release: card, datasheet, licence, Croissant.
+
+    license: as Hugging Face writes it, such as cc-by-4.0. license_text: what the file LICENSE is to hold word for word.
+    pictures: how they were obtained. published: a date (ISO 8601). Releases follow from their inputs, so no other date
+    is known.
+    """
 
     name: str = ""
+    version: str = Field("", pattern=r"^(\d+\.\d+\.\d+)?$")
+    published: Annotated[str, BeforeValidator(_date)] = ""
     license: str = ""
+    license_text: str = ""
+    holder: str = ""
     citation: str = ""
     contact: str = ""
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
+    motivation: str = ""
     pictures: str = ""
+    annotators: str = ""
+    uses: str = ""
+    limits: str = ""
+    maintenance: str = ""
 
 
 class ReleaseConfig(_Section):
@@ -260,6 +299,8 @@ images:
   max_megapixels: 500         # larger pictures are rejected
   holdout_frac: 0.1           # share of the images with ground truth that is kept for measuring, never for training
   bit_depth: null             # of values in samples of more than 8 bits, such as 12; null: told by the largest value
+  country_from_gps: false     # true: keep the country (and nothing else) of the place in a photo's EXIF, which releases
+                              # then tell; pip install "sam-data-engine[geography]"
 
 model:
   start: nano                 # the model of the first round: nano, or any name that `sam-engine models list` shows
@@ -333,6 +374,7 @@ retraining:
   masks_per_image: null       # of a step; null: what the preset says, as below
   lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is 4 times that
   min_mask_frac: null         # masks under this share of the model's input are not learned from; the report counts them
+  max_bad_frac: 0.1           # pictures that cannot be read are skipped, up to this share of all
   replay: null                # COCO json of pictures that keep old knowledge; null: the set beside the start model
   replay_frac: 0.4            # share of the pictures of a step that come from there; 0: none
   averaging: true             # go only part of the way from the start model, as far as old knowledge is kept
@@ -342,6 +384,9 @@ flow:
   retries: 2                  # of a task
   runner: local               # ray: the same workers as actors on a Ray cluster (pip install -e '.[ray]')
   ray_actors: null            # null: one a GPU of the cluster
+  approve: []                 # before what a person has to say yes, in Prefect's page or by sam-engine approve: stages,
+                              # such as fully_automatic, and release
+  concurrency_limit: null     # a limit of Prefect's server, such as gpu, of which the long steps of a flow take a slot
 
 release:
   images_per_tar: 1000
@@ -358,12 +403,22 @@ release:
   withheld_seed: 0
   blur: true                  # false: faces and licence plates stay as they are, and the release says so
   blur_detectors: [faces, plates]  # what is looked for; an installed package may add others
-  card:                       # your own words in the README.md of a release
+  card:                       # your own words in the README.md, DATASHEET.md, LICENSE and croissant.json of a release
     name: ""
+    version: ""               # such as 1.0.0
+    published: ""             # a day, such as 2026-01-31
     license: ""               # as Hugging Face writes it, for example cc-by-4.0
+    license_text: ""          # the whole text, where the file LICENSE is to hold it
+    holder: ""                # who holds the rights
     citation: ""              # BibTeX
     contact: ""
+    url: ""                   # the page of the dataset, if it has one
+    motivation: ""            # what it was made for, by whom, and who paid
     pictures: ""              # how they were obtained, and who is on them
+    annotators: ""            # who they were, how they were instructed and paid
+    uses: ""                  # what it is for, and what it is not to be used for
+    limits: ""                # what you know to be missing or skewed
+    maintenance: ""           # who mends what is wrong, and how a picture is taken out on request
 """
 
 

@@ -3,7 +3,7 @@
 A distribution adds one by a line in its `pyproject.toml`, for example
 
     [project.entry-points."sam_data_engine.exporters"]
-    yolo = "yolo_exporter:YoloExporter"
+    labelme = "labelme_exporter:export_labelme"
 
 Nothing is imported before it is asked for by name.
 """

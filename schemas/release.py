@@ -65,7 +65,8 @@ BLURRED = pa.list_(
 # One row per picture, in the order of the tars. `content_id` is the workspace's `image_id`. `source` is the name of the
 # file it came from, `source_width` and `source_height` its upright size; `masks_lost` counts masks too thin to show at
 # the released size. `blur_detectors` names what was looked for, nothing where the picture is as it came; `blurred` has
-# each part that was found, its box in pixels of the released picture.
+# each part that was found, its box in pixels of the released picture. `country`: where it was taken, as ISO 3166 code
+# of two letters, "" where nobody knows or ingest was not to tell.
 IMAGE_INDEX = _schema(
     image_id=pa.int64(),
     content_id=pa.int64(),
@@ -83,6 +84,7 @@ IMAGE_INDEX = _schema(
     jpeg_sha256=pa.string(),
     blur_detectors=pa.list_(pa.string()),
     blurred=BLURRED,
+    country=pa.string(),
 )
 
 
@@ -113,6 +115,27 @@ class ReleasedTar(_Record):
         return (self.tar, self.mask_index, self.image_index)
 
 
+class MergedRelease(_Record):
+    """One of the releases that a release was merged of, and what it was made of itself.
+
+    images_known: pictures that a release before it has; of these its masks alone were taken. masks_left_out: masks of
+    such pictures that were released in another size. image_offset, mask_offset: what was added to its numbers.
+    """
+
+    name: str
+    key: str
+    images: int = Field(ge=0)
+    masks: int = Field(ge=0)
+    images_known: int = Field(ge=0)
+    masks_left_out: int = Field(ge=0)
+    image_offset: int = Field(ge=0)
+    mask_offset: int = Field(ge=0)
+    stages: tuple[Stage, ...]
+    table_versions: dict[str, int]
+    config: ReleaseConfig
+    parents: tuple[str, ...] = ()
+
+
 class Manifest(_Record):
     """What a release holds and what it was made of.
 
@@ -120,8 +143,11 @@ class Manifest(_Record):
     counts masks that were too thin to show at the released size; `images_without_masks` those left out of the release.
     `withheld`: it holds the pictures that are in no other release. `previous`: name of the release that `changes` tells
     the difference from, where there was one. `parents`: keys of the releases that it was taken from, where it was not
-    built from a workspace.
-    `card`: the README.md, which follows from the rest; releases of format 1 have none.
+    built from a workspace. `merged`: these releases, where several were merged; `table_versions` is empty then, and
+    `config` is that of the first one but for the card.
+    `card`: the README.md, which follows from the rest; releases of format 1 have none. `documents`: what describes the
+    release besides (datasheet, licence, Croissant, statistics, preview), which follows from the rest and the tars;
+    releases that were built before there were any have none.
     `annotators`: masks by who made them, as the index says, "" where nobody knows; empty where no mask was counted.
     `blur_versions` names the detectors of what is blurred, with their versions; empty where nothing is.
     """
@@ -143,12 +169,18 @@ class Manifest(_Record):
     previous: str = ""
     changes: ReleasedFile | None = None
     card: ReleasedFile | None = None
+    documents: tuple[ReleasedFile, ...] = ()
     parents: tuple[str, ...] = ()
+    merged: tuple[MergedRelease, ...] = ()
 
     def files(self) -> tuple[ReleasedFile, ...]:
         """All files that the manifest vouches for."""
         of_tars = (file for record in self.tars for file in record.files())
-        return (*of_tars, *(file for file in (self.changes, self.card) if file))
+        return (*of_tars, *self.beside_tars())
+
+    def beside_tars(self) -> tuple[ReleasedFile, ...]:
+        """Those that are not of a tar."""
+        return (*(file for file in (self.changes, self.card) if file), *self.documents)
 
     @field_validator("config", mode="before")
     @classmethod

@@ -155,13 +155,18 @@ class RoundMetrics(_Part):
     (`engine.analysis.team`); None where nothing says so.
     generation: of the mask generator; prefill: how the object detector's threshold was chosen, and
     generator_threshold how the mask generator's was.
-    Of its retraining: trained_images to scores. guard: None before it. share: of the way from the start model to the
-    trained one. scores: by name (`engine.evaluation.model_scores`), "old_..." of what the start model knew; on disk
+    Of its retraining: trained_images to scores. skipped: pictures that it could not use
+    (`model.training.bad_samples`). guard: None before it. share: of the way from the start model to the trained one.
+    scores: by name (`engine.evaluation.model_scores`), "old_..." of what the start model knew; on disk
     each is up to three keys, NAME_before, NAME_after and NAME_change. calibration: of the predicted IoUs.
-    quality: what each gate found.
+    quality: what each gate found. images_left_out: ids of those without rows, since they take the process down that
+    works on them; images_unreadable: of those whose picture could not be read, why_unreadable: a line on the first.
     """
 
     images: int | None = None
+    images_left_out: tuple[int, ...] = ()
+    images_unreadable: tuple[int, ...] = ()
+    why_unreadable: tuple[str, ...] = ()
     masks: int | None = None
     masks_per_image: float | None = None
     seconds_per_mask: float | None = None
@@ -183,6 +188,7 @@ class RoundMetrics(_Part):
     trained_images: int | None = None
     trained_masks: int | None = None
     left_out: LeftOut = LeftOut()
+    skipped: dict[str, Any] = Field(default_factory=dict)
     share: float | None = None
     guard: Guard | None = None
     measured_on: str = ""

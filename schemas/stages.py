@@ -18,7 +18,13 @@ from pydantic import BaseModel, ConfigDict
 from schemas.plugins import Registry
 
 Stage = str
-BUILTIN_STAGES: tuple[Stage, ...] = ("assisted_manual", "semi_automatic", "fully_automatic")
+# What does their work: as in `StageInfo`.
+BUILTIN_WORKERS: Mapping[Stage, str] = {
+    "assisted_manual": "stages.assisted_manual:AssistedManualWorker",
+    "semi_automatic": "stages.semi_automatic:SemiAutomaticWorker",
+    "fully_automatic": "stages.fully_automatic:FullyAutomaticWorker",
+}
+BUILTIN_STAGES: tuple[Stage, ...] = tuple(BUILTIN_WORKERS)
 # In these annotators work, in rounds of some images each; in the others the model works alone, on every image.
 ANNOTATED_STAGES: tuple[Stage, ...] = ("assisted_manual", "semi_automatic")
 STAGES_GROUP = "sam_data_engine.stages"
@@ -26,8 +32,8 @@ STAGES_GROUP = "sam_data_engine.stages"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 # Names of the tables, gates and flows that there are already.
 _TAKEN = re.compile(
-    "images|ground_truth|annotations|events|generation|rounds|published|collected|prompts|questions|gates|returned"
-    "|removed|image_numbers|mask_numbers|rejected|verification|exhaustivity|audit|data_engine"
+    "images|ground_truth|annotations|events|generation|rounds|round_images|shard_sums|published|collected|prompts"
+    "|questions|gates|returned|removed|image_numbers|mask_numbers|rejected|verification|exhaustivity|audit|data_engine"
 )
 _log = logging.getLogger(__name__)
 

@@ -4,11 +4,14 @@ No column is ever null: what is unknown is NaN, "", 0 or an empty list. Boxes ar
 are (x, y) pixels of the image, both float32. `shard` is the partition column of every table that has it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
+from schemas.image_ids import ImageIds
 from schemas.round_metrics import RoundMetrics
 from schemas.stages import STAGES, Stage
 
@@ -26,7 +29,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 # One row per image. `path` is relative to the workspace, or absolute where images are not copied; `source` is the file
-# it came from; width and height are those after EXIF orientation.
+# it came from; width and height are those after EXIF orientation. `country`: ISO 3166 code of two letters of where a
+# photo was taken, "" where nobody knows or `images.country_from_gps` is off.
 IMAGES = _schema(
     image_id=pa.int64(),
     shard=pa.string(),
@@ -36,6 +40,7 @@ IMAGES = _schema(
     height=pa.int32(),
     split=pa.string(),
     has_ground_truth=pa.bool_(),
+    country=pa.string(),
 )
 
 # One row per mask (`schemas.mask.Mask`). `rle` holds COCO's compressed counts. `points`, `box` and `mask_prompt` (the
@@ -112,15 +117,27 @@ GENERATION = _schema(
     difference_to_exact=pa.string(),
 )
 
-# One row per (stage, round); `metrics` is JSON of `schemas.round_metrics.RoundMetrics`.
+# One row per (stage, round); `metrics` is JSON of `schemas.round_metrics.RoundMetrics`. `images` and `images_key` are
+# the length and the key (`schemas.image_ids.ImageIds`) of its images, which are in ROUND_IMAGES.
 ROUNDS = _schema(
     stage=pa.string(),
     round=pa.int32(),
-    image_ids=pa.list_(pa.int64()),
+    images=pa.int64(),
+    images_key=pa.string(),
     state=pa.string(),
     model_before=pa.string(),
     model_after=pa.string(),
     metrics=pa.string(),
+)
+
+# The images of a round, in its order (`place`, from 0): one row for those that follow each other and lie in one shard.
+# Not partitioned by that shard: a round of all images is one file.
+ROUND_IMAGES = _schema(
+    stage=pa.string(),
+    round=pa.int32(),
+    place=pa.int64(),
+    in_shard=pa.string(),
+    image_ids=pa.list_(pa.int64()),
 )
 
 # What annotators are shown of an image in one round of a stage or of an audit (`purpose`), one row an image: `record`
@@ -220,6 +237,9 @@ REMOVED = pa.schema(
     ]
 )
 
+# One row per shard of a round: `sums` is JSON of `engine.analysis.sums.ShardSums`, of the rows committed with `key`.
+SHARD_SUMS = _schema(stage=pa.string(), round=pa.int32(), shard=pa.string(), key=pa.string(), sums=pa.string())
+
 # What ingest could not take: `kind` is image, mask or file (a list or COCO file as a whole).
 REJECTED = _schema(source=pa.string(), kind=pa.string(), reason=pa.string())
 
@@ -232,6 +252,8 @@ TABLES: dict[str, pa.Schema] = {
     "events": EVENTS,
     "generation": GENERATION,
     "rounds": ROUNDS,
+    "round_images": ROUND_IMAGES,
+    "shard_sums": SHARD_SUMS,
     "published": PUBLISHED,
     "collected": COLLECTED,
     "annotations": ANNOTATIONS,
@@ -250,17 +272,28 @@ TABLES: dict[str, pa.Schema] = {
 class Round:
     """A row of ROUNDS: the images of one round of a stage, how far it got, the models around it.
 
+    image_ids: `schemas.image_ids.ImageIds`, whatever they were given as.
     state: open, annotated (its masks are stored), verified (it has passed the gates that `engine.yaml` asks for, where
     there are any), retrained.
     """
 
     stage: Stage
     round: int
-    image_ids: tuple[int, ...]
+    image_ids: Sequence[int]
     state: RoundState = "open"
     model_before: str = ""
     model_after: str = ""
     metrics: RoundMetrics = field(default_factory=RoundMetrics)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_ids", ImageIds.of(self.image_ids))
+
+    @property
+    def worked_on(self) -> ImageIds:
+        """Its images without those that could not be read."""
+        ids = ImageIds.of(self.image_ids)
+        left_out = self.metrics.images_unreadable
+        return ImageIds(ids.array[~np.isin(ids.array, left_out)]) if left_out else ids
 
 
 def table_of(name: str, rows: list[dict[str, Any]]) -> pa.Table:

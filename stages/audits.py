@@ -17,9 +17,12 @@ from engine.labeling.publish import ImageToPublish, Publisher, to_publish
 from engine.labeling.published import MAX_PREFILLED, Prefilled, PublishedImage
 from engine.labeling.records import RoundRecords
 from engine.quality.audit import AuditedImage, AuditReport, CorrectedMask, audit_report, compare
+from engine.quality.gate_records import SKIPPED, Answer, GateRecords, Question
 from engine.quality.sampling import sample_images
+from schemas.errors import InputError
 from schemas.mask import Mask
 from stages.gates import GateRound
+from stages.unreadable import check_unreadable
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,18 @@ class AuditRound(GateRound):
 
     def audit(self) -> AuditState:
         """Publish what is missing, read what is done. Raises WaitError where Label Studio does not answer."""
-        image_ids = sample_images(
-            [int(image_id) for image_id in pc.unique(self.masks["image_id"]).to_pylist()],
-            count=self.config.labeling.audit_images,
-            gate="audit",
-            seed=self.config.seed,
-            stage=self.record.stage,
-            round=self.record.round,
-        )
         records = RoundRecords(self.store, self.scope)
+        image_ids = self._sample(records)
         publisher = Publisher(
             self.client, self.folder, records, self.scope, project=self.project, links=self.label_studio.links
         )
         missing = publisher.missing(image_ids)
-        publisher.publish(self._to_publish(missing), chunk=self.config.labeling.images_per_chunk)
+        unreadable: dict[int, Answer] = {}
+        publisher.publish(self._to_publish(missing, unreadable), chunk=self.config.labeling.images_per_chunk)
+        if unreadable:
+            check_unreadable("the audit", [answer.comment for answer in unreadable.values()], of=len(image_ids))
+            GateRecords(self.store, self.scope).put_answers(unreadable)
+            image_ids = [image_id for image_id in image_ids if image_id not in unreadable]
         fetch(self.client, records, self.scope, project=self.project, everything=True)
         published = records.published()
         found = read_round(published, records.collected(), image_ids)
@@ -70,9 +71,32 @@ class AuditRound(GateRound):
             problems=tuple(found.problems),
         )
 
-    def _to_publish(self, image_ids: Sequence[int]) -> Iterator[ImageToPublish]:
+    def _sample(self, records: RoundRecords) -> list[int]:
+        """Images, in the order of the draw, which is kept before the first of them goes out: a gate may take masks away
+        while experts are at work."""
+        kept = GateRecords(self.store, self.scope)
+        if not kept.is_drawn():
+            drawn = sample_images(
+                [int(image_id) for image_id in pc.unique(self.masks["image_id"]).to_pylist()],
+                count=self.config.labeling.audit_images,
+                gate=self.gate,
+                seed=self.config.seed,
+                stage=self.record.stage,
+                round=self.record.round,
+            )
+            more = sorted(set(records.published()) - set(drawn))  # that went out before a draw was kept
+            kept.draw([Question(image_id) for image_id in (*drawn, *more)])
+        return [question.image_id for question in kept.questions() if question.answer is None]
+
+    def _to_publish(self, image_ids: Sequence[int], unreadable: dict[int, Answer]) -> Iterator[ImageToPublish]:
+        """unreadable: grows by the images whose picture cannot be read any more."""
         for number, image_id in enumerate(image_ids, start=1):
-            pixels = self.store.load_image(image_id)
+            try:
+                pixels = self.store.load_image(image_id)
+            except InputError as error:
+                unreadable[image_id] = Answer(SKIPPED, "", None, str(error))
+                self.progress("audit: publish", number, len(image_ids), f"left out: {error}")
+                continue
             hw = (pixels.shape[0], pixels.shape[1])
             record = PublishedImage(image_id, 0, hw, hw, self.record.model_before, prefilled=self._shown(image_id))
             yield to_publish(pixels, record, longest_side_px=self.config.labeling.longest_side_px)

@@ -40,10 +40,12 @@ from engine.quality.verifier_summary import VerifierSummary
 from engine.quality.views import exhaustivity_view, jpeg_bytes
 from engine.store import Store
 from schemas.config import EngineConfig
+from schemas.errors import InputError
 from schemas.labeling import Completeness, Gate
 from schemas.tables import Round
 from stages.progress import Progress
 from stages.records import masks_by_image
+from stages.unreadable import check_unreadable
 
 SubjectId = int  # of a mask (verification) or of an image (exhaustivity)
 VerdictOf = Callable[[Question, Answer], AnyVerdict]
@@ -128,7 +130,8 @@ class QuestionRound(GateRound, ABC):
     def move(self) -> GateState:
         """Publish what is missing, read what is answered, draw consequences once all is.
 
-        Raises WaitError where Label Studio does not answer or has no such project.
+        Questions about pictures that cannot be read any more count as skipped. Raises WaitError where Label Studio does
+        not answer or has no such project, InputError where more than half of the pictures cannot be read.
         """
         tasks = self._tasks()
         published = {self._subject(task) for task in tasks}
@@ -137,12 +140,14 @@ class QuestionRound(GateRound, ABC):
         missing = [question.subject for question in self._open_questions() if question.subject not in published]
         chunk = self.config.labeling.images_per_chunk
         for at in range(0, len(missing), chunk):
-            some = missing[at : at + chunk]
-            for subject in some:
-                self._write_picture(subject)
-            self.client.import_tasks(self.project, [self.task(subject, self._picture_url(subject)) for subject in some])
-            self.progress(f"{self.gate}: publish", min(at + chunk, len(missing)), len(missing))
+            some = [subject for subject in missing[at : at + chunk] if self._write_picture(subject)]
+            if some:
+                shown = [self.task(subject, self._picture_url(subject)) for subject in some]
+                self.client.import_tasks(self.project, shown)
+            unread = f"{len(self._unreadable)} without a picture that can be read" if self._unreadable else ""
+            self.progress(f"{self.gate}: publish", min(at + chunk, len(missing)), len(missing), unread)
         self._restore_pictures()
+        self._skip_unreadable()
         return self.state(self._tasks() if missing else tasks)
 
     def concluded(self, answers: Answers[AnyVerdict], *, verifier: VerifierSummary | None = None) -> GateState:
@@ -196,8 +201,25 @@ class QuestionRound(GateRound, ABC):
                 self._write_picture(subject)
                 self.progress(f"{self.gate}: pictures", number, len(gone))
 
-    def _write_picture(self, subject: SubjectId) -> None:
-        self._picture(subject).write(jpeg_bytes(self.view(subject)))
+    def _write_picture(self, subject: SubjectId) -> bool:
+        """Whether there is one to show."""
+        try:
+            view = self.view(subject)
+        except InputError as error:
+            self._unreadable[subject] = str(error)
+            check_unreadable(f"the gate {self.gate}", self._unreadable.values(), of=len(self.records.questions()))
+            return False
+        self._picture(subject).write(jpeg_bytes(view))
+        return True
+
+    def _skip_unreadable(self) -> None:
+        self.records.put_answers({each: Answer(SKIPPED, "", None, why) for each, why in self._unreadable.items()})
+        self._unreadable.clear()
+
+    @cached_property
+    def _unreadable(self) -> dict[SubjectId, str]:
+        """Subjects whose picture cannot be read, with the reason, before they are skipped."""
+        return {}
 
     def _picture(self, subject: SubjectId) -> Place:
         return place(self.folder.images) / self._picture_path(subject)
@@ -235,7 +257,7 @@ class ExhaustivityRound(QuestionRound):
     def draw(self, published: Set[SubjectId]) -> None:
         place: dict[str, str | int] = {"stage": self.record.stage, "round": self.record.round}
         gone = set(self.store.read_rows("returned", **place)["image_id"].to_pylist())
-        image_ids = [image_id for image_id in self.record.image_ids if image_id not in gone]
+        image_ids = [image_id for image_id in self.record.worked_on if image_id not in gone]
         drawn = sample_images(
             image_ids,
             count=sample_size(len(image_ids), self.sample_frac),

@@ -9,7 +9,7 @@ from model.registry import ModelInfo
 from model.sam import Sam
 from model.storage import load_model
 from schemas.config import EngineConfig
-from schemas.errors import WaitError
+from schemas.errors import InputError, WaitError
 from schemas.presets import GeneratorConfig
 from schemas.rle import Rle
 from schemas.round_metrics import PrefillThreshold
@@ -53,7 +53,8 @@ def threshold_for_precision(
     """The lowest predicted IoU at which the stated share of the masks shows an object of the held-out ground truth.
 
     It means something where that ground truth shows everything. Masks of lower predicted IoU never displace better
-    ones, so the generator runs once, without the threshold. Returns None where no image is held out.
+    ones, so the generator runs once, without the threshold. Pictures that cannot be read any more do not count.
+    Returns None where no image is held out.
     """
     truth = held_out_truth(store, images=MEASURED_IMAGES, seed=seed)
     if not truth:
@@ -61,11 +62,19 @@ def threshold_for_precision(
     generator = MaskGenerator(Predictor(sam), config.model_copy(update={"pred_iou_thresh": 0.0}))
     scores: list[float] = []
     right: list[bool] = []
+    images = count = 0
     for done, (image_id, masks) in enumerate(truth.items(), start=1):
-        found = sorted(generator.generate(store.load_image(image_id)).masks, key=lambda mask: -mask.predicted_iou)
+        try:
+            pixels = store.load_image(image_id)
+        except InputError as error:
+            progress("choosing the generator's threshold", done, len(truth), f"left out: {error}")
+            continue
+        images, count = images + 1, count + len(masks)
+        found = sorted(generator.generate(pixels).masks, key=lambda mask: -mask.predicted_iou)
         objects = [Rle.of_coco(mask) for mask in masks]
         scores += [mask.predicted_iou for mask in found]
         right += match_masks([mask.rle for mask in found], objects)
         progress("choosing the generator's threshold", done, len(truth))
-    count = sum(map(len, truth.values()))
-    return choose_threshold(scores, right, objects=count, images=len(truth), precision=precision)
+    if not images:
+        return None
+    return choose_threshold(scores, right, objects=count, images=images, precision=precision)

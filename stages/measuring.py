@@ -1,10 +1,11 @@
 """The masks that a model is measured on and never learns from: of images that are held out, or that were set aside."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,6 +15,7 @@ from engine.store import Store
 from model.predictor import Predictor
 from model.sam import Sam
 from model.training.samples import Sample
+from schemas.errors import InputError
 from schemas.rle import CocoRle
 from schemas.stages import ANNOTATED_STAGES
 from schemas.tables import GROUND_TRUTH, Round
@@ -32,27 +34,47 @@ class MeasuringSet:
     """Images with true masks, at most MEASURED_MASKS of them.
 
     measured_on: ground truth of held-out images, or what people made on images that training leaves out. key: changes
-    with the images and their masks.
+    with the images and their masks. unreadable: images that could not be read when a model was measured.
     """
 
     measured_on: MeasuredOn
     masks: dict[int, list[CocoRle]]
     key: str
+    unreadable: set[int] = field(default_factory=set)
 
     @property
     def count(self) -> int:
-        """Of masks."""
-        return sum(map(len, self.masks.values()))
+        """Of masks, on images that could be read."""
+        return sum(len(masks) for image_id, masks in self.masks.items() if image_id not in self.unreadable)
+
+    @property
+    def images(self) -> int:
+        """How many of them could be read."""
+        return len(self.masks) - len(self.unreadable)
 
     def score(self, store: Store, sam: Sam, on_image: Callable[[int, int], None]) -> ModelScores | None:
-        """How good a model is here; None without a mask. on_image: told how many images of how many are done."""
+        """How good a model is here; None without a mask. on_image: told how many images of how many are done.
+
+        Images that cannot be read do not count; which they are is found once.
+        """
 
         def samples() -> Iterator[Sample]:
             for done, (image_id, masks) in enumerate(self.masks.items(), start=1):
-                yield Sample(store.load_image(image_id), masks)
+                image = self._image(store, image_id)
+                if image is not None:
+                    yield Sample(image, masks)
                 on_image(done, len(self.masks))
 
         return score_model(Predictor(sam), samples())
+
+    def _image(self, store: Store, image_id: int) -> npt.NDArray[np.uint8] | None:
+        if image_id in self.unreadable:
+            return None
+        try:
+            return store.load_image(image_id)
+        except InputError:
+            self.unreadable.add(image_id)
+            return None
 
 
 def set_aside(store: Store, rounds: Sequence[Round], *, seed: int) -> frozenset[int]:
@@ -107,9 +129,8 @@ def held_out_truth(store: Store, *, images: int, seed: int) -> dict[int, list[Co
 
 
 def _held_out(store: Store) -> np.ndarray:
-    images = store.images()
-    wanted = pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"])
-    ids: np.ndarray = images.filter(wanted)["image_id"].to_numpy()
+    images = store.image_index()
+    ids: np.ndarray = images.ids[images.held_out & images.has_ground_truth]
     return ids
 
 

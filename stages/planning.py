@@ -1,7 +1,7 @@
 """What a stage does next, told from the store alone. Nothing here needs torch: `sam-engine status` answers at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.mirrors import models_here
@@ -9,23 +9,28 @@ from engine.store import Store
 from model.registry import list_models
 from schemas.config import EngineConfig
 from schemas.errors import InputError
+from schemas.image_ids import ImageIds
 from schemas.labeling import Gate
 from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 from schemas.tables import Round
+from stages.approvals import Approval, missing, of_stage
 from stages.selection import images_of_next_round, rounds_of
+from stages.unreadable import lost_images
 
 Action = Literal["open", "annotate", "generate", "verify", "retrain", "wait", "none"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a stage does next. message: for people; with "wait", what is missing and the command for it."""
+    """What a stage does next. message: for people; with "wait", what is missing and the command for it. approval: with
+    "wait", what a person has to allow first, if that is missing."""
 
     stage: Stage
     action: Action
     round: int
     message: str
-    image_ids: tuple[int, ...] = ()
+    image_ids: ImageIds = field(default_factory=ImageIds)
+    approval: Approval | None = None
 
 
 def parse_stage(name: str) -> Stage:
@@ -56,17 +61,20 @@ def next_step(store: Store, stage: Stage) -> Step:
         return Step(stage, "verify", current.round, f"people answer at the gates: {', '.join(gates)}")
     if current and current.state in ("annotated", "verified"):
         return Step(stage, "retrain", current.round, "retrain on the masks so far")
-    missing = None if own else _missing_before(store, config, stage, rounds)
-    if missing:
-        return Step(stage, "wait", 0, missing)
+    before = None if own else _missing_before(store, config, stage, rounds)
+    if before:
+        return Step(stage, "wait", 0, before)
     number = len(own) + 1
-    image_ids = tuple(images_of_next_round(store, config, stage, rounds))
+    image_ids = images_of_next_round(store, config, stage, rounds)
     if image_ids:
+        wanted = of_stage(config, stage, model_for(config, stage, rounds))
+        if unanswered := missing(store.files, wanted):
+            return Step(stage, "wait", number, unanswered, approval=wanted)
         return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
     if not own and stage == STAGES[0]:
         return Step(stage, "wait", 0, _no_image_to_start_with(store))
     use = use_of_last(store, own[-1]) if own else ""
-    return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + use)
+    return Step(stage, "none", len(own), _why_done(config, stage, len(own)) + _still_lost(store, own) + use)
 
 
 def gates_of(config: EngineConfig, stage: Stage) -> tuple[Gate, ...]:
@@ -139,6 +147,11 @@ def _no_image_to_start_with(store: Store) -> str:
         f"none of the {count} images of {store.files} has ground truth outside the holdout, which the simulated "
         f"annotator clicks from; add a COCO json with masks: {command}"
     )
+
+
+def _still_lost(store: Store, own: Sequence[Round]) -> str:
+    lost = lost_images(store, own)
+    return f"; {len(lost)} were left out, since their pictures cannot be read: put the originals back" if lost else ""
 
 
 def _why_done(config: EngineConfig, stage: Stage, rounds: int) -> str:

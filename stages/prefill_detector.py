@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from engine.evaluation.matching import match_masks
 from engine.files import storage_errors
+from engine.image_index import ImageIndex
 from engine.keys import content_key
 from engine.mirrors import folder_here, put_folder
 from engine.store import Store
@@ -22,12 +23,13 @@ from model.detector_training import DetectorSample, DetectorTraining, encode_sam
 from model.object_detector import CARD_FILE, DETECTOR_FOLDER, ObjectDetector, load_detector, save_detector
 from model.predictor import Predictor
 from model.registry import find_model
+from model.training.bad_samples import BadLimit, BadSamples
 from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
 from schemas.rle import Rle
 from schemas.round_metrics import PrefillThreshold
 from schemas.stages import STAGES, Stage
-from schemas.tables import GROUND_TRUTH, Round
+from schemas.tables import GROUND_TRUTH, MASKS, Round
 from stages.prefill import PrefillSettings, prefill, scored_masks
 from stages.prefill_threshold import MeasuredOn, choose_or_half
 from stages.prefilling import RoundWork
@@ -117,11 +119,14 @@ class LearnedDetector:
     def _train(self) -> None:
         plan = self._plan
         boxes = _boxes_by_image(plan.masks, leave_out=frozenset(plan.measured))
+        way_out = f"raise retraining.max_bad_frac in {self._store.files.config}"
+        bad = BadSamples(BadLimit(len(boxes), self._config.retraining.max_bad_frac, way_out=way_out))
         detector = train_detector(
             _Images(self._store, self._predictor, boxes),
             self.training,
             start=self._start.detector if self._start else None,
             device=self._predictor.sam.device,
+            bad=bad,
             on_step=lambda done, steps, loss: self._progress(
                 f"{_title(self._record)}, training the detector", done, steps, f"loss {loss:.2f}"
             ),
@@ -137,25 +142,29 @@ class LearnedDetector:
             "settings": self.settings.to_dict(),
             "training": asdict(self.training),
             "threshold": self._measured_threshold(detector).to_dict(),
+            **({"skipped": bad.to_dict()} if bad else {}),
         }
         with storage_errors(self.folder):
             save_detector(detector, self.folder, card)
             put_folder(self.folder, self._store.files.detectors / self.key)
 
     def _measured_threshold(self, detector: ObjectDetector) -> PrefillThreshold:
-        plan, scores, right, objects = self._plan, [], [], 0
+        plan, scores, right, objects, images = self._plan, [], [], 0, 0
         for done, (image_id, truth) in enumerate(self._truth(), start=1):
-            self._predictor.set_image(self._store.load_image(image_id))
+            try:
+                self._predictor.set_image(self._store.load_image(image_id))
+            except InputError:  # a picture that cannot be read does not count
+                continue
             found = scored_masks(self._predictor, detector, self.settings)
             scores += [each.score for each in found]
             right += match_masks([each.mask.rle for each in found], truth, iou=self._config.annotator.accept_iou)
-            objects += len(truth)
+            objects, images = objects + len(truth), images + 1
             self._progress(f"{_title(self._record)}, measuring the detector", done, len(plan.measured))
         return choose_or_half(
             scores,
             right,
             objects=objects,
-            images=len(plan.measured),
+            images=images,
             precision=self._config.semi_automatic.prefill_precision,
             iou=self._config.annotator.accept_iou,
             measured_on=plan.measured_on,
@@ -227,17 +236,17 @@ class _Images:
 
 def _plan(store: Store, record: Round, *, seed: int) -> _Plan:
     """Raises WaitError where there are no masks, or too few images to set one aside for the threshold."""
-    images = store.read_table("images", columns=["image_id", "split", "has_ground_truth"])
-    masks = _masks_so_far(store, record, images.filter(pc.equal(images["split"], "train"))["image_id"])
+    images = store.image_index()
+    masks = _masks_so_far(store, record, images)
     if not len(masks):
         raise WaitError(
             f"{_title(record)}: there are no masks to train the object detector on; finish a round of "
             f"{STAGES[0]} first (sam-engine run {STAGES[0]} {store.files}), or set semi_automatic.prefill to "
             f"generator in {store.files.config}"
         )
-    held_out = images.filter(pc.and_(pc.equal(images["split"], "holdout"), images["has_ground_truth"]))
+    held_out = images.ids[images.held_out & images.has_ground_truth]
     learned_from = np.unique(masks["image_id"].to_numpy())
-    candidates = np.sort(held_out["image_id"].to_numpy()) if len(held_out) else learned_from
+    candidates = np.sort(held_out) if len(held_out) else learned_from
     count = min(MEASURED_IMAGES, len(candidates) if len(held_out) else -(-len(candidates) // 5))
     if not len(held_out) and count == len(learned_from):
         raise WaitError(
@@ -255,14 +264,17 @@ def _rounds_before(record: Round) -> dict[Stage, int | None]:
     return {**earlier, record.stage: record.round - 1}
 
 
-def _masks_so_far(store: Store, record: Round, image_ids: pa.ChunkedArray) -> pa.Table:
-    """Masks of the rounds before on these images, sorted by image and mask: columns image_id, mask_id, bbox."""
-    parts = []
+def _masks_so_far(store: Store, record: Round, images: ImageIndex) -> pa.Table:
+    """Masks of the rounds before on images to train on, sorted by image and mask: columns image_id, mask_id, bbox."""
+    columns, to_train_on = ["image_id", "mask_id", "bbox", "round"], ~images.held_out
+    parts = [MASKS.empty_table().select(columns[:-1])]
     for stage, rounds in _rounds_before(record).items():
-        rows = store.read_table(stage, columns=["image_id", "mask_id", "round", "bbox"])
-        if rounds is not None:
-            rows = rows.filter(pc.less_equal(rows["round"], rounds))
-        parts.append(rows.filter(pc.is_in(rows["image_id"], value_set=image_ids)).drop_columns("round"))
+        for shard, rows in store.files_at(stage).each(columns):
+            here = images.slice_of(shard)
+            of_train = pa.array(images.ids[here][to_train_on[here]])
+            if rounds is not None:
+                rows = rows.filter(pc.less_equal(rows["round"], rounds))
+            parts.append(rows.filter(pc.is_in(rows["image_id"], value_set=of_train)).drop_columns("round"))
     return pa.concat_tables(parts).sort_by([("image_id", "ascending"), ("mask_id", "ascending")])
 
 

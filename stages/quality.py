@@ -14,6 +14,7 @@ from schemas.stages import ANNOTATED_STAGES, Stage
 from schemas.tables import Round
 from stages.audits import AuditRound
 from stages.gates import ExhaustivityRound
+from stages.movers import another_moves, only_mover
 from stages.progress import Progress, silent
 from stages.verification import VerificationRound
 
@@ -38,10 +39,18 @@ def move_gate(
 ) -> GateResult:
     """Move a gate of a round: stage and round default to the last that is annotated.
 
+    While another process moves the stage, nothing is done.
     Raises WaitError where no round is annotated yet, or Label Studio has no project for it.
     """
-    config = store.files.settings()
     record = _annotated_round(store, stage, round)
+    with only_mover(store, record.stage) as alone:
+        if not alone:
+            return GateResult(gate, record.stage, record.round, False, another_moves(store, record.stage), None)
+        return _move_alone(store, gate, _annotated_round(store, record.stage, record.round), progress)
+
+
+def _move_alone(store: Store, gate: Gate, record: Round, progress: Progress) -> GateResult:
+    config = store.files.settings()
     where = f"{gate} of {record.stage} round {record.round}"
     if gate == "audit":
         audit = AuditRound(store, config, record, progress).audit()

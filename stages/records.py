@@ -27,12 +27,16 @@ class _Place(TypedDict):
 
 @dataclass
 class ShardRows:
-    """The rows that one shard of a round adds to the tables; masks by mask_id, so that none is there twice."""
+    """The rows that one shard of a round adds to the tables; masks by mask_id, so that none is there twice.
+
+    unreadable: images that have none, since their picture cannot be read, with the reason.
+    """
 
     masks: dict[int, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     generation: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
+    unreadable: dict[int, str] = field(default_factory=dict)
 
     def add_mask(self, mask: Mask, where: "Where") -> int:
         """Add a mask, where it is not there yet; returns its id."""

@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from model.predictor import Predictor
 from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models
 from model.sam import Sam
 from model.storage import load_model, save_model
+from model.training.bad_samples import BadLimit, BadSamples
 from model.training.config import TrainingConfig
 from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset
@@ -39,6 +39,7 @@ from stages.calibrating import calibrate
 from stages.measuring import MeasuringSet, measuring_set, set_aside
 from stages.model_choice import Choice, choose_share, guard
 from stages.progress import Progress
+from stages.step_rates import StepRates
 
 _REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
 # Part of every retraining's key: raise it when the same inputs would give another model.
@@ -140,8 +141,7 @@ class _Retraining:
         file = Path(settings.replay) if settings.replay else replay_file(self.parent, self.roots)
         if file is None or settings.replay_frac == 0:
             return None
-        ours = self.store.images()["image_id"].to_numpy()
-        return read_replay(file, leave_out=lambda image_id: bool(np.isin(image_id, ours)))
+        return read_replay(file, leave_out=self.store.has_image)
 
     @cached_property
     def measured(self) -> MeasuringSet | None:
@@ -187,7 +187,7 @@ class _Retraining:
         old_before = self._score_old(start)
         start_weights = {name: value.detach().clone() for name, value in start.state_dict().items()}
         sam = with_decoder_depth(sam, self.training.decoder_depth)
-        self._train(sam)
+        skipped = self._train(sam)
         choice = self._choose(sam, start_weights, old_before)
         after = choice.new
         lines = {"single": Line(), "multiple": Line()}
@@ -196,6 +196,7 @@ class _Retraining:
         metrics = self._metrics(before, after, choice, old_before) | {
             "calibration": {name: asdict(line) for name, line in lines.items()}
         }
+        metrics |= {"skipped": skipped} if skipped else {}
         card = ModelCard(
             name=name,
             parent=self.record.model_before,
@@ -211,7 +212,8 @@ class _Retraining:
         self.checkpoints.remove()
         return self._retrained(model_id, metrics)
 
-    def _train(self, sam: Sam) -> None:
+    def _train(self, sam: Sam) -> dict[str, Any]:
+        """Returns what was skipped (`BadSamples.to_dict`)."""
         source: SampleSource = self.samples
         weights: Sequence[float] = self.samples.weights
         longest_px = self.training.longest_px(sam.image_size)
@@ -220,7 +222,11 @@ class _Retraining:
             self.replay.longest_px = longest_px
             source = WithReplay(self.samples, weights, self.replay, frac=self.config.retraining.replay_frac)
             weights = source.weights
+        config = self.store.files.config
+        way_out = f"raise retraining.max_bad_frac in {config}"
+        bad = BadSamples(BadLimit(len(source), self.config.retraining.max_bad_frac, way_out=way_out))
         self.checkpoints.fetch()
+        rates = StepRates(self.training)
         train(
             sam,
             source,
@@ -229,14 +235,16 @@ class _Retraining:
             checkpoints=self.checkpoints.folder,
             on_checkpoint=self.checkpoints.put,
             data=self.key,
-            too_small=f"lower retraining.min_mask_frac in {self.store.files.config}, or check the masks",
+            too_small=f"lower retraining.min_mask_frac in {config}, or check the masks",
+            bad=bad,
             on_step=lambda report: self.progress(
                 f"{_title(self.record)}, retraining",
                 report.step + 1,
                 self.training.steps,
-                f"loss {report.loss:.2f}",
+                str(rates.add(report)),
             ),
         )
+        return bad.to_dict()
 
     def _start_model(self, parent: Sam) -> Sam:
         """The start model at the depth of the one that is trained; the parent itself where that is the start."""
@@ -282,7 +290,7 @@ class _Retraining:
             "share": choice.share,
             "guard": guard(before, after).to_dict(),
             "measured_on": self.measured.measured_on if self.measured else "",
-            "measured_images": len(self.measured.masks) if self.measured else 0,
+            "measured_images": self.measured.images if self.measured else 0,
             "measured_masks": self.measured.count if self.measured else 0,
         }
         if before is not None and after is not None:

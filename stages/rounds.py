@@ -11,6 +11,7 @@ from typing import Any, Literal
 from engine.store import Store
 from schemas.errors import WaitError
 from schemas.stages import Stage
+from stages.movers import another_moves, only_mover
 from stages.planning import Action, next_step
 from stages.progress import Progress, silent
 from stages.shards import MapShards, serial
@@ -20,8 +21,8 @@ from stages.shards import MapShards, serial
 class TickResult:
     """What a tick did.
 
-    state: "advanced" where there may be more to do at once, "waiting" where people have to work first, "done" where the
-    stage has nothing left.
+    state: "advanced" where there may be more to do at once, "waiting" where people have to work first, or where another
+    process moves the stage, "done" where the stage has nothing left.
     """
 
     stage: Stage
@@ -38,10 +39,20 @@ def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress
     """Do the next step of a stage: open a round, annotate or generate its shards, pass its gates, or retrain.
 
     Where people annotate or answer, that step publishes what is missing and collects what is done; it waits until
-    enough is.
+    enough is. While another process moves the stage, nothing is done.
 
     Raises WaitError, naming what is missing and the command for it, where the stage may not go on yet.
     """
+    with only_mover(store, stage) as alone:
+        return _tick_alone(store, stage, map_shards, progress) if alone else nothing_done(store, stage)
+
+
+def nothing_done(store: Store, stage: Stage) -> TickResult:
+    """Of a stage that another process moves."""
+    return TickResult(stage, "none", 0, another_moves(store, stage), "waiting")
+
+
+def _tick_alone(store: Store, stage: Stage, map_shards: MapShards, progress: Progress) -> TickResult:
     step = next_step(store, stage)
     if step.action == "wait":
         raise WaitError(step.message)

@@ -2,30 +2,36 @@
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
+import numpy.typing as npt
 
+from engine.image_index import ImageIndex
 from engine.quality.returned import returned_images, waiting
 from engine.store import Store
 from schemas.config import EngineConfig
+from schemas.image_ids import ImageIds
 from schemas.stages import ANNOTATED_STAGES, Stage
 from schemas.tables import Round
+from stages.unreadable import lost_images
 
 
-def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> list[int]:
+def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, rounds: Sequence[Round]) -> ImageIds:
     """The images that the next round of a stage takes; empty where none is left.
 
     rounds: of all stages so far. People get images that nobody annotated yet and that are not held out; the simulated
     annotator only those with ground truth. Images that a gate of quality sent back come first; where no round is left
     for them, they get one of their own. A stage without annotators takes every image it has not had.
+    Images that a round left out since they could not be read are free again once they can.
     """
-    images = store.images()
+    images, lost = store.image_index(), lost_images(store, rounds)
     if stage not in ANNOTATED_STAGES:
-        return _without(images, _taken(rounds, (stage,)))
+        return ImageIds(images.ids[images.without([*_taken(rounds, (stage,)), lost])])
     people = config.annotator.by_people
-    returned = [image.image_id for image in waiting(returned_images(store), rounds)] if people else []
+    back = [image.image_id for image in waiting(returned_images(store), rounds)] if people else []
+    returned = [image_id for image_id in back if image_id not in lost]
     allowed = _can_be_annotated(images, needs_ground_truth=not people)
-    free = returned + _without(images.filter(allowed), _taken(rounds, ANNOTATED_STAGES))
+    allowed &= images.without([*_taken(rounds, ANNOTATED_STAGES), ImageIds(back), lost])
+    free = np.concatenate([np.array(returned, dtype=np.int64), images.ids[allowed]])
     later = ANNOTATED_STAGES[ANNOTATED_STAGES.index(stage) + 1 :]
     left = {name: _rounds_left(config, name, rounds) for name in (stage, *later)}
     count = share_of_images(
@@ -37,8 +43,8 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
         first_round=not any(record.stage == stage for record in rounds),
     )
     if count == 0 and not later:
-        return returned  # a round of their own, although none is left
-    return free[:count]
+        return ImageIds(returned)  # a round of their own, although none is left
+    return ImageIds(free[:count])
 
 
 def share_of_images(
@@ -79,14 +85,10 @@ def _rounds_left(config: EngineConfig, stage: Stage, rounds: Sequence[Round]) ->
     return rounds_of(config, stage) - sum(record.stage == stage for record in rounds)
 
 
-def _can_be_annotated(images: pa.Table, *, needs_ground_truth: bool) -> pa.ChunkedArray:
-    of_train = pc.equal(images["split"], "train")
-    return pc.and_(of_train, images["has_ground_truth"]) if needs_ground_truth else of_train
+def _can_be_annotated(images: ImageIndex, *, needs_ground_truth: bool) -> npt.NDArray[np.bool_]:
+    of_train = ~images.held_out
+    return of_train & images.has_ground_truth if needs_ground_truth else of_train
 
 
-def _taken(rounds: Sequence[Round], stages: Sequence[Stage]) -> set[int]:
-    return {image_id for record in rounds if record.stage in stages for image_id in record.image_ids}
-
-
-def _without(images: pa.Table, taken: set[int]) -> list[int]:
-    return [image_id for image_id in images["image_id"].to_pylist() if image_id not in taken]
+def _taken(rounds: Sequence[Round], stages: Sequence[Stage]) -> list[ImageIds]:
+    return [record.worked_on for record in rounds if record.stage in stages]

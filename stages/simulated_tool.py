@@ -26,8 +26,8 @@ class SimulatedTool:
         return Link(stage, "", ())
 
     def doctor(self, stage: Stage) -> Iterator[Check]:
-        annotated = self.store.images()["has_ground_truth"].to_pylist()
-        remedy = "" if any(annotated) else "no image has ground truth to click from; ingest a COCO json with masks"
+        some = self.store.image_index().has_ground_truth.any()
+        remedy = "" if some else "no image has ground truth to click from; ingest a COCO json with masks"
         yield Check("ground truth", remedy)
 
     def publish(self, work: OpenRound) -> None:

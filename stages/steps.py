@@ -1,47 +1,38 @@
 """The steps of a round: open it, have its images annotated, pass its gates, retrain on them."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from engine.analysis.generation import generation_statistics
 from engine.analysis.report import write_report
 from engine.analysis.statistics import round_statistics
+from engine.analysis.sums import ShardSums, sums_of_shards
 from engine.analysis.team import team_statistics
 from engine.annotation import AnnotationProgress
-from engine.delta import rows_where
 from engine.store import Store
 from model.registry import find_model
 from schemas.errors import InputError
 from schemas.round_metrics import RoundMetrics
-from schemas.stages import ANNOTATED_STAGES, INSTALLED_STAGES, Stage
-from schemas.tables import Round
+from schemas.stages import ANNOTATED_STAGES, BUILTIN_WORKERS, INSTALLED_STAGES, Stage
+from schemas.tables import ANNOTATIONS, MASKS, Round
 from stages.annotation import AnnotationWorker
-from stages.assisted_manual import AssistedManualWorker
 from stages.calibrating import calibrated_start
-from stages.fully_automatic import FullyAutomaticWorker
 from stages.planning import Step, gates_of, model_for, use_of_last
 from stages.progress import Progress
 from stages.quality import move_gate
 from stages.retraining import retrain
-from stages.semi_automatic import SemiAutomaticWorker
-from stages.shards import MapShards
+from stages.shards import MapShards, ShardOutcome
+from stages.unreadable import LISTED, check_unreadable, told_unreadable
 from stages.workers import ShardWorker, images_by_shard
-
-BUILTIN_WORKERS: dict[Stage, type[ShardWorker]] = {
-    "assisted_manual": AssistedManualWorker,
-    "semi_automatic": SemiAutomaticWorker,
-    "fully_automatic": FullyAutomaticWorker,
-}
 
 
 def worker_of(stage: Stage) -> type[ShardWorker]:
     """What does the work of a stage. Raises InputError where what a package brings is no worker of it."""
-    if stage in BUILTIN_WORKERS:
-        return BUILTIN_WORKERS[stage]
-    place = INSTALLED_STAGES[stage].worker
+    place = BUILTIN_WORKERS.get(stage) or INSTALLED_STAGES[stage].worker
     module, _, name = place.partition(":")
     try:
         found = getattr(import_module(module), name)
@@ -80,13 +71,16 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
     simulated = not store.files.settings().annotator.by_people
     worker = worker_of(step.stage)(store.files, step.round, progress)
     outcomes = map_shards(worker, list(shards))
-    metrics = record.metrics.updated(_statistics(store, record, list(shards)).to_dict() | worker.metrics())
+    metrics = record.metrics.updated(_statistics(store, record, outcomes).to_dict() | worker.metrics())
     store.put_round(replace(record, state="annotated", metrics=metrics))
+    left_out = list(metrics.images_left_out)
     skipped = sum(outcome.skipped for outcome in outcomes)
     return (
         f"{metrics.masks} masks on {metrics.images} images"
         + (f", generated at {metrics.generation.images_per_s:.3g} img/s" if metrics.generation else "")
         + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
+        + (f"; left out, since they take their process down: images {left_out}" if left_out else "")
+        + (f"; left out, since they cannot be read: {_unreadable(metrics)}" if metrics.images_unreadable else "")
         + (" (simulated annotator)" if step.stage in ANNOTATED_STAGES and simulated else "")
     )
 
@@ -138,15 +132,45 @@ def _record(store: Store, step: Step) -> Round:
     return next(record for record in store.rounds(step.stage) if record.round == step.round)
 
 
-def _statistics(store: Store, record: Round, shards: Sequence[str]) -> RoundMetrics:
-    def read(table: str) -> pa.Table:
-        parts = [store.read_shard(table, shard, round=record.round) for shard in shards]
-        return rows_where(pa.concat_tables(parts), stage=record.stage)
+def _statistics(store: Store, record: Round, outcomes: Sequence[ShardOutcome]) -> RoundMetrics:
+    """Of a round whose shards are committed: from sums, so that neither time nor memory goes with its masks."""
+    sums = ShardSums()
+    for of_shard in sums_of_shards(store, record.stage, record.round, {each.shard: each.key for each in outcomes}):
+        sums.add(of_shard)
+    unreadable = _left_out(record, sums, by_people=store.files.settings().annotator.by_people)
+    statistics = round_statistics(sums, images=len(record.image_ids) - len(unreadable["images_unreadable"]))
+    if unreadable["images_unreadable"] or record.metrics.images_unreadable:
+        statistics = statistics.updated(unreadable)
+    if sums.left_out:
+        statistics = statistics.updated({"images_left_out": sums.left_out})
+    return statistics.updated(team_statistics(*_given(store, record, {each.shard for each in outcomes})))
 
-    masks = read(record.stage)
-    statistics = round_statistics(masks, read("events"), images=len(record.image_ids))
-    statistics = statistics.updated(team_statistics(masks, read("annotations")))
-    generation = read("generation")
-    if not len(generation):
-        return statistics
-    return statistics.updated({"generation": generation_statistics(generation).to_dict()})
+
+def _left_out(record: Round, sums: ShardSums, *, by_people: bool) -> dict[str, list[Any]]:
+    """Keys of `RoundMetrics`, of pictures that could not be read: when they were to be shown to people, or worked on.
+
+    Raises InputError where they are more than half.
+    """
+    if by_people and record.stage in ANNOTATED_STAGES:
+        metrics = record.metrics
+        return {"images_unreadable": [*metrics.images_unreadable], "why_unreadable": [*metrics.why_unreadable]}
+    reasons = list(sums.unreadable.values())
+    check_unreadable(f"{record.stage} round {record.round}", reasons, of=len(record.image_ids))
+    return {"images_unreadable": sorted(sums.unreadable), "why_unreadable": reasons[:LISTED]}
+
+
+def _unreadable(metrics: RoundMetrics) -> str:
+    return told_unreadable(len(metrics.images_unreadable), metrics.why_unreadable)
+
+
+def _given(store: Store, record: Round, shards: Set[str]) -> tuple[pa.Table, pa.Table]:
+    """Masks of the images of a round that several people annotated, and all that its people gave."""
+    masks, given = [MASKS.empty_table()], [ANNOTATIONS.empty_table()]
+    for shard in sorted(shards & set(store.shards("annotations"))):
+        rows = store.read_rows("annotations", shard=shard, stage=record.stage, round=record.round)
+        twice = rows.filter(pc.invert(rows["valid"]))["image_id"].combine_chunks()
+        if len(twice):
+            found = store.read_shard(record.stage, shard, round=record.round)
+            masks.append(found.filter(pc.is_in(found["image_id"], value_set=twice)))
+        given.append(rows)
+    return pa.concat_tables(masks), pa.concat_tables(given)

@@ -97,6 +97,9 @@ class RoundVerifier:
             needed = f"the verifier learns from {MIN_ANSWERS}, {MIN_OF_A_KIND} of each kind"
             return replace(sample, verifier={**card, "reason": f"{few}; {needed}"})
         trained = self._trained(precision)
+        if trained is None:
+            reason = f"of the pictures of {len(good)} answers of earlier gates too few can still be read"
+            return replace(sample, verifier={**card, "reason": reason})
         thresholds = trained.thresholds.to_dict()
         card |= {"id": f"verifier:{self.key(precision)}", "out_of_fold": thresholds}
         if trained.thresholds.good.threshold is None and trained.thresholds.bad.threshold is None:
@@ -104,10 +107,21 @@ class RoundVerifier:
                 f"on {len(good)} answers of earlier gates the verifier is nowhere sure with precision {precision:g}"
             )
             return replace(sample, verifier={**card, "reason": reason})
-        scores = trained.verifier(self._features(_gate_name(self._record), sample)).tolist()
-        given = {each: trained.thresholds.answer(score) for each, score in zip(sample.mask_ids, scores, strict=True)}
-        sure = {each: verdict for each, verdict in given.items() if verdict is not None}
+        sure = self._sure_answers(trained, sample)
+        if self._unreadable:
+            card["unreadable"] = len(self._unreadable)
         return replace(sample, pre_answers=sure, audited=frozenset(_audited(sure)), verifier=card)
+
+    def _sure_answers(self, trained: TrainedVerifier, sample: GateSample) -> dict[int, Verdict]:
+        """What it is sure about, by mask; nothing of pictures that cannot be read."""
+        features = self._features(_gate_name(self._record), sample)
+        seen = features.isfinite().all(dim=1)
+        if not seen.any():
+            return {}
+        ids = [each for each, is_seen in zip(sample.mask_ids, seen.tolist(), strict=True) if is_seen]
+        scores = trained.verifier(features[seen]).tolist()
+        given = {each: trained.thresholds.answer(score) for each, score in zip(ids, scores, strict=True)}
+        return {each: verdict for each, verdict in given.items() if verdict is not None}
 
     def key(self, precision: float) -> str:
         """16 hex digits: equal keys, equal verifiers and thresholds."""
@@ -137,22 +151,32 @@ class RoundVerifier:
                     found.append(_Answered(_gate_name(record), sample, which, good))
         return found
 
-    def _trained(self, precision: float) -> TrainedVerifier:
-        """Load the gate's verifier, or train it, choose its thresholds and keep it."""
+    def _trained(self, precision: float) -> TrainedVerifier | None:
+        """Load the gate's verifier, or train it, choose its thresholds and keep it.
+
+        None where too few answers are of pictures that can still be read.
+        """
         there = self._store.files.verifiers / self.key(precision)
         folder = folder_here(there)
         if not (folder / CARD_FILE).exists():
-            self._train(folder, precision)
+            if not self._train(folder, precision):
+                return None
             put_folder(folder, there)
         verifier, card = load_verifier(folder)
         thresholds = {name: SureFrom(**card["thresholds"][name]) for name in ("good", "bad")}
         return TrainedVerifier(verifier, VerifierThresholds(**thresholds), card)
 
-    def _train(self, folder: Path, precision: float) -> None:
+    def _train(self, folder: Path, precision: float) -> bool:
+        """Whether there was enough to learn from."""
         answered = self._answered
-        features = torch.cat([self._features(each.gate, each.sample)[each.which] for each in answered])
         good = torch.tensor([one for each in answered for one in each.good])
         image_ids = np.array([one for each in answered for one in each.image_ids])
+        parts = [self._features(each.gate, each.sample)[each.which] for each in answered]
+        seen = torch.cat([part.isfinite().all(dim=1) for part in parts])
+        good, image_ids = good[seen], image_ids[seen.numpy()]
+        if len(good) < MIN_ANSWERS or min(int(good.sum()), int((~good).sum())) < MIN_OF_A_KIND:
+            return False
+        features = torch.cat([part[part.isfinite().all(dim=1)] for part in parts if part.isfinite().any()])
         scores = out_of_fold_scores(features, good, image_ids, seed=self._config.seed)
         card = {
             "model_id": self._model_id,
@@ -165,13 +189,20 @@ class RoundVerifier:
         }
         with storage_errors(folder):
             save_verifier(fit_verifier(features, good), folder, card)
+        return True
 
     def _features(self, gate: str, sample: GateSample) -> torch.Tensor:
-        """Of all masks of a sample, in its order; made once and kept."""
+        """(N, D) of all masks of a sample, in its order; made once and kept.
+
+        Rows are NaN for masks of pictures that cannot be read; then they are made anew the next time.
+        """
         key = content_key(VERIFIER_VERSION, self._model_id, sample.mask_ids)
         file = self._store.files.features / f"{gate}-{key}.safetensors"
         if not file.exists():
-            file.write(save({"features": self._made_features(sample)}))
+            made = self._made_features(sample)
+            if not made.isfinite().all():
+                return made
+            file.write(save({"features": made}))
         try:
             return load(file.read())["features"]
         except (OSError, SafetensorError, KeyError) as error:
@@ -181,17 +212,29 @@ class RoundVerifier:
         by_image: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         for place, row in enumerate(sample.masks.to_pylist()):
             by_image.setdefault(row["image_id"], []).append((place, row))
-        parts = []
+        of_images: dict[int, torch.Tensor] = {}
         for done, (image_id, placed) in enumerate(sorted(by_image.items()), start=1):
-            self._predictor.set_image(self._store.load_image(image_id))
-            rows = [row for _, row in placed]
-            masks = [rle_codec.decode(Rle.of_row(row)) for row in rows]
-            scores = [[row[name] for row in rows] for name in ("predicted_iou", "stability_score")]
-            parts.append(mask_features(self._predictor, masks, *scores))
-            self._progress("verifier: look at masks", done, len(by_image))
-        places = [place for _, placed in sorted(by_image.items()) for place, _ in placed]
-        back = torch.tensor(np.argsort(places))
-        return torch.cat(parts)[back]
+            note = ""
+            try:
+                self._predictor.set_image(self._store.load_image(image_id))
+                rows = [row for _, row in placed]
+                masks = [rle_codec.decode(Rle.of_row(row)) for row in rows]
+                scores = [[row[name] for row in rows] for name in ("predicted_iou", "stability_score")]
+                of_images[image_id] = mask_features(self._predictor, masks, *scores)
+            except InputError as error:
+                note = f"left without an answer: {error}"
+                self._unreadable.add(image_id)
+            self._progress("verifier: look at masks", done, len(by_image), note)
+        width = next((features.shape[1] for features in of_images.values()), 1)
+        made = torch.full((len(sample.mask_ids), width), torch.nan)
+        for image_id, features in of_images.items():
+            made[[place for place, _ in by_image[image_id]]] = features
+        return made
+
+    @cached_property
+    def _unreadable(self) -> set[int]:
+        """Images that could not be read when features of their masks were made."""
+        return set()
 
 
 def _audited(sure: Mapping[int, Verdict]) -> list[int]:

@@ -1,6 +1,7 @@
 """What tests of several packages share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from engine.ingest import ingest
 from engine.store import Store
 from schemas.config import CONFIG_FILE
 from tests.pictures import write_coco
+from tests.templates import new_store
 
-# The same examples in every run, and no deadline: shared machines stall.
-settings.register_profile("house", deadline=None, derandomize=True)
+# The same fifty examples in every run, and no deadline: shared machines stall.
+settings.register_profile("house", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,19 +48,33 @@ def shared_cases() -> Path:
     return folder
 
 
-@pytest.fixture
-def empty_store(tmp_path: Path) -> Store:
-    """A workspace with nothing in it and shards of 3 images."""
-    store = Store.create(tmp_path / "workspace")
+def _with_small_shards(folder: Path) -> Store:
+    store = new_store(folder / "workspace")
     (store.workspace / CONFIG_FILE).write_text("images: {shard_size: 3}\n")
     return store
 
 
 @pytest.fixture
-def store(empty_store: Store, tmp_path: Path) -> Store:
+def empty_store(tmp_path: Path) -> Store:
+    """A workspace with nothing in it and shards of 3 images."""
+    return _with_small_shards(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _with_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("with-shapes")
+    splits = {n: "holdout" if n in (2, 5) else "train" for n in range(8)}
+    ingest(_with_small_shards(folder), [write_coco(folder / "incoming", count=8, splits=splits)])
+    return folder
+
+
+@pytest.fixture
+def store(_with_shapes: Path, tmp_path: Path) -> Store:
     """A workspace with 8 pictures of shapes (96x64) and their masks, in shards of 3; two of them held out."""
-    coco = write_coco(
-        tmp_path / "incoming", count=8, splits={n: "holdout" if n in (2, 5) else "train" for n in range(8)}
-    )
-    ingest(empty_store, [coco])
-    return empty_store
+    return Store(shutil.copytree(_with_shapes, tmp_path, dirs_exist_ok=True) / "workspace")
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label Studio's SDK waits seconds before it tries again; here hundredths."""
+    monkeypatch.setattr("label_studio_sdk.core.http_client.INITIAL_RETRY_DELAY_SECONDS", 0.01)

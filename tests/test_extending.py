@@ -63,7 +63,7 @@ def test_protocols_and_files_exist() -> None:
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("example", ["toy_encoder", "cvat_tool", "yolo_exporter", "detector_boxes"])
+@pytest.mark.parametrize("example", ["toy_encoder", "cvat_tool", "labelme_exporter", "detector_boxes"])
 def test_an_example_has_at_most_three_files(example: str) -> None:
     assert 2 <= len(_files(ROOT / "examples" / example)) <= 3
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -66,10 +66,16 @@ def summarise(parts: Iterable[tuple[int, Mapping[str, float], Mapping[str, int]]
     return GenerationSummary(images, masks, seconds, dropped)
 
 
-def generation_statistics(generation: pa.Table) -> GenerationMetrics:
-    """The same of rows of the table `generation`, and what the contract `fast` changed where that was looked at."""
+def generation_sums(generation: pa.Table) -> dict[str, Any]:
+    """Rows of the table `generation` summed, as plain values: of `summarise`, and what the contract `fast` changed."""
     rows = generation.select(["masks", "seconds", "dropped", "difference_to_exact"]).to_pylist()
     summary = summarise((row["masks"], json.loads(row["seconds"]), json.loads(row["dropped"])) for row in rows)
     differences = [json.loads(row["difference_to_exact"]) for row in rows if row["difference_to_exact"]]
-    seen = {"difference_to_exact": differences} if differences else {}
+    return asdict(summary) | {"differences": differences}
+
+
+def generation_metrics(sums: Mapping[str, Any]) -> GenerationMetrics:
+    """What is kept of a round, from `generation_sums` added up."""
+    summary = GenerationSummary(**{name: sums[name] for name in ("images", "masks", "seconds", "dropped")})
+    seen = {"difference_to_exact": sums["differences"]} if sums["differences"] else {}
     return GenerationMetrics.model_validate(summary.to_dict() | seen)

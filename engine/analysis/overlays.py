@@ -4,6 +4,7 @@ import colorsys
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 
 import cv2
@@ -47,14 +48,13 @@ def draw_masks(image: Pixels, masks: Sequence[Rle | Mask], seed: int = 0, *, opa
     decoded = [_decoded(mask, image.shape[:2]) for mask in masks]
     areas = np.array([np.count_nonzero(mask) for mask in decoded], dtype=np.int64)
     colors = distinct_colors(len(decoded), seed=seed)
-    fill = np.zeros_like(image)
-    covered = np.zeros(image.shape[:2], dtype=bool)
+    on_top = np.zeros(image.shape[:2], dtype=np.int32)  # 0 where there is none, else 1 + its place in the order
     largest_first = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i] > 0]
     # One colour a pixel, blended once: a part on a whole keeps a colour that can be told from the whole's.
-    for index, color in zip(largest_first, colors, strict=False):
-        fill[decoded[index]] = color
-        covered |= decoded[index]
-    drawn = np.where(covered[..., None], _blend(image, fill, opacity), image)
+    for place_in_order, index in enumerate(largest_first, start=1):
+        np.copyto(on_top, place_in_order, where=decoded[index])
+    fill = np.concatenate([np.zeros((1, 3), dtype=np.uint8), colors])[on_top]
+    drawn = np.where((on_top > 0)[..., None], _blend(image, fill, opacity), image)
     for index, color in zip(largest_first, colors, strict=False):
         _outline(drawn, decoded[index], color)
     return drawn
@@ -144,7 +144,7 @@ def _shortened(title: str, font: ImageFont.FreeTypeFont, width_px: int) -> str:
 
 @cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    import matplotlib  # takes a moment
-
-    # The font that comes with matplotlib: no system font is needed, and it has letters beyond ASCII.
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size_px)
+    # The font that comes with matplotlib, which is found and not imported, since that takes a moment: no system font is
+    # needed, and it has letters beyond ASCII.
+    file = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")
+    return ImageFont.truetype(str(file), size_px)

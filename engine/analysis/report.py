@@ -84,6 +84,7 @@ def as_markdown(reports: Sequence[RoundReport]) -> str:
     lines += team_lines(reports)
     lines += _prefill_lines(reports)
     lines += _generation_lines(reports)
+    lines += _left_out_lines(reports)
     if any(report.simulated for report in reports):
         lines += ["", SIMULATED_NOTE]
     return "\n".join(lines) + "\n"
@@ -203,6 +204,23 @@ def _generation_lines(reports: Sequence[RoundReport]) -> list[str]:
             stage = f"{report.stage.replace('_', ' ')} {report.round}"
             lines += ["", f"{stage}, `fast` beside `exact` on a sample of points: {MaskDifference(**difference)}."]
     return lines
+
+
+def _left_out_lines(reports: Sequence[RoundReport]) -> list[str]:
+    """Pictures that a round had to do without."""
+    rows = []
+    for report in reports:
+        where = f"| {_cell('stage', report.stage)} | {report.round}"
+        if report.unreadable:
+            first = "; ".join(report.why_unreadable[:3])
+            rows.append(f"{where} | {report.unreadable} | cannot be read, the first: {first} |")
+        if report.killing:
+            ids = ", ".join(map(str, report.killing))
+            rows.append(f"{where} | {len(report.killing)} | take their process down: images {ids} |")
+    note = (
+        "They have no masks of that round. Those that can be read again come in the next round that has room for them."
+    )
+    return table_section("Pictures left out", ("Stage", "Round", "Pictures", "Why"), rows, note)
 
 
 def round_cells(report: RoundReport) -> list[str]:

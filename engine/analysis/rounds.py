@@ -31,6 +31,8 @@ class RoundReport:
     gave, also where it does not count; agreement: of those who annotated the same images.
     prefill: how well the object detector's masks show objects. generation: what the mask generator took and dropped.
     learned: what was measured, the retraining among it (`engine.analysis.learning`); None before that.
+    unreadable: how many pictures were left out since they cannot be read, why_unreadable: a line on the first of them;
+    killing: images that were left out since they take their process down.
     """
 
     stage: str
@@ -51,6 +53,9 @@ class RoundReport:
     model_after: str
     simulated: bool
     by_annotator: dict[str, AnnotatorMetrics] | None = None
+    unreadable: int = 0
+    why_unreadable: tuple[str, ...] = ()
+    killing: tuple[int, ...] = ()
     people: dict[str, PersonMetrics] | None = None
     agreement: AgreementMetrics | None = None
     prefill: PrefillThreshold | None = None
@@ -100,6 +105,9 @@ def _round_report(record: Round) -> RoundReport:
         prefill=metrics.prefill,
         generation=metrics.generation,
         learned=metrics if metrics.guard is not None else None,
+        unreadable=len(metrics.images_unreadable),
+        why_unreadable=metrics.why_unreadable,
+        killing=metrics.images_left_out,
     )
 
 

@@ -1,20 +1,17 @@
 """What a round cost and brought, counted from its masks and events."""
 
-from collections import Counter
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from schemas.labeling import SECONDS_PER_MASK_LIMIT
+from engine.analysis.generation import generation_metrics
+from engine.analysis.sums import AUTOMATIC, ShardSums, Worked
 from schemas.mask import GENERATOR
 from schemas.round_metrics import RoundMetrics
 
-AUTOMATIC, CORRECTED = "automatic", "automatic_corrected"
+CORRECTED = "automatic_corrected"
 
 
-def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> RoundMetrics:
-    """Count a round from its rows of a masks table and of `events`; images: how many the round had.
+def round_statistics(sums: ShardSums, *, images: int) -> RoundMetrics:
+    """Count a round from the sums of its rows; images: how many the round had.
 
     seconds_per_mask and clicks_per_mask are means over the masks that annotators made or corrected; masks that were
     kept as the model made them are left out, as in the paper (section 4). over_limit counts those among them that took
@@ -22,46 +19,42 @@ def round_statistics(masks: pa.Table, events: pa.Table, *, images: int) -> Round
     reviewing and skipping included. prefilled_*_frac are shares of the masks that annotators were shown ready-made.
     Keys whose value would be a mean over nothing are left out.
     """
-    origins = np.asarray(masks["origin"].to_pylist(), dtype=object)
-    annotators = np.asarray(masks["annotator"].to_pylist(), dtype=object)
-    by_people = annotators != GENERATOR
-    worked = origins != AUTOMATIC
-    statistics: dict[str, Any] = {"images": images, "masks": len(masks)}
+    statistics: dict[str, Any] = {"images": images, "masks": sums.masks}
     if images:
-        statistics["masks_per_image"] = len(masks) / images
-    if worked.any():
-        statistics |= _cost(masks.filter(pa.array(worked)))
+        statistics["masks_per_image"] = sums.masks / images
+    if sums.worked:
+        of_all = Worked()
+        for worked in sums.worked.values():
+            of_all.add(worked)
+        statistics |= _cost(of_all)
         statistics["by_annotator"] = {
-            name: {"masks": len(own), **_cost(own)}
-            for name in sorted(set(masks["annotator"].to_pylist()) - {GENERATOR})
-            if len(own := masks.filter(pa.array(worked & (annotators == name))))
+            name: {"masks": own.masks, **_cost(own)} for name, own in sorted(sums.worked.items()) if name != GENERATOR
         }
-    kinds = Counter(events["kind"].to_pylist())
-    statistics["annotator_s"] = float(events["seconds"].to_numpy().sum()) if len(events) else 0.0
-    statistics["drawn"] = kinds["draw"]
-    statistics["annotators"] = sorted(set(events["annotator"].to_pylist()))
-    return RoundMetrics.from_dict(
-        statistics | _prefilled_shares(Counter(origins[by_people].tolist()), deleted=kinds["delete"])
-    )
+    statistics["annotator_s"] = sums.event_s
+    statistics["drawn"] = sums.events["draw"]
+    statistics["annotators"] = sorted(sums.annotators)
+    if sums.generation is not None:
+        statistics["generation"] = generation_metrics(sums.generation).to_dict()
+    return RoundMetrics.from_dict(statistics | _prefilled_shares(sums))
 
 
-def _cost(masks: pa.Table) -> dict[str, float | int]:
+def _cost(worked: Worked) -> dict[str, float | int]:
     """What each of at least one mask took on average, and how many took too long."""
-    seconds = masks["seconds"].to_numpy()
     return {
-        "seconds_per_mask": float(seconds.mean()),
-        "clicks_per_mask": float(masks["clicks"].to_numpy().mean()),
-        "over_limit": int((seconds > SECONDS_PER_MASK_LIMIT).sum()),
+        "seconds_per_mask": worked.seconds / worked.masks,
+        "clicks_per_mask": worked.clicks / worked.masks,
+        "over_limit": worked.over_limit,
     }
 
 
-def _prefilled_shares(origins: "Counter[str]", *, deleted: int) -> dict[str, Any]:
-    shown = origins[AUTOMATIC] + origins[CORRECTED] + deleted
+def _prefilled_shares(sums: ShardSums) -> dict[str, Any]:
+    kept, edited, deleted = sums.origins[AUTOMATIC], sums.origins[CORRECTED], sums.events["delete"]
+    shown = kept + edited + deleted
     if not shown:
         return {}
     return {
         "prefilled": shown,
-        "prefilled_kept_frac": origins[AUTOMATIC] / shown,
-        "prefilled_edited_frac": origins[CORRECTED] / shown,
+        "prefilled_kept_frac": kept / shown,
+        "prefilled_edited_frac": edited / shown,
         "prefilled_deleted_frac": deleted / shown,
     }

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from skimage.segmentation import felzenszwalb
 
 from engine.evaluation.boxes import tight_box
-from engine.evaluation.points import centre_point
+from engine.evaluation.points import Choose, centre_point
 from engine.evaluation.scores import PromptScores, joined, mask_iou
 from model.training.samples import Sample, decode_masks
 
@@ -18,10 +18,11 @@ _SIGMA, _MIN_SIZE_PX = 0.8, 50
 _GRABCUT_ROUNDS = 5
 
 
-def felzenszwalb_at_points(samples: Iterable[Sample]) -> PromptScores | None:
+def felzenszwalb_at_points(samples: Iterable[Sample], *, choose: Choose = centre_point) -> PromptScores | None:
     """Graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004) at three scales, the segment under the point.
 
-    The point is the first one of the paper's protocol. oracle: the best of the three scales; confident: the middle one.
+    choose: the point of a mask, by default the first one of the paper's protocol.
+    oracle: the best of the three scales; confident: the middle one.
     Returns None where there is no mask at all.
     """
     parts = []
@@ -31,7 +32,7 @@ def felzenszwalb_at_points(samples: Iterable[Sample]) -> PromptScores | None:
         )
         ious = []
         for truth in truths:
-            x, y = centre_point(truth)
+            x, y = choose(truth)
             ious.append([mask_iou(of_scale == of_scale[y, x], truth) for of_scale in labels])
         found = np.array(ious)
         parts.append(PromptScores(found[:, len(FELZENSZWALB_SCALES) // 2], found.max(1)))

@@ -1,6 +1,9 @@
 """Confidence intervals by the percentile bootstrap."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 _NUMBERS_AT_ONCE = 1_000_000  # that are drawn together, whatever their number
 
@@ -27,6 +30,30 @@ def bootstrap_mean(values: np.ndarray, *, level: float = 0.95, draws: int = 2000
         random_state=np.random.default_rng(seed),
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def bootstrap_mean_of_means(
+    groups: Sequence[np.ndarray], *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval (low, high) of the mean over groups of the mean of each; values are drawn within each group.
+
+    groups: (N,) each, of any lengths. They stay the groups that they are: the interval tells how the mean varies with
+    the values in them, not with other groups.
+    Raises ValueError where there are no groups, or one has no values.
+    """
+    if not groups or not all(len(values) for values in groups):
+        raise ValueError("no values to take the mean of")
+    rng = np.random.default_rng(seed)
+    means = np.mean([_drawn_means(values, draws, rng) for values in groups], axis=0)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _drawn_means(values: np.ndarray, draws: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """(draws,) means, each of as many values as there are, drawn with replacement."""
+    at_once = max(1, _NUMBERS_AT_ONCE // len(values))
+    sizes = [(min(at_once, draws - start), len(values)) for start in range(0, draws, at_once)]
+    return np.concatenate([values[rng.integers(len(values), size=size)].mean(1) for size in sizes])
 
 
 def bootstrap_difference(

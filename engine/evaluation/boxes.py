@@ -23,10 +23,17 @@ def evaluate_boxes(predictor: Predictor, samples: Iterable[Sample]) -> PromptSco
     for sample in samples:
         if sample.masks:
             predictor.set_image(sample.image)
-        for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
-            decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
-            parts.append(_prompt(predictor, list(np.moveaxis(decoded, 2, 0))))
+            parts.append(box_masks(predictor, sample))
     return joined(parts) if parts else None
+
+
+def box_masks(predictor: Predictor, sample: Sample) -> PromptScores:
+    """As `evaluate_boxes`, of one sample with masks whose picture the predictor has in use."""
+    parts = []
+    for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
+        decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
+        parts.append(_prompt(predictor, list(np.moveaxis(decoded, 2, 0))))
+    return joined(parts)
 
 
 def tight_box(mask: Mask) -> tuple[int, int, int, int]:

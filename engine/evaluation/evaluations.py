@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
 
+from schemas.errors import InputError
 from schemas.plugins import Registry, settings_of
 
 if TYPE_CHECKING:
@@ -11,17 +13,31 @@ if TYPE_CHECKING:
     from model.training.samples import Sample, SampleSource
 
 Progress = Callable[[str, int, int], None]
+_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}  # of settings
 
 
 class Samples:
     """The pictures of an evaluation, each with at least one mask; they may be gone through more than once."""
 
-    def __init__(self, source: "SampleSource", progress: Progress | None = None) -> None:
-        """progress is called with (what, done, total) pictures."""
+    def __init__(self, source: "SampleSource", progress: Progress | None = None, *, first: int | None = None) -> None:
+        """progress is called with (what, done, total) pictures. first: so many pictures of the source, None for all."""
         self._source, self._progress = source, progress
+        self._length = len(source) if first is None else min(first, len(source))
 
     def __len__(self) -> int:
-        return len(self._source)
+        return self._length
+
+    def first(self, count: int) -> "Samples":
+        """The first `count` pictures alone."""
+        return Samples(self._source, self._progress, first=count)
+
+    def complete(self) -> "Samples":
+        """With the pictures that have no mask too, where the source knows them; those have no masks here.
+
+        Raises InputError where masks of a picture were left out.
+        """
+        complete = getattr(self._source, "complete", None)
+        return Samples(complete(), self._progress) if complete else self
 
     def __iter__(self) -> "Iterator[Sample]":
         return self.told("evaluating")
@@ -43,6 +59,7 @@ class Measured:
     """What an evaluation found on `masks` masks.
 
     values: for JSON. what, columns, rows: for a table that people read; `what` goes into its title.
+    notes: what people should know beside it, a line each.
     """
 
     masks: int
@@ -50,6 +67,7 @@ class Measured:
     what: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 class Evaluation(Protocol):
@@ -69,6 +87,9 @@ EVALUATIONS: Registry[Evaluation] = Registry(
         "boxes": "engine.evaluation.prompted:boxes",
         "masks": "engine.evaluation.prompted:masks",
         "shapes": "engine.evaluation.shapes:shapes",
+        "edges": "engine.evaluation.edges:edges",
+        "proposals": "engine.evaluation.proposals:proposals",
+        "instances": "engine.evaluation.instances:instances",
     },
 )
 
@@ -76,8 +97,25 @@ EVALUATIONS: Registry[Evaluation] = Registry(
 def find_evaluation(name: str, settings: Mapping[str, Any]) -> "Callable[[Predictor, Samples], Measured]":
     """The evaluation called `name` with these settings.
 
-    Raises InputError for an unknown name, or for a setting that this evaluation does not have.
+    Raises InputError for an unknown name, and for a setting that this evaluation does not have or that is of another
+    kind than its default.
     """
     evaluation = EVALUATIONS[name]
-    accepted = settings_of(f"evaluation {name!r}", evaluation, settings)
+    parameters = signature(evaluation).parameters
+    accepted = {
+        key: _of_kind(parameters[key].default, value, f"evaluation {name!r}: {key}")
+        for key, value in settings_of(f"evaluation {name!r}", evaluation, settings).items()
+    }
     return lambda predictor, samples: evaluation(predictor, samples, **accepted)
+
+
+def _of_kind(default: Any, value: Any, what: str) -> Any:
+    """The value, where it is of the kind of the default or can be taken for it."""
+    kind = type(default)
+    if kind is str:
+        return "" if value is None else str(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in _KINDS and type(value) is not kind:
+        raise InputError(f"{what} must be {_KINDS[kind]}, found {value!r}")
+    return value

@@ -18,11 +18,16 @@ def match_masks(masks: Sequence[Rle], objects: Sequence[Rle], *, iou: float = MA
 
 def match_overlaps(overlaps: npt.NDArray[np.float64], *, iou: float = MATCH_IOU) -> list[bool]:
     """The same where the IoU of masks and objects (M, N) is known."""
+    return [index is not None for index in matched_objects(overlaps, iou=iou)]
+
+
+def matched_objects(overlaps: npt.NDArray[np.float64], *, iou: float = MATCH_IOU) -> list[int | None]:
+    """The object that each mask shows, None for none; of equal overlaps the last, as pycocotools takes them."""
     free = overlaps.copy()
-    right = []
+    found: list[int | None] = []
     for row in free:
-        best = int(row.argmax()) if len(row) else 0
-        right.append(bool(len(row)) and bool(row[best] >= iou))
-        if right[-1]:
+        best = len(row) - 1 - int(row[::-1].argmax()) if len(row) else 0
+        found.append(best if len(row) and row[best] >= iou else None)
+        if found[-1] is not None:
             free[:, best] = -1.0
-    return right
+    return found

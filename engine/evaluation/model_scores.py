@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.evaluation.bootstrap import bootstrap_difference
-from engine.evaluation.boxes import evaluate_boxes
-from engine.evaluation.points import evaluate_points
-from engine.evaluation.scores import PromptScores
+from engine.evaluation.boxes import box_masks
+from engine.evaluation.points import click_on_masks
+from engine.evaluation.scores import PromptScores, joined
 from model.predictor import Predictor
 from model.training.samples import Sample
 
@@ -42,11 +42,16 @@ class ModelScores:
 
 
 def score_model(predictor: Predictor, samples: Iterable[Sample]) -> ModelScores | None:
-    """Prompt every mask of every sample; None where there is no mask at all."""
-    kept = list(samples)
-    points = evaluate_points(predictor, kept, clicks=CLICKS)
-    box = evaluate_boxes(predictor, kept)
-    return ModelScores(points[1], points[3], box) if points and box else None
+    """Prompt every mask of every sample; None where there is no mask at all. A picture is encoded once."""
+    one, three, box = [], [], []
+    for sample in samples:
+        if sample.masks:
+            predictor.set_image(sample.image)
+            points = click_on_masks(predictor, sample, clicks=CLICKS)
+            one.append(points[1])
+            three.append(points[3])
+            box.append(box_masks(predictor, sample))
+    return ModelScores(joined(one), joined(three), joined(box)) if box else None
 
 
 def compare(before: ModelScores, after: ModelScores) -> dict[str, Any]:

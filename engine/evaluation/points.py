@@ -37,20 +37,38 @@ def evaluate_points(
     *,
     clicks: Sequence[int] = (1,),
     choose: Choose = centre_point,
+    first: Choose | None = None,
 ) -> dict[int, PromptScores]:
     """Click on every mask of every sample and measure; clicks are the numbers to report, for example (1, 2, 3, 5, 9).
 
-    choose: the point of a region to click on; `random_point` is the paper's variant.
+    choose: the point of a region to click on. first: that of a mask for the first click, None for `choose`; the paper's
+    variant has `random_point` there, while further clicks still go to the centre of the error region.
     Returns {number of clicks: scores}; empty where there is no mask at all.
     """
     found: dict[int, list[PromptScores]] = {count: [] for count in clicks}
     for sample in samples:
         if sample.masks:
             predictor.set_image(sample.image)
-        for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
-            decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
-            for count, scores in _click(predictor, list(np.moveaxis(decoded, 2, 0)), clicks, choose).items():
-                found[count].append(scores)
+        for count, scores in click_on_masks(predictor, sample, clicks=clicks, choose=choose, first=first).items():
+            found[count].append(scores)
+    return {count: joined(scores) for count, scores in found.items() if scores}
+
+
+def click_on_masks(
+    predictor: Predictor,
+    sample: Sample,
+    *,
+    clicks: Sequence[int],
+    choose: Choose = centre_point,
+    first: Choose | None = None,
+) -> dict[int, PromptScores]:
+    """As `evaluate_points`, of one sample whose picture the predictor has in use; empty where it has no mask."""
+    found: dict[int, list[PromptScores]] = {count: [] for count in clicks}
+    for start in range(0, len(sample.masks), PROMPTS_AT_ONCE):
+        decoded = decode_masks(sample.masks[start : start + PROMPTS_AT_ONCE]).astype(bool)
+        truths = list(np.moveaxis(decoded, 2, 0))
+        for count, scores in _click(predictor, truths, clicks, choose, first or choose).items():
+            found[count].append(scores)
     return {count: joined(scores) for count, scores in found.items() if scores}
 
 
@@ -83,10 +101,10 @@ def next_click(truth: np.ndarray, predicted: np.ndarray, choose: Choose = centre
 
 
 def _click(
-    predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int], choose: Choose
+    predictor: Predictor, truths: list[np.ndarray], clicks: Sequence[int], choose: Choose, first: Choose
 ) -> dict[int, PromptScores]:
     """Scores of N masks of the picture in use, after each asked count."""
-    points = np.array([[choose(truth)] for truth in truths], dtype=np.float32)
+    points = np.array([[first(truth)] for truth in truths], dtype=np.float32)
     labels = np.ones((len(truths), 1), dtype=np.int64)
     mask_inputs = None
     scores = {}

@@ -3,11 +3,9 @@
 import asyncio
 import logging
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +22,8 @@ from engine.labeling.prompt_log import keep_prompts
 from engine.labeling.routes import Routes
 from engine.labeling.secret import BackendLogin, backend_login
 from engine.labeling.served import Successor
+from engine.listening import is_loopback, listen
+from engine.metrics import ANSWERS, REQUESTS
 from engine.store import Store
 from engine.workspace import Workspace
 from model.sam import Sam
@@ -35,6 +35,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9090
 SERVER_MS_HEADER = "X-Server-Ms"
 ANNOTATORS_AT_ONCE = 4  # who should not wait for each other; the cores are shared out among so many
 _KEEP_PROMPTS_EVERY_S = 15.0
+_COUNTED = ("/health", "/setup", "/predict", "/webhook", "/versions")  # others are named by strangers
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +57,13 @@ def serve(
     """
     config, roots = Workspace(workspace).settings(), Workspace(workspace).model_roots()
     sam, info = load_model(model or config.model.start, roots, device=device)
-    listening = _listen(host, port)
+    listening = listen(host, port)
+    if not is_loopback(listening):
+        _log.warning(
+            "listening on %s, beyond this machine: Label Studio sends this port API tokens in clear text; put it "
+            "behind a reverse proxy with TLS, or in a network of its own",
+            host,
+        )
     # Torch's threads wait for each other at the end of every operation: with several clicks at once one each is best.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // ANNOTATORS_AT_ONCE))
     app = make_app(
@@ -117,6 +124,7 @@ def make_app(
         app.add_middleware(Pictures, root=LabelingFolder(workspace).images, links=routes.links)
     app.add_exception_handler(InputError, _bad_request)
     app.add_api_route("/health", routes.health, methods=["GET"])
+    app.add_api_route("/metrics", routes.metrics, methods=["GET"])
     app.add_api_route("/setup", routes.setup, methods=["POST"])
     app.add_api_route("/predict", routes.predict, methods=["POST"])
     app.add_api_route("/webhook", routes.webhook, methods=["POST"])
@@ -155,7 +163,11 @@ class _ServerTime:
 
         async def send_timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                spent = f"{1000 * (time.perf_counter() - started):.2f}"
+                seconds = time.perf_counter() - started
+                if (path := scope["path"]) in _COUNTED:
+                    ANSWERS.labels(path).observe(seconds)
+                    REQUESTS.labels(path, str(message["status"])).inc()
+                spent = f"{1000 * seconds:.2f}"
                 message["headers"] = [*message["headers"], (SERVER_MS_HEADER.lower().encode(), spent.encode())]
             await send(message)
 
@@ -164,20 +176,3 @@ class _ServerTime:
 
 async def _bad_request(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=400)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises InputError where that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot listen on {host}, port {port}: {reason}; choose another host or port") from error
-    if not ip_address(listening.getsockname()[0]).is_loopback:
-        _log.warning(
-            "listening on %s, beyond this machine: Label Studio sends this port API tokens in clear text; put it "
-            "behind a reverse proxy with TLS, or in a network of its own",
-            host,
-        )
-    return listening

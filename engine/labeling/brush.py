@@ -140,10 +140,13 @@ class _Stream:
     """Bits of a list of bytes, highest first."""
 
     def __init__(self, values: Sequence[int]) -> None:
+        wrong = "a brush mask is a list of whole numbers from 0 to 255; this one is not"
+        if isinstance(values, int):  # of which bytes() would make so many zeros
+            raise InputError(wrong)
         try:
             self._bytes = bytes(values)
         except (TypeError, ValueError) as error:
-            raise InputError("a brush mask is a list of whole numbers from 0 to 255; this one is not") from error
+            raise InputError(wrong) from error
         self._at = 0
 
     def take(self, n_bits: int) -> int:

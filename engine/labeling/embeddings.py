@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -357,6 +358,7 @@ def _crc32(tensors: Mapping[str, Tensor]) -> int:
 
 def _on(encoded: EncodedImage, device: torch.device) -> EncodedImage:
     """On a device and laid out as a file is, so that the same numbers come out whether it was read or just encoded."""
-    features, high_res = encoded.embedding
-    moved = ImageEmbedding(features.to(device).contiguous(), tuple(each.to(device).contiguous() for each in high_res))
-    return EncodedImage(moved, encoded.image_hw)
+    embedding: ImageEmbedding = encoded.embedding
+    high_res = tuple(each.to(device).contiguous() for each in embedding.high_res)
+    moved = ImageEmbedding(embedding.features.to(device).contiguous(), high_res)
+    return replace(encoded, embedding=moved)

@@ -30,6 +30,7 @@ from engine.labeling.folder import LabelingFolder
 from engine.labeling.links import PictureLinks
 from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen
 from engine.labeling.regions import brush_region
+from model.devices import exact_dtype
 from model.predictor import Predictor, PromptedMasks
 from model.sam import Sam
 from schemas.errors import InputError
@@ -40,6 +41,10 @@ MAX_PROMPTS = 64  # of one object
 _REMEMBERED_LOGITS = 128  # of `vit_t` a quarter of a megabyte each
 _REMEMBERED_TASKS = 1024
 _log = logging.getLogger(__name__)
+
+
+class ClientLeftError(RuntimeError):
+    """Nobody waits for the answer any more."""
 
 
 class Where(NamedTuple):
@@ -78,8 +83,10 @@ class Prompter:
         self._sam, self._cache, self._ahead, self._clock = sam, cache, ahead, clock
         self._memory, self._history = _Memory(), history or PromptHistory(workspace)
 
-    def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def predict(self, request: Mapping[str, Any], left: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         """The answer to a request: for a context at most one region, for none an empty list a task.
+
+        left: whether the client has; asked before each step of the model. Raises ClientLeftError where it has.
 
         Where a context brings no mask because something is wrong, the result says it in "error", which the page of
         our own server shows. Without a context Label Studio asks for predictions of tasks, also of one that has just
@@ -98,7 +105,7 @@ class Prompter:
             return {"results": [self._result(None)]}
         where = Where(_whole(str(request.get("project")).split(".")[0]), _whole(tasks[0].get("id")))
         try:
-            region = self._click(where, tasks[0], tags, read_context(context), started)
+            region = self._click(where, tasks[0], tags, read_context(context), started, left)
         except InputError as error:
             _log.error("project %s, task %s: %s", where.project, where.task, error)
             return {"results": [self._result(None) | {"error": str(error)}]}
@@ -123,7 +130,13 @@ class Prompter:
             self._ahead.queue(pictures)
 
     def _click(
-        self, where: Where, task: Mapping[str, Any], tags: Tags, prompt: Prompt, started: float
+        self,
+        where: Where,
+        task: Mapping[str, Any],
+        tags: Tags,
+        prompt: Prompt,
+        started: float,
+        left: Callable[[], bool],
     ) -> dict[str, Any] | None:
         if not prompt.ids:
             return None
@@ -137,7 +150,7 @@ class Prompter:
         seen = self._history.note(**at, prompt_ids=prompt.ids, at=now)
         region_id, decoded = "", None
         try:
-            decoded = self._mask(where, task, tags, prompt, now)
+            decoded = self._mask(where, task, tags, prompt, now, left)
             region_id = "" if decoded is None else _region_id(where, prompt, seen, self.model_id)
         finally:
             self._history.answered(prompt, **at, region_id=region_id, at=now)
@@ -148,12 +161,23 @@ class Prompter:
         score = min(max(decoded.predicted_iou, 0.0), 1.0)
         return brush_region(decoded.mask, region_id=region_id, score=score, meta=meta, tags=tags)
 
-    def _mask(self, where: Where, task: Mapping[str, Any], tags: Tags, prompt: Prompt, now: float) -> Decoded | None:
+    def _mask(
+        self,
+        where: Where,
+        task: Mapping[str, Any],
+        tags: Tags,
+        prompt: Prompt,
+        now: float,
+        left: Callable[[], bool],
+    ) -> Decoded | None:
         """None where the prompts name no object yet. Raises InputError where there is no mask with any pixels."""
         if not prompt.names_an_object:
             return None
         with self._ahead.clicking():
-            decoded = self._decode(where, self._cache.get(self._picture(task, tags)), prompt, now)
+            _go_on_unless(left)
+            image = self._cache.get(self._picture(task, tags))
+            _go_on_unless(left)
+            decoded = self._decode(where, image, prompt, now)
         if decoded.mask.any():
             return decoded
         raise InputError("the model sees nothing at these prompts; try another place, or a box")
@@ -279,7 +303,7 @@ def decode(
     if not predicted_iou.isfinite().all():
         raise InputError("the model answers with no numbers; its weights are damaged: use another model")
     order = predicted_iou.argsort(descending=True, stable=True).tolist()
-    taken = order.pop(rank or 0)
+    taken = order.pop((rank or 0) % len(order))  # SAM-HQ gives one mask where three are asked for
     logits = prompted.logits(torch.tensor([taken], device=sam.device)).clone()
     mask = predictor.upscale(logits[None])[0, 0] > sam.mask_threshold
     others = tuple(float(predicted_iou[other]) for other in order)
@@ -290,7 +314,7 @@ def _prompted(
     sam: Sam, image: ReadyImage, input_hw: tuple[int, int], prompt: Prompt, mask_input: Tensor | None, *, three: bool
 ) -> PromptedMasks:
     """input_hw: (height, width) of the picture as the model sees it."""
-    across = torch.tensor([input_hw[1], input_hw[0]], dtype=torch.float64, device=sam.device) / 100
+    across = torch.tensor([input_hw[1], input_hw[0]], dtype=exact_dtype(sam.device), device=sam.device) / 100
     points = boxes = None
     if prompt.points:
         percent = across.new_tensor([[(click.x, click.y) for click in prompt.points]])
@@ -300,6 +324,11 @@ def _prompted(
         boxes = (across.new_tensor(prompt.box).view(2, 2) * across).float().view(1, 4)
     masks = None if mask_input is None else mask_input[None]
     return sam.prompt(image.shared, points=points, boxes=boxes, masks=masks, multimask_output=three)
+
+
+def _go_on_unless(left: Callable[[], bool]) -> None:
+    if left():
+        raise ClientLeftError
 
 
 def _regions_of(task: Mapping[str, Any]) -> set[str]:

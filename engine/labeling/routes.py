@@ -7,17 +7,20 @@ neither kept nor logged, and errors never quote a body.
 import asyncio
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.links import picture_links
 from engine.labeling.prompt_log import PromptHistory
+from engine.labeling.prompting import ClientLeftError
 from engine.labeling.served import ServedModel, Successor
+from engine.metrics import CONTENT_TYPE, EMBEDDINGS, MODEL, as_text
 from engine.places import place
 from model.sam import Sam
 from schemas.config import LabelingConfig
@@ -26,7 +29,7 @@ from schemas.errors import InputError
 _LOOK_EVERY_S = 2.0  # for another model
 _SETUP_S = 2.0  # Label Studio waits three
 CLICKS_AT_ONCE = 8  # more wait, and of these none is computed whose client has left
-_CLIENT_LEFT = 499  # nobody reads it
+_NOBODY_WAITS = JSONResponse({"error": "the client has left"}, status_code=499)
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,14 @@ class Routes:
         model = self.model
         return JSONResponse({"status": "UP", **_said_of(model), "embeddings": dict(model.cache.counts)})
 
+    async def metrics(self) -> Response:
+        """For Prometheus."""
+        MODEL.clear()
+        MODEL.labels(self.model.model_id).set(1)
+        for source, count in self.model.cache.counts.items():
+            EMBEDDINGS.labels(source).set(count)
+        return Response(as_text(), media_type=CONTENT_TYPE)
+
     async def setup(self, body: Body) -> JSONResponse:
         """Comes at every opening of a project or a task, and whenever Label Studio is asked which model answers."""
         _parse(body, "/setup")
@@ -89,12 +100,18 @@ class Routes:
         return JSONResponse(_said_of(self.model))
 
     async def predict(self, request: Request, body: Body) -> JSONResponse:
-        """A click; one that has to wait for others is not computed where its client has left meanwhile."""
-        asked = _parse(body, "/predict")
+        """A click; where its client leaves it is not computed, or no further than to the next step of the model."""
+        asked, left = _parse(body, "/predict"), threading.Event()
         async with self._slots:
             if await request.is_disconnected():
-                return JSONResponse({"error": "the client has left"}, status_code=_CLIENT_LEFT)
-            return JSONResponse(await run_in_threadpool(self.model.prompter.predict, asked))
+                return _NOBODY_WAITS
+            watching = asyncio.create_task(_watch(request, left))
+            try:
+                return JSONResponse(await run_in_threadpool(self.model.prompter.predict, asked, left.is_set))
+            except ClientLeftError:
+                return _NOBODY_WAITS
+            finally:
+                watching.cancel()
 
     def webhook(self, body: Body) -> JSONResponse:
         """Only a hint that it is worth looking: what was done is fetched from Label Studio itself."""
@@ -115,6 +132,13 @@ class Routes:
             place(self._folder.wake_file).write(b"")
         except (InputError, OSError) as error:
             _log.error("%s: %s; the next poll will see it all the same", self._folder.wake_file, error)
+
+
+async def _watch(request: Request, left: threading.Event) -> None:
+    """Behind its body the next that comes of a client is that it has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    left.set()
 
 
 def _said_of(model: ServedModel) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The project of a stage or a gate in Label Studio: made, found again, put right. Doing it twice changes nothing."""
 
 from engine.annotation import Link
+from engine.files import open_lock, take
 from engine.labeling.client import HANDED_OUT, LabelStudioClient
 from engine.labeling.folder import LabelingFolder
 from engine.labeling.links import PictureLinks
@@ -25,9 +26,24 @@ def setup_project(
 ) -> Link:
     """Make sure that the project of a purpose exists, with its labelling config, pictures, model backend and webhook.
 
+    Of several at once on a machine one makes it, and the others wait and find it.
     name: of the workspace, in the title. links: addresses of pictures.
     Raises InputError if the model backend does not answer, WaitError if Label Studio does not.
     """
+    with open_lock(folder.root / ".setup.lock") as lock:
+        take(lock, wait=True)
+        return _set_up(client, folder, purpose, name=name, backend_url=backend_url, links=links)
+
+
+def _set_up(
+    client: LabelStudioClient,
+    folder: LabelingFolder,
+    purpose: Purpose,
+    *,
+    name: str,
+    backend_url: str,
+    links: PictureLinks,
+) -> Link:
     project = known_project(client, folder, purpose, name)
     changed: list[str] = []
     config, text = labeling_config(purpose), instructions(purpose)

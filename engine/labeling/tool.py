@@ -193,7 +193,8 @@ class LabelStudioTool:
         return prefilled_of(list(image.masks), limit=self.config.semi_automatic.max_prefilled_masks)
 
     def _enough(self, work: OpenRound, found: CollectedRound) -> bool:
-        return found.done >= math.ceil(self.config.labeling.done_frac * len(work.record.image_ids))
+        wanted = len(work.record.image_ids) - len(work.unreadable)
+        return found.done >= math.ceil(self.config.labeling.done_frac * wanted)
 
     def _progress(self, work: OpenRound, found: CollectedRound, problems: list[str]) -> AnnotationProgress:
         total, masks = len(work.record.image_ids), sum(len(image.masks) for image in found.images)

@@ -43,6 +43,8 @@ class CrowdFlags:
         """
         if crowds != "auto":
             return crowds == "drop", ""
+        if self.flagged and _are_of_darwin(images):
+            return False, f"V7 sets iscrowd on outlines with holes, so {self.flagged} are taken for single objects"
         if not self.flagged or (self.flagged < self.masks and (self.plain_rle or not _flag_every_rle(images))):
             return True, ""
         which = "every mask" if self.flagged == self.masks else "every RLE"
@@ -51,9 +53,20 @@ class CrowdFlags:
         )
 
 
+def are_of_supervision(images: Sequence[Any]) -> bool:
+    """Whether all images have the fields that supervision writes."""
+    records = [image for image in images if isinstance(image, dict)]
+    return bool(records) and all(map(_is_of_supervision, records))
+
+
+def _are_of_darwin(images: Sequence[Any]) -> bool:
+    """Whether all images have the fields that V7's exporter (darwin-py) writes."""
+    return bool(images) and all(isinstance(image, dict) and "darwin_workview_url" in image for image in images)
+
+
 def _flag_every_rle(images: Sequence[Any]) -> bool:
     records = [image for image in images if isinstance(image, dict)]
-    return bool(records) and (all(map(_is_of_datumaro, records)) or all(map(_is_of_supervision, records)))
+    return are_of_supervision(images) or (bool(records) and all(map(_is_of_datumaro, records)))
 
 
 def _is_of_datumaro(image: dict[str, Any]) -> bool:

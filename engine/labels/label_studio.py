@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from engine.images import SUFFIXES
 from engine.labeling.brush import brush_to_rle
 from engine.labels.importers import Imported
 from engine.labels.repairs import whole
@@ -39,6 +40,7 @@ class LabelStudioImporter:
                 annotations.append(
                     {"id": str(result.get("id", len(annotations))), "image_id": number, "annotator": annotator}
                     | {"label": _label(value), "segmentation": _segmentation(value, height, width)}
+                    | {"bbox": _box(value, height, width)}
                 )
         return Imported({"images": images, "annotations": annotations})
 
@@ -59,20 +61,34 @@ def _results(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         annotator = str(who.get("email", who.get("id", "")) if isinstance(who, dict) else who)
         results = annotation.get("result")
         for result in results if isinstance(results, list) else []:
-            if isinstance(result, dict) and result.get("type") not in _NO_DRAWING:
+            if isinstance(result, dict) and str(result.get("type")) not in _NO_DRAWING:
                 yield result, annotator
 
 
 def _picture(data: dict[str, Any]) -> str | None:
     named = [
-        value for value in (data.get("image"), data.get("img"), *data.values()) if isinstance(value, str) and value
+        value
+        for value in (data.get("image"), data.get("img"), *data.values())
+        if isinstance(value, str) and value and not value.startswith("[")
     ]
-    return next(iter(named), None)
+    of_pictures = [value for value in named if PurePosixPath(value.partition("?")[0]).suffix.lower() in SUFFIXES]
+    return next(iter([*of_pictures, *named]), None)
 
 
 def _label(value: dict[str, Any]) -> str:
     lists = (labels for key, labels in value.items() if key.endswith("labels") and isinstance(labels, list))
     return next((str(labels[0]) for labels in lists if labels), "")
+
+
+def _box(value: dict[str, Any], height: Any, width: Any) -> list[float] | None:
+    """XYWH in pixels of a rectangle that is not turned; None for another shape."""
+    if "rle" in value or value.get("rotation"):
+        return None
+    try:
+        sides = zip(("x", "y", "width", "height"), (width, height, width, height), strict=True)
+        return [float(value[name]) * side / 100 for name, side in sides]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _segmentation(value: dict[str, Any], height: Any, width: Any) -> Any:

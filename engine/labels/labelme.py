@@ -29,7 +29,8 @@ class LabelmeImporter:
     def read(self, content: Any, path: Path) -> Imported:
         """One annotation for each object, named by the place of its first shape."""
         size = (content.get("imageHeight"), content.get("imageWidth"))
-        image = {"id": 0, "file_name": content["imagePath"], "height": size[0], "width": size[1]}
+        name = content["imagePath"] or f"{path.stem}.png"
+        image = {"id": 0, "file_name": name, "height": size[0], "width": size[1]}
         objects: dict[Any, dict[str, Any]] = {}
         for number, shape in enumerate(content["shapes"]):
             record = shape if isinstance(shape, dict) else {}
@@ -37,9 +38,25 @@ class LabelmeImporter:
             whose: Any = (repr(record.get("group_id")), str(record.get("label")))
             if record.get("group_id") is None or not isinstance(parts, list):
                 whose = number
+            box = _box(record)
             known = objects.setdefault(whose, {"id": number, "image_id": 0, "label": str(record.get("label", ""))})
+            if box is not None:
+                known["bbox"] = box
             known["segmentation"] = known.get("segmentation", []) + parts if isinstance(parts, list) else parts
-        return Imported({"images": [image], "annotations": list(objects.values())})
+        data = content.get("imageData")
+        embedded = {name: data} if isinstance(name, str) and isinstance(data, str) and data else {}
+        return Imported({"images": [image], "annotations": list(objects.values())}, embedded=embedded)
+
+
+def _box(shape: dict[str, Any]) -> list[float] | None:
+    """XYWH of a rectangle; None for another shape."""
+    if shape.get("shape_type") != "rectangle":
+        return None
+    try:
+        (x0, y0), (x1, y1) = ((float(x), float(y)) for x, y in shape["points"])
+    except (KeyError, TypeError, ValueError):  # it does not hold two corners
+        return None
+    return [min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)]
 
 
 def _parts(shape: dict[str, Any], size: tuple[Any, Any]) -> Any:

@@ -26,7 +26,7 @@ class OpenImagesImporter:
         annotations: list[dict[str, Any]] = []
         files: set[Path] = set()
         for number, record in enumerate(content):
-            png = inside(path.parent, str(record["MaskPath"]))
+            png = _mask_file(path.parent, str(record["MaskPath"]))
             samples = read_samples(png, "L") if png else None
             files.update([png] if png else [])
             annotations.append(
@@ -35,6 +35,16 @@ class OpenImagesImporter:
             )
         images = [{"id": name, "file_name": f"{name}.jpg"} for name in names]
         return Imported({"images": images, "annotations": annotations}, frozenset(files))
+
+
+def _mask_file(folder: Path, name: str) -> Path | None:
+    """Beside the table, or in a folder `masks` there or beside its folder, in which each subset may have its own."""
+    for masks in (folder, folder / "masks", folder.parent / "masks"):
+        below = sorted(each for each in masks.iterdir() if each.is_dir()) if masks.is_dir() and masks != folder else []
+        found = next((png for each in (masks, *below) if (png := inside(each, name))), None)
+        if found:
+            return found
+    return None
 
 
 IMPORTER = OpenImagesImporter()

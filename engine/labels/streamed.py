@@ -1,7 +1,8 @@
 """COCO files too large to hold as objects: their annotations are read one by one, as often as they are asked for."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,14 +14,14 @@ _GZIP_FACTOR = 6  # by which JSON shrinks, nearly
 
 
 class StreamedAnnotations:
-    """The annotations of a COCO file, from the file each time; nothing else of it is kept."""
+    """Annotations that are read anew each time, one by one; nothing of them is kept."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, read: Callable[[], Iterator[Any]]) -> None:
+        self._read = read
 
     def __iter__(self) -> Iterator[Any]:
-        """Raises ValueError where the file is no JSON."""
-        return _items(self._path, "annotations.item")
+        """Raises what the reading raises: ValueError where a COCO file is no JSON."""
+        return self._read()
 
 
 def streamed_coco(path: Path) -> dict[str, Any] | None:
@@ -39,7 +40,7 @@ def streamed_coco(path: Path) -> dict[str, Any] | None:
         return {
             "images": images,
             "categories": list(_items(path, "categories.item")),
-            "annotations": StreamedAnnotations(path),
+            "annotations": StreamedAnnotations(partial(_items, path, "annotations.item")),
         }
     except (
         OSError,

@@ -1,15 +1,12 @@
-"""The form of the VGG Image Annotator (VIA 2): an object of pictures, each with its regions."""
+"""The form of the VGG Image Annotator (VIA 2): an object of pictures, each with its regions; or a table of regions."""
 
-import math
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.labels.importers import Imported
-
-_CORNERS = 72
+from engine.labels.outlines import ellipse
 
 
 class ViaImporter:
@@ -24,7 +21,7 @@ class ViaImporter:
         )
 
     def read(self, content: Any, path: Path) -> Imported:
-        """The label is the first text among a region's attributes."""
+        """The label is the first text among a region's attributes, or the first that is ticked."""
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for number, picture in enumerate(_pictures(content)):
@@ -35,6 +32,7 @@ class ViaImporter:
                 annotations.append(
                     {"id": len(annotations), "image_id": number, "label": _label(record.get("region_attributes"))}
                     | {"segmentation": _segmentation(record.get("shape_attributes"))}
+                    | {"bbox": _box(record.get("shape_attributes"))}
                 )
         return Imported({"images": images, "annotations": annotations})
 
@@ -47,8 +45,17 @@ def _pictures(content: Any) -> list[Any]:
 
 
 def _label(attributes: Any) -> str:
-    values = attributes.values() if isinstance(attributes, dict) else ()
+    values = list(attributes.values()) if isinstance(attributes, dict) else []
+    values += [name for value in values if isinstance(value, dict) for name, chosen in value.items() if chosen is True]
     return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def _box(shape: Any) -> list[float] | None:
+    """XYWH of a rectangle; None for another shape."""
+    try:
+        return [float(shape[side]) for side in ("x", "y", "width", "height")] if shape["name"] == "rect" else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _segmentation(shape: Any) -> Any:
@@ -69,12 +76,41 @@ def _segmentation(shape: Any) -> Any:
 def _ellipse(shape: dict[str, Any]) -> list[float]:
     radii = (shape["r"], shape["r"]) if shape["name"] == "circle" else (shape["rx"], shape["ry"])
     turn = float(shape.get("theta", 0.0))
-    angles = np.arange(_CORNERS) * (2 * math.pi / _CORNERS)
-    along, across = float(radii[0]) * np.cos(angles), float(radii[1]) * np.sin(angles)
-    x = float(shape["cx"]) + along * math.cos(turn) - across * math.sin(turn)
-    y = float(shape["cy"]) + along * math.sin(turn) + across * math.cos(turn)
-    corners: list[float] = np.stack([x, y], axis=1).ravel().tolist()
-    return corners
+    return ellipse(float(shape["cx"]), float(shape["cy"]), float(radii[0]), float(radii[1]), turn_rad=turn)
+
+
+class ViaTableImporter:
+    """Reads the same from a .csv with a line for each region, whose attributes are JSON."""
+
+    def recognises(self, content: Any) -> bool:
+        """Whether the lines have VIA's columns."""
+        first = content[0] if isinstance(content, list) and content else None
+        return isinstance(first, dict) and "region_shape_attributes" in first and _file_column(first) is not None
+
+    def read(self, content: Any, path: Path) -> Imported:
+        """A line without a region names a picture without masks."""
+        column = _file_column(content[0]) or ""
+        pictures: dict[str, Any] = {}
+        for line in content:
+            name = line.get(column) or ""
+            regions = pictures.setdefault(name, {"filename": name, "regions": []})["regions"]
+            shape = _object(line.get("region_shape_attributes"))
+            if shape != {}:
+                regions.append({"shape_attributes": shape, "region_attributes": _object(line.get("region_attributes"))})
+        return IMPORTER.read(pictures, path)
+
+
+def _file_column(line: dict[str, Any]) -> str | None:
+    return next((name for name in ("filename", "#filename") if name in line), None)
+
+
+def _object(text: Any) -> Any:
+    """What a JSON text holds; None where it is none."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return None
 
 
 IMPORTER = ViaImporter()
+TABLE_IMPORTER = ViaTableImporter()

@@ -32,17 +32,15 @@ Codes and states of a part are flat, `_stride` apart from row to row, with `span
 All functions are in this file: numba would not notice a change in another.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
+from engine.compiled import compiled
 from engine.masks.tables import Neighbours
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 # How torch sums four neighbours: one axis after the other, or four products; each with or without fused multiply-add.
 SEPARABLE_FUSED, FOUR_FUSED, SEPARABLE, FOUR = range(4)
 MARGIN = np.float32(1e-5)  # of the largest magnitude of a mask: several times what rounding can do in two steps
@@ -58,19 +56,6 @@ _INFINITY_BITS = 0x7F800000
 _NO_BOX = 2**31 - 1
 _LEAST_KEY = np.int32(-(2**31))
 _U = np.uint64  # of indices: one that might be negative is checked each time, and such a loop stays scalar
-
-
-def compiled(**options: Any) -> Callable[[Function], Function]:
-    """numba.njit, kept on disk where a folder can be written: the second process starts fast."""
-
-    def decorate(function: Function) -> Function:
-        try:
-            compiled: Function = numba.njit(cache=True, nogil=True, _nrt=False, **options)(function)
-        except RuntimeError:  # no folder for the cache can be written
-            compiled = numba.njit(nogil=True, _nrt=False, **options)(function)
-        return compiled
-
-    return decorate
 
 
 @intrinsic

@@ -147,7 +147,8 @@ def _plans(upscaling: Upscaling, low_hw: tuple[int, int], device: torch.device) 
 
 @lru_cache(maxsize=2)
 def _plans_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -> _Plans | None:
-    steps = (upscaling.padded_hw, upscaling.image_hw)
+    padded_hw, input_hw = upscaling.steps(low_hw)
+    steps = (padded_hw, upscaling.image_hw)
     orders = [_order_of_operations(threads, sum(hw) <= _SMALL_SIDES) for hw in steps]
     if orders[0] is None or orders[1] is None:
         return None
@@ -155,7 +156,7 @@ def _plans_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -
 
     fused = orders[0] in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
     rows, columns = upscaling_axes(upscaling, low_hw, fused=fused)
-    return _Plans(rows, columns, low_hw, (orders[0], orders[1]), same=upscaling.input_hw == upscaling.image_hw)
+    return _Plans(rows, columns, low_hw, (orders[0], orders[1]), same=input_hw == upscaling.image_hw)
 
 
 @lru_cache(maxsize=64)

@@ -127,7 +127,7 @@ def make_axis(low: int, padded: int, shown: int, image: int, *, fused: bool) -> 
 @lru_cache(maxsize=64)
 def upscaling_axes(upscaling: Upscaling, low_hw: tuple[int, int], *, fused: bool) -> tuple[Axis, Axis]:
     """Tables of the rows and of the columns, from (h, w) logits to the picture."""
-    sizes = zip(low_hw, upscaling.padded_hw, upscaling.input_hw, upscaling.image_hw, strict=True)
+    sizes = zip(low_hw, *upscaling.steps(low_hw), upscaling.image_hw, strict=True)
     rows, columns = (make_axis(*axis, fused=fused) for axis in sizes)
     return rows, columns
 

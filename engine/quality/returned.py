@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,8 +38,12 @@ def masks_shown_again(store: Store, image: ReturnedImage) -> list[dict[str, Any]
     return [row for row in rows if row["shown_again"]]
 
 
-def take_out(store: Store, gate: Gate, record: Round, *, images: Set[int], mask_ids: Set[int]) -> None:
+def take_out(
+    store: Store, gate: Gate | Literal["explorer"], record: Round, *, images: Set[int], mask_ids: Set[int]
+) -> None:
     """Take masks out of the table of a round: those of `images`, which go back to annotators, and `mask_ids` for good.
+
+    gate: also "explorer", where somebody looked at a release.
 
     First they are kept in the tables `removed` and `returned`, then they leave: killed in between it is done again, and
     that changes nothing.
@@ -64,22 +68,24 @@ def take_out(store: Store, gate: Gate, record: Round, *, images: Set[int], mask_
 def waiting(images: Sequence[ReturnedImage], rounds: Sequence[Round]) -> list[ReturnedImage]:
     """Those that no later round of people has taken up; each image once, as it was sent back last."""
     latest = {image.image_id: image for image in images}
+    if not latest:
+        return []
     taken_up: dict[int, tuple[int, int]] = {}
     for record in rounds:
         if record.stage in ANNOTATED_STAGES:
-            for image_id in record.image_ids:
+            for image_id in record.worked_on:
                 taken_up[image_id] = max(taken_up.get(image_id, (0, 0)), _order(record.stage, record.round))
     return [
         image for image in latest.values() if taken_up.get(image.image_id, (0, 0)) <= _order(image.stage, image.round)
     ]
 
 
-def _keep_removed(store: Store, gate: Gate, masks: pa.Table, *, for_good: Set[int]) -> None:
+def _keep_removed(store: Store, gate: str, masks: pa.Table, *, for_good: Set[int]) -> None:
     rows = [row | {"gate": gate, "shown_again": row["mask_id"] not in for_good} for row in masks.to_pylist()]
     store.put_rows("removed", table_of("removed", rows), by=("mask_id",))
 
 
-def _keep_returned(store: Store, gate: Gate, record: Round, images: Set[int]) -> None:
+def _keep_returned(store: Store, gate: str, record: Round, images: Set[int]) -> None:
     """An image that was sent back from the same round before keeps its first row: sending it back twice is once."""
     place: dict[str, str | int] = {"stage": record.stage, "round": record.round}
     known = set(store.read_rows("returned", **place)["image_id"].to_pylist())

@@ -17,7 +17,7 @@ class VerifierSummary:
     learnt_from: answers of earlier gates. out_of_fold: of these, how many it had right among those it was sure of, on
     images that it did not learn from. audit: of masks that it answered and people did too, how many they answer alike,
     None before the first. reason: why people are asked everything, "" where they are not. id: "" where no verifier was
-    trained.
+    trained. unreadable: pictures, also of earlier gates, that could not be read; it said nothing of their masks.
     """
 
     id: str
@@ -29,6 +29,7 @@ class VerifierSummary:
     pre_answered: dict[str, int]
     out_of_fold: dict[str, Share]
     audit: Share | None
+    unreadable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         shares = {kind: share.to_dict() for kind, share in self.out_of_fold.items()}
@@ -39,7 +40,8 @@ class VerifierSummary:
         if self.reason:
             return f"people are asked all {self.questions} questions: {self.reason}"
         given = ", ".join(f"{count} {kind}" for kind, count in self.pre_answered.items())
-        return f"the verifier answers {self.questions - self.asked} of {self.questions} questions ({given})"
+        unread = f"; {self.unreadable} pictures cannot be read" if self.unreadable else ""
+        return f"the verifier answers {self.questions - self.asked} of {self.questions} questions ({given}){unread}"
 
 
 def verifier_summary(sample: GateSample, answers: Mapping[int, Verdict]) -> VerifierSummary | None:
@@ -59,6 +61,7 @@ def verifier_summary(sample: GateSample, answers: Mapping[int, Verdict]) -> Veri
         pre_answered={kind: left_out.count(kind) for kind in ("good", "bad")},
         out_of_fold={kind: wilson_share(side["right"], side["masks"]) for kind, side in sides.items() if side["masks"]},
         audit=audit_of(sample, answers),
+        unreadable=card.get("unreadable", 0),
     )
 
 
@@ -75,6 +78,8 @@ def verifier_lines(found: VerifierSummary | None) -> list[str]:
         return []
     sentence = found.sentence()
     lines = ["", "# Verifier", "", f"{sentence[0].upper()}{sentence[1:]}."]
+    if found.unreadable:
+        lines += ["", f"Pictures that cannot be read, of whose masks it says nothing: {found.unreadable}."]
     if found.reason:
         return lines
     measured = [f"{kind} {percent(share)} of {share.total}" for kind, share in found.out_of_fold.items()]

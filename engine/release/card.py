@@ -1,15 +1,15 @@
 """The card of a release: its `README.md`, which people read and Hugging Face's `datasets` loads the release by."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from engine.places import Place
-from engine.release.tars import describe_file
+from engine.release.licences import LICENSE_FILE, known_licence
 from schemas.config import SIMULATED, CardConfig
-from schemas.release import Manifest, ReleasedFile
+from schemas.release import Manifest
 from schemas.stages import ANNOTATED_STAGES
 
 CARD_FILE = "README.md"
@@ -49,20 +49,15 @@ _FEATURES = [
     },
 ]
 _READ = """import json, tarfile
+from PIL import Image
 from pycocotools import mask
 
 with tarfile.open("NAME/sa_000000.tar") as tar:
-    for member in tar:
-        if member.name.endswith(".json"):
-            for annotation in json.load(tar.extractfile(member))["annotations"]:
-                pixels = mask.decode(annotation["segmentation"])  # (H, W) uint8
+    for name in sorted({member.split(".")[0] for member in tar.getnames()}):
+        picture = Image.open(tar.extractfile(f"{name}.jpg"))
+        record = json.load(tar.extractfile(f"{name}.json"))
+        masks = [mask.decode(each["segmentation"]) for each in record["annotations"]]  # (H, W) uint8 each
 """
-
-
-def write_card(folder: Place, manifest: Manifest) -> ReleasedFile:
-    """Write the card of a release, which follows from its manifest alone, into its folder."""
-    (folder / CARD_FILE).write(card_text(manifest).encode())
-    return describe_file(folder, CARD_FILE)
 
 
 def card_text(manifest: Manifest) -> str:
@@ -75,9 +70,10 @@ def card_text(manifest: Manifest) -> str:
         "": _summary(manifest, card),
         "What is in it": _contents(manifest),
         "How it was made": _making(manifest, card),
-        "Reading it": _reading().replace("NAME", manifest.name),
+        "Reading it": _reading(manifest),
         "Privacy": _privacy(manifest),
         "What it does not say": _limits(manifest),
+        "Uses": card.uses.strip(),
         "Licence, citation, contact": _terms(card),
     }
     body = "\n".join(f"## {title}\n\n{text}\n" if title else f"{text}\n" for title, text in sections.items() if text)
@@ -87,13 +83,23 @@ def card_text(manifest: Manifest) -> str:
 def _front_matter(manifest: Manifest, card: CardConfig) -> Mapping[str, Any]:
     size = next((name for limit, name in _SIZES if manifest.images < limit), "n>10M")
     return {
-        **({"license": card.license} if card.license else {}),
+        **_licence(card),
         "pretty_name": card.name or manifest.name,
         "task_categories": ["image-segmentation", "mask-generation"],
         "size_categories": [size],
         "configs": [{"config_name": "default", "data_files": "*.tar"}],
         "dataset_info": {"features": _FEATURES},
     }
+
+
+def _licence(card: CardConfig) -> dict[str, str]:
+    """The hub refuses names of licences that it does not know."""
+    if not card.license:
+        return {}
+    if known_licence(card):
+        return {"license": card.license.lower()}
+    slug = re.sub(r"[^a-z0-9]+", "-", card.license.lower()).strip("-")
+    return {"license": "other", "license_name": slug or "other", "license_link": LICENSE_FILE}
 
 
 def _summary(manifest: Manifest, card: CardConfig) -> str:
@@ -104,7 +110,8 @@ def _summary(manifest: Manifest, card: CardConfig) -> str:
     )
     if manifest.withheld:
         text += " These pictures were withheld from all other releases of the same workspace, as a test set."
-    return f"{text}\n\n{card.pictures}" if card.pictures else text
+    shown = "![Some of its pictures, each beside itself with its masks](preview.jpg)"
+    return "\n\n".join(part for part in (text, card.motivation.strip(), card.pictures.strip(), shown) if part)
 
 
 def _contents(manifest: Manifest) -> str:
@@ -113,6 +120,10 @@ def _contents(manifest: Manifest) -> str:
         "| --- | --- |",
         f"| `sa_000000.tar`, ... ({len(manifest.tars)}) | `sa_1.jpg` and `sa_1.json` side by side |",
         "| `index/images`, `index/masks` | Parquet: a row a picture, a row a mask, with stage, round, model, scores |",
+        "| [`DATASHEET.md`](DATASHEET.md) | why and how it was made, what is in it, what it is not good for |",
+        "| `statistics.json`, `preview.jpg` | its numbers, and some of its pictures |",
+        "| `croissant.json` | the same for programs ([Croissant](https://mlcommons.org/croissant) with RAI fields) |",
+        "| `LICENSE` | under which terms |",
         "| `manifest.json` | what the release was made of; size and sha256 of every other file |",
     ]
     if manifest.changes:
@@ -131,27 +142,36 @@ def _making(manifest: Manifest, card: CardConfig) -> str:
             f"- {simulated:,} of the masks come from a simulated annotator: a program that knows the ground truth, in "
             "place of people."
         )
+    if manifest.merged:
+        named = ", ".join(f"`{each.name}` ({each.images:,} pictures)" for each in manifest.merged)
+        lines.append(f"- Merged of {len(manifest.merged)} releases: {named}. The datasheet says more.")
     chosen = manifest.config.masks.model_dump(exclude_defaults=True)
     if chosen:
         said = ", ".join(f"{name} {value}" for name, value in chosen.items())
         lines.append(f"- Of these masks, those with: {said}.")
-    lines.append(
-        f"- Pictures are JPEG, scaled so that the shortest side has at most {manifest.config.shortest_side_px} px. "
-        f"{manifest.masks_lost:,} masks were too thin to show at that size; {manifest.images_without_masks:,} pictures "
-        "without a mask are left out."
-    )
+    lines.append(f"- Pictures are JPEG, the shortest side at most {manifest.config.shortest_side_px:,} px.")
+    if manifest.masks_lost:
+        lines.append(f"- Masks that were too thin to show at that size are left out: {manifest.masks_lost:,}.")
+    if manifest.images_without_masks:
+        lines.append(f"- Pictures without a mask are left out: {manifest.images_without_masks:,}.")
     return "\n".join(lines)
 
 
-def _reading() -> str:
-    return (
-        f"In the folder above:\n\n```python\n{_READ}```\n\n"
+def _reading(manifest: Manifest) -> str:
+    last = manifest.tars[-1].tar.name if manifest.tars else "sa_000000.tar"
+    tars = last if len(manifest.tars) == 1 else f"sa_{{000000..{last[3:-4]}}}.tar"
+    text = (
+        f"From the folder that holds it:\n\n```python\n{_READ}```\n\n"
         "or, with [datasets](https://huggingface.co/docs/datasets):\n\n"
         '```python\nfrom datasets import load_dataset\n\npictures = load_dataset("NAME", split="train")\n'
         'pictures[0]["jpg"], pictures[0]["json"]["annotations"]\n```\n\n'
+        "or, as a stream, with [webdataset](https://github.com/webdataset/webdataset):\n\n"
+        '```python\nimport webdataset\n\nfor picture in webdataset.WebDataset("NAME/TARS", shardshuffle=False).decode('
+        '"pil"):\n    picture["jpg"], picture["json"]["annotations"]\n```\n\n'
         "Masks are COCO's compressed run lengths. Boxes are XYWH, points (x, y), in pixels of the picture. A score "
         "that nobody measured is null: masks that people drew have none."
     )
+    return text.replace("NAME", manifest.name).replace("TARS", tars)
 
 
 def _privacy(manifest: Manifest) -> str:
@@ -173,9 +193,18 @@ def _limits(manifest: Manifest) -> str:
 
 
 def _terms(card: CardConfig) -> str:
+    known = known_licence(card)
+    named = f"[{known.spdx}]({known.url})" if known else card.license
     lines = [
-        f"Licence: {card.license}" if card.license else "No licence was stated: ask before you use it.",
+        f"Licence: {named}, see [`LICENSE`](LICENSE)"
+        if card.license
+        else "No licence was stated: ask before you use it.",
+        f"Rights holder: {card.holder}" if card.holder else "",
         f"Contact: {card.contact}" if card.contact else "",
+        f"Page: {card.url}" if card.url else "",
+        f"Version: {card.version}" if card.version else "",
+        f"Published: {card.published}" if card.published else "",
         f"```bibtex\n{card.citation.strip()}\n```" if card.citation else "",
+        card.maintenance.strip(),
     ]
     return "\n\n".join(line for line in lines if line)

@@ -1,16 +1,19 @@
 """Which pictures and masks of a workspace come into a release; see `release` in engine.yaml."""
 
-import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from engine.images import content_id
 from engine.quality.verdicts import ACCEPTED
 from schemas.config import ReleaseConfig
 from schemas.labeling import Gate
 
-# Of a masks table, that `Choice.takes_mask` looks at.
+# Of a masks table, that `Choice.takes_masks` looks at.
 COLUMNS = ("mask_id", "origin", "predicted_iou", "stability_score", "area", "height", "width")
 _GATE: Gate = "verification"
 
@@ -30,20 +33,26 @@ class Choice:
     def takes_image(self, image_id: int, split: str) -> bool:
         """By its split, and whether it is withheld, which follows from seed and id alone: it stays when others come."""
         config = self.config
-        drawn = content_id(f"withheld {config.withheld_seed} {image_id}".encode())
-        is_withheld = drawn < config.withheld_frac * 2**63
+        is_withheld = False
+        if config.withheld_frac:
+            drawn = content_id(f"withheld {config.withheld_seed} {image_id}".encode())
+            is_withheld = drawn < config.withheld_frac * 2**63
         return is_withheld == self.withheld and (config.splits is None or split in config.splits)
 
-    def takes_mask(self, row: Mapping[str, Any], verified: Set[int]) -> bool:
-        """row: of a masks table, with `COLUMNS`. verified: ids of masks that were judged good; see `verified_of`."""
+    def takes_masks(self, rows: pa.Table, verified: Set[int]) -> npt.NDArray[np.bool_]:
+        """(N,) of rows of a masks table, with `COLUMNS`. verified: masks that were judged good; see `verified_of`."""
         wanted = self.config.masks
-        return (
-            (wanted.origins is None or row["origin"] in wanted.origins)
-            and _reaches(row["predicted_iou"], wanted.min_predicted_iou)
-            and _reaches(row["stability_score"], wanted.min_stability_score)
-            and row["area"] >= wanted.min_area_frac * row["height"] * row["width"]
-            and (not wanted.verified or row["mask_id"] in verified)
+        least_area = wanted.min_area_frac * _numbers(rows, "height") * _numbers(rows, "width")
+        taken: npt.NDArray[np.bool_] = (
+            _reach(_numbers(rows, "predicted_iou"), wanted.min_predicted_iou)
+            & _reach(_numbers(rows, "stability_score"), wanted.min_stability_score)
+            & (rows["area"].to_numpy() >= least_area)
         )
+        if wanted.origins is not None:
+            taken &= np.isin(rows["origin"].to_numpy(), wanted.origins)
+        if wanted.verified:
+            taken &= np.isin(rows["mask_id"].to_numpy(), np.array(sorted(verified), dtype=np.int64))
+        return taken
 
 
 # All pictures and masks.
@@ -56,5 +65,9 @@ def verified_of(question: Mapping[str, Any]) -> bool:
     return bool(question["gate"] == _GATE and said == ACCEPTED[_GATE])
 
 
-def _reaches(score: float, least: float) -> bool:
-    return math.isnan(score) or score >= least
+def _numbers(rows: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    return np.asarray(rows[name].to_numpy(), dtype=np.float64)
+
+
+def _reach(scores: npt.NDArray[np.float64], least: float) -> npt.NDArray[np.bool_]:
+    return np.isnan(scores) | (scores >= least)

@@ -26,7 +26,9 @@ EXPORTERS: Registry[Exporter] = Registry(
         "coco": "engine.release.coco:export_coco",
         "lvis": "engine.release.lvis:export_lvis",
         "png": "engine.release.png:export_png",
+        "yolo": "engine.release.yolo:export_yolo",
         "labelstudio": "engine.release.labelstudio:export_labelstudio",
+        "parquet-images": "engine.release.parquet_images:export_parquet_images",
     },
 )
 

@@ -4,15 +4,16 @@ Content ids have 63 bits; programs that hold numbers as doubles (JavaScript, jq,
 given when its picture or mask is first released and stays in every later release of the workspace.
 """
 
-from collections.abc import Sequence
+import hashlib
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from engine.keys import content_key
-from engine.release.plan import Snapshot
+from engine.release.plan import Ids, ShardContents
 from engine.store import Store
-from schemas.tables import table_of
+from schemas.tables import TABLES
 
 _IMAGES, _MASKS = "image_numbers", "mask_numbers"
 
@@ -24,38 +25,51 @@ class Numbers(NamedTuple):
     masks: dict[int, int]
 
     @classmethod
-    def of(cls, store: Store, shard: str) -> "Numbers":
-        return cls(*(_by_id(store.read_shard(table, shard)) for table in (_IMAGES, _MASKS)))
+    def of(cls, images: pa.Table, masks: pa.Table) -> "Numbers":
+        """images, masks: rows of the tables of numbers."""
+        return cls(_by_id(images), _by_id(masks))
 
 
-def give_numbers(snapshot: Snapshot) -> None:
-    """Number the pictures and masks that have none yet, in the order in which they are released.
+class NumberReader:
+    """The numbers that there are, shard by shard."""
 
-    To be called by one process at a time; after a kill, the next call goes on where it stopped.
+    def __init__(self, store: Store) -> None:
+        self._files = [store.files_at(table) for table in (_IMAGES, _MASKS)]
+
+    def __call__(self, shard: str) -> Numbers:
+        return Numbers.of(*(files.read(shard, ["content_id", "number"]) for files in self._files))
+
+
+class Numbering:
+    """Numbers the pictures and masks that have none yet, in the order in which they are released.
+
+    To be used by one process at a time; after a kill, the next one goes on where it stopped.
     """
-    store = snapshot.store
-    last = {table: store.highest_number(table) for table in (_IMAGES, _MASKS)}
-    for shard, image_ids in snapshot.image_ids():
-        masks = snapshot.mask_ids(shard)
-        ids = {
-            _IMAGES: [each for each in image_ids if each in masks],
-            _MASKS: [each for i in image_ids for each in masks.get(i, ())],
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._files = {table: store.files_at(table) for table in (_IMAGES, _MASKS)}
+        self._last = {table: store.highest_number(table) for table in self._files}
+
+    def __call__(self, contents: ShardContents) -> None:
+        for table, wanted in ((_IMAGES, contents.image_ids), (_MASKS, contents.mask_ids)):
+            there = self._files[table].read(contents.shard, TABLES[table].names)
+            fresh = wanted[np.isin(wanted, there["content_id"].to_numpy(), invert=True)]
+            if len(fresh):
+                self._add(table, contents.shard, there, fresh)
+
+    def _add(self, table: str, shard: str, there: pa.Table, fresh: Ids) -> None:
+        behind = self._last[table]
+        self._last[table] += len(fresh)
+        added = {
+            "content_id": fresh,
+            "shard": pa.repeat(shard, len(fresh)),
+            "number": np.arange(behind + 1, behind + 1 + len(fresh)),
         }
-        for table, wanted in ids.items():
-            last[table] += _number(store, table, shard, wanted, behind=last[table])
-
-
-def _number(store: Store, table: str, shard: str, wanted: Sequence[int], *, behind: int) -> int:
-    """Returns how many new numbers there are."""
-    there = store.read_shard(table, shard)
-    known = _by_id(there)
-    fresh = [each for each in wanted if each not in known]
-    if fresh:
-        rows = [{"content_id": each, "shard": shard, "number": behind + n} for n, each in enumerate(fresh, start=1)]
-        store.replace_shard(
-            table, shard, pa.concat_tables([there, table_of(table, rows)]), key=content_key(table, rows)
-        )
-    return len(fresh)
+        schema = TABLES[table]
+        rows = pa.table([added[name] for name in schema.names], schema=schema)
+        key = content_key(table, shard, behind, hashlib.sha256(fresh.tobytes()).hexdigest())
+        self._store.replace_shard(table, shard, pa.concat_tables([there, rows]), key=key)
 
 
 def _by_id(rows: pa.Table) -> dict[int, int]:

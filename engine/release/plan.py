@@ -1,25 +1,51 @@
 """Which images go into which tar, and which masks of an image are released; both follow from table versions alone."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.release.choice import COLUMNS, EVERYTHING, Choice, verified_of
 from engine.store import Store
+from engine.table_files import TableFiles
+from engine.workspace import Workspace
 from schemas.errors import InputError
 from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
+from schemas.tables import TABLES
+
+Ids = npt.NDArray[np.int64]
 
 
 class PlannedTar(NamedTuple):
-    """A tar and its images, as (shard, image_id) in order."""
+    """A tar and its images in order, by shards: (shard, ids). Eight bytes an image: all tars fit into memory."""
 
     name: str
-    images: tuple[tuple[str, int], ...]
+    parts: tuple[tuple[str, "array[int]"], ...]
+
+    @property
+    def n_images(self) -> int:
+        """How many images it has."""
+        return sum(len(ids) for _, ids in self.parts)
+
+    def images(self) -> Iterator[tuple[str, int]]:
+        """(shard, image_id) of each."""
+        return ((shard, image_id) for shard, ids in self.parts for image_id in ids)
+
+
+class ShardContents(NamedTuple):
+    """What of a shard is released. image_ids: sorted. mask_ids: in the order of the release. without_masks: images that
+    are chosen, but none of their masks is."""
+
+    shard: str
+    image_ids: Ids
+    mask_ids: Ids
+    without_masks: int
 
 
 @dataclass(frozen=True)
@@ -59,59 +85,105 @@ class Snapshot:
                 )
         return cls(store, ordered, {table: found[table] for table in tables}, choice)
 
-    def image_ids(self) -> Iterator[tuple[str, list[int]]]:
-        """Shards, sorted, each with its images that are chosen, sorted."""
-        columns = ["shard", "image_id", "split"]
-        rows = self.store.read_table("images", columns=columns, version=self.versions["images"]).to_pylist()
-        pairs = [
-            (row["shard"], row["image_id"]) for row in rows if self.choice.takes_image(row["image_id"], row["split"])
-        ]
-        for shard, group in groupby(sorted(pairs), key=itemgetter(0)):
-            yield shard, [image_id for _, image_id in group]
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes as a name: there the workspace is opened anew."""
+        return _reopened, (self.store.files, self.stages, self.versions, self.choice)
 
-    def mask_ids(self, shard: str) -> dict[int, list[int]]:
-        """Masks of a shard's images in the order of a release, by image; images without masks are left out."""
-        columns = ["image_id", "stage", "round", *COLUMNS]
-        tables = [
-            self.store.read_shard(stage, shard, columns=columns, version=self.versions[stage]) for stage in self.stages
-        ]
-        rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for row in pa.concat_tables(tables).to_pylist():
-            rows[row["image_id"]].append(row)
-        verified = self.verified(shard)
-        found = {image_id: self.chosen(of_image, verified) for image_id, of_image in rows.items()}
-        return {image_id: [row["mask_id"] for row in chosen] for image_id, chosen in found.items() if chosen}
+    def contents(self) -> Iterator[ShardContents]:
+        """What is released, shard by shard, sorted. Reads the columns of masks that this follows from, and no RLE.
+
+        Raises InputError for masks of a picture that the table of images has not.
+        """
+        with_masks = {shard for stage in self.stages for shard in self._files[stage].names}
+        for shard in sorted(with_masks - self._files["images"].names.keys()):
+            self._refuse_strays(shard, self.masks(shard, columns=["image_id"])["image_id"].to_numpy(), np.array([]))
+        for shard, rows in self._files["images"].each(["image_id", "split"]):
+            pairs = zip(rows["image_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
+            taken = np.array(sorted(each for each, split in pairs if self.choice.takes_image(each, split)), np.int64)
+            there = self.masks(shard, columns=["image_id", "stage", "round", *COLUMNS])
+            self._refuse_strays(shard, there["image_id"].to_numpy(), rows["image_id"].to_numpy())
+            masks = self.chosen(there, self.verified(shard))
+            of_image = masks["image_id"].to_numpy()
+            image_ids = taken[np.isin(taken, of_image)]
+            mask_ids = masks["mask_id"].to_numpy()[np.isin(of_image, taken)]
+            yield ShardContents(shard, image_ids, mask_ids, len(taken) - len(image_ids))
+
+    def _refuse_strays(self, shard: str, of_masks: Ids, of_images: Ids) -> None:
+        strays = np.setdiff1d(of_masks, of_images)
+        if len(strays):
+            raise InputError(
+                f"{self.store.files}: shard {shard} has masks of {len(strays)} pictures that the table images has not, "
+                f"such as {strays[0]}; add these pictures again with sam-engine ingest, then build the release"
+            )
+
+    def images(self, shard: str) -> pa.Table:
+        """All rows of a shard's images, sorted by id."""
+        return self._files["images"].read(shard, TABLES["images"].names).sort_by("image_id")
+
+    def masks(self, shard: str, *, columns: Sequence[str]) -> pa.Table:
+        """Rows of a shard's masks, of all stages of the release."""
+        return pa.concat_tables([self._files[stage].read(shard, columns) for stage in self.stages])
 
     def verified(self, shard: str) -> frozenset[int]:
         """Masks of a shard that were judged good; none where that does not matter."""
         if "questions" not in self.versions:
             return frozenset()
-        rows = self.store.read_shard("questions", shard, version=self.versions["questions"]).to_pylist()
+        rows = self._files["questions"].read(shard, TABLES["questions"].names).to_pylist()
         return frozenset(row["mask_id"] for row in rows if verified_of(row))
 
-    def chosen(self, rows: Sequence[dict[str, Any]], verified: frozenset[int]) -> list[dict[str, Any]]:
-        """Of the mask rows of one image, those to release, in order."""
-        return [row for row in _current(rows) if self.choice.takes_mask(row, verified)]
+    def chosen(self, rows: pa.Table, verified: frozenset[int]) -> pa.Table:
+        """Of mask rows those to release, by image, in the order of a release.
+
+        Of a stage without annotators only the last round of an image counts.
+        """
+        if not len(rows):
+            return rows
+        image, round = rows["image_id"].to_numpy(), rows["round"].to_numpy()
+        stage = pc.index_in(rows["stage"], pa.array(STAGES)).to_numpy()
+        order = np.lexsort((rows["mask_id"].to_numpy(), round, stage, image))
+        image, round, stage = image[order], round[order], stage[order]
+        last = np.flatnonzero(np.append((image[1:] != image[:-1]) | (stage[1:] != stage[:-1]), True))
+        last_round = np.repeat(round[last], np.diff(last, prepend=-1))
+        annotated = np.isin(stage, [STAGES.index(each) for each in ANNOTATED_STAGES])
+        kept = (annotated | (round == last_round)) & self.choice.takes_masks(rows, verified)[order]
+        return rows.take(pa.array(order[kept]))
+
+    @cached_property
+    def _files(self) -> dict[str, TableFiles]:
+        """Looked up once: asking a table of thousands of shards for each of them takes longer than reading it."""
+        return {table: self.store.files_at(table, version) for table, version in self.versions.items()}
 
 
-def plan_tars(snapshot: Snapshot, *, images_per_tar: int) -> tuple[list[PlannedTar], int]:
+def _reopened(workspace: Workspace, stages: tuple[Stage, ...], versions: dict[str, int], choice: Choice) -> Snapshot:
+    return Snapshot(Store(workspace), stages, versions, choice)
+
+
+def plan_tars(
+    snapshot: Snapshot, *, images_per_tar: int, number: Callable[[ShardContents], None] = lambda _: None
+) -> tuple[list[PlannedTar], int]:
     """Spread the images that have masks over tars, in the order of shards and ids.
 
+    number: called with the contents of each shard, in order, such as `engine.release.numbers.Numbering`.
     Returns the tars and the number of chosen images left out because none of their masks is released.
     """
-    planned: list[tuple[str, int]] = []
-    without_masks = 0
-    for shard, image_ids in snapshot.image_ids():
-        described = snapshot.mask_ids(shard)
-        kept = [(shard, image_id) for image_id in image_ids if image_id in described]
-        without_masks += len(image_ids) - len(kept)
-        planned += kept
-    starts = range(0, len(planned), images_per_tar)
-    tars = [
-        PlannedTar(f"sa_{number:06d}.tar", tuple(planned[start : start + images_per_tar]))
-        for number, start in enumerate(starts)
-    ]
-    return tars, without_masks
+    tars: list[PlannedTar] = []
+    parts: list[tuple[str, array[int]]] = []
+    room, without_masks = images_per_tar, 0
+    for contents in snapshot.contents():
+        number(contents)
+        without_masks += contents.without_masks
+        left = contents.image_ids
+        while len(left):
+            parts.append((contents.shard, array("q", left[:room].tolist())))
+            room, left = room - len(parts[-1][1]), left[room:]
+            if not room:
+                tars.append(_tar(len(tars), parts))
+                room, parts = images_per_tar, []
+    return ([*tars, _tar(len(tars), parts)] if parts else tars), without_masks
+
+
+def _tar(number: int, parts: list[tuple[str, "array[int]"]]) -> PlannedTar:
+    return PlannedTar(f"sa_{number:06d}.tar", tuple(parts))
 
 
 def distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,13 +195,3 @@ def distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         found.setdefault(row["rle"], row)
     return list(found.values())
-
-
-def _current(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of one image, in order, without those of earlier rounds of a stage without annotators."""
-    last_round: dict[Stage, int] = {}
-    for row in rows:
-        if row["stage"] not in ANNOTATED_STAGES:
-            last_round[row["stage"]] = max(row["round"], last_round.get(row["stage"], 0))
-    current = [row for row in rows if row["round"] == last_round.get(row["stage"], row["round"])]
-    return sorted(current, key=lambda row: (STAGES.index(row["stage"]), row["round"], row["mask_id"]))

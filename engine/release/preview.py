@@ -19,6 +19,7 @@ from engine.release.scaling import Scaling
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
+from schemas.image_ids import ImageIds
 
 Pixels = npt.NDArray[np.uint8]
 _COLUMNS, _TILE_PX = 4, 480
@@ -50,7 +51,7 @@ def write_preview(
     """
     config = config or store.files.settings().release
     anonymizer = Anonymizer(config.blur_detectors)
-    image_ids = sorted(store.images()["image_id"].to_pylist())
+    image_ids = ImageIds(np.sort(store.image_index().ids))
     if not image_ids:
         raise InputError(f"{store.files}: no pictures to look at; add some with: sam-engine ingest")
     chosen = sorted(random.Random(seed).sample(image_ids, min(pictures, len(image_ids))))
@@ -79,7 +80,7 @@ def _looked_at(
     pixels = store.load_image(image_id)
     height, width, _ = pixels.shape
     scaling = Scaling.to_shortest_side(height, width, shortest_side_px=config.shortest_side_px)
-    hidden, found = anonymizer(np.asarray(scaling.picture(pixels)))
+    hidden, found = anonymizer(np.asarray(scaling.picture(Image.fromarray(pixels))))
     return _framed(hidden, found, anonymizer.detectors), found
 
 

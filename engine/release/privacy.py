@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from engine.release.blurring import PixelBox, blurred, padded
 from schemas.config import PRIVACY_DETECTORS_GROUP, ReleaseConfig
@@ -80,6 +81,13 @@ class Anonymizer:
         """The picture, in which nothing outside the regions is changed, and the regions."""
         found = self.regions(pixels)
         return (blurred(pixels, [region.box for region in found]) if found else pixels), found
+
+    def picture(self, picture: Image.Image) -> tuple[Image.Image, list[PrivateRegion]]:
+        """As a call, of Pillow's RGB pictures; the one that was given where nothing is found."""
+        if not self.detectors:
+            return picture, []
+        shown, found = self(np.asarray(picture))
+        return (Image.fromarray(shown) if found else picture), found
 
     def _found_by(self, name: str, pixels: Pixels) -> Sequence[PrivateRegion]:
         boxes, scores = _detector(name)(pixels)

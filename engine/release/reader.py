@@ -3,11 +3,12 @@
 What is read is parsed, not checked against the manifest's checksums; `engine.release.verify` does that.
 """
 
+import json
 import math
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from engine import rle as rle_codec
-from engine.delta import as_rows_of
-from engine.images import decode_image
+from engine.images import decode_image_file
 from engine.places import Place, place
+from engine.table_files import as_rows_of
 from schemas.errors import InputError
 from schemas.mask import Mask, Prompt
 from schemas.problems import first_problem
-from schemas.release import FIRST_FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
+from schemas.release import FIRST_FORMAT, FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, parse_record
 
 Progress = Callable[[str, int, int], None]
@@ -53,9 +54,13 @@ class PictureOfRelease:
     def height(self) -> int:
         return self.record.image.height
 
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB. Raises InputError if the JPEG is broken."""
-        return decode_image(self.jpeg, max_megapixels=math.inf, name=f"{self.name}.jpg")
+    def pixels(self, *, longest_px: int | None = None) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB; (h, w, 3), a half, a quarter or an eighth of it, where `longest_px` is enough.
+
+        Raises InputError if the JPEG is broken.
+        """
+        name = f"{self.name}.jpg"
+        return decode_image_file(self.jpeg, max_megapixels=math.inf, name=name, longest_px=longest_px).pixels
 
     def masks(self) -> list[Mask]:
         """In the order of `mask_rows`. Raises InputError if one does not decode."""
@@ -90,7 +95,7 @@ class Release:
         """Raises InputError that names the tar if it or its index cannot be read."""
         done = 0
         for tar in self.manifest.tars:
-            for picture in _pictures(self.place, tar):
+            for picture in pictures_of(self.place, tar):
                 yield picture
                 done += 1
                 if self._progress is not None:
@@ -98,15 +103,32 @@ class Release:
 
 
 def read_manifest(path: str | Path | Place) -> Manifest:
-    """The manifest of a release, given its folder. Raises InputError if there is none or it is broken."""
+    """The manifest of a release, given its folder.
+
+    Raises InputError if there is none, it is broken, or a newer version of this package wrote it.
+    """
     file = place(path) / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(file.read())
+        text = file.read()
+        return Manifest.model_validate_json(text)
     except OSError as error:
         raise InputError(f"{path}: not a release: cannot read {MANIFEST_FILE}: {error.strerror or error}") from error
     except ValidationError as error:
+        if newer := _newer_format(text):
+            raise InputError(f"{path}: {newer} is of a newer version; update sam-data-engine to read it") from error
         problem = first_problem(error)
         raise InputError(f"{file}: broken manifest: {problem.key or 'the file'}: {problem.message.lower()}") from error
+
+
+def _newer_format(manifest: bytes) -> str | None:
+    """The format of a manifest, if its number is higher than any that is known."""
+    with suppress(ValueError):
+        written = json.loads(manifest)
+        name, _, number = str(written.get("format") if isinstance(written, dict) else "").rpartition(" ")
+        known, _, newest = FORMAT.rpartition(" ")
+        if name == known and number.isdecimal() and int(number) > int(newest):
+            return f"{name} {number}"
+    return None
 
 
 def _prompt_of(row: dict[str, Any]) -> Prompt:
@@ -180,7 +202,8 @@ def count_annotators(folder: Place, tars: Sequence[ReleasedTar]) -> dict[str, in
     return dict(sorted(found.items()))
 
 
-def _pictures(folder: Place, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
+def pictures_of(folder: Place, tar: ReleasedTar) -> Iterator[PictureOfRelease]:
+    """The pictures of a tar of the release in `folder`, one by one. Raises InputError where it cannot be read."""
     path = folder / tar.tar.name
     with cannot_be_read(folder, tar):
         images = {row["file_name"]: row for row in read_index(folder / tar.image_index.name, IMAGE_INDEX)}

@@ -1,21 +1,18 @@
 """One image of a release: its JPEG, its SA-1B json, its rows of the index."""
 
 import hashlib
-import io
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from engine.images import content_id, decode_image, read_bytes
+from engine.files import nameless_file
+from engine.images import decode_picture, read_original
 from engine.release.privacy import Anonymizer
 from engine.release.public_names import public_annotator, public_name
 from engine.release.scaling import Scaling
 from engine.store import Store
 from schemas.config import ReleaseConfig
-from schemas.errors import InputError
 from schemas.mask import Mask
 from schemas.sa1b import Sa1bRecord, image_record
 
@@ -41,18 +38,15 @@ def release_image(
     Raises InputError if the picture's file is gone or is not the one that was ingested.
     """
     file = store.picture(image)
-    data = read_bytes(file)
-    if content_id(data) != image["image_id"]:
-        raise InputError(f"{file}: not the file that was ingested; put the original back and build the release again")
-    pixels = decode_image(data, max_megapixels=math.inf, name=str(file), bit_depth=store.bit_depth)
-    height, width, _ = pixels.shape
+    data = read_original(file, image["image_id"])
+    picture = decode_picture(data, name=str(file), bit_depth=store.bit_depth)
+    width, height = picture.size
     scaling = Scaling.to_shortest_side(height, width, shortest_side_px=config.shortest_side_px)
-    encoded = io.BytesIO()
     # Looked at as it is released: what is found lies where it says, and what got too small to be seen costs nothing.
     anonymizer = Anonymizer.of(config)
-    shown, blurred = anonymizer(np.asarray(scaling.picture(pixels)))
+    shown, blurred = anonymizer.picture(scaling.picture(picture))
     # Encoded anew also where the size stays: what the file said beside its pixels (place, camera) is not released.
-    Image.fromarray(shown).save(encoded, format="JPEG", quality=config.jpeg_quality)
+    jpeg = _jpeg(shown, config.jpeg_quality)
     number = image["number"]
     name = f"sa_{number}"
     annotations, rows = [], []
@@ -61,8 +55,8 @@ def release_image(
         if released is not None:
             rows.append({"image_id": number, "tar": tar} | _index_row(mask, released))
             annotations.append(released.to_sa1b(mask["number"]))
-    picture = image_record(image_id=number, width=scaling.width, height=scaling.height, file_name=f"{name}.jpg")
-    record = Sa1bRecord(image=picture, annotations=annotations)
+    told = image_record(image_id=number, width=scaling.width, height=scaling.height, file_name=f"{name}.jpg")
+    record = Sa1bRecord(image=told, annotations=annotations)
     row = {
         "image_id": number,
         "content_id": image["image_id"],
@@ -76,12 +70,21 @@ def release_image(
         "split": image["split"],
         "masks": len(rows),
         "masks_lost": len(masks) - len(rows),
-        "jpeg_bytes": len(encoded.getvalue()),
-        "jpeg_sha256": hashlib.sha256(encoded.getvalue()).hexdigest(),
+        "jpeg_bytes": len(jpeg),
+        "jpeg_sha256": hashlib.sha256(jpeg).hexdigest(),
         "blur_detectors": list(anonymizer.detectors),
         "blurred": [region.row() for region in blurred],
+        "country": image["country"],
     }
-    return ReleasedImage(name, encoded.getvalue(), record.to_json(), rows, row)
+    return ReleasedImage(name, jpeg, record.to_json(), rows, row)
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    """Pillow lets other threads of Python work while it encodes only where it writes to a file of the system's."""
+    with nameless_file() as file:
+        picture.save(file, format="JPEG", quality=quality)
+        file.seek(0)
+        return file.read()
 
 
 def _index_row(row: dict[str, Any], mask: Mask) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from engine import rle as rle_codec
@@ -12,7 +11,7 @@ from schemas.mask import Box, Mask, Prompt
 from schemas.rle import Rle
 
 JPEG_MAX_SIDE_PX = 65_500
-_ROUNDING = 1e-6  # of coverage in source pixels; half is half, however the fractions were summed
+_MOST_BYTES = 7  # of a run length in compressed counts
 
 
 @dataclass(frozen=True)
@@ -44,38 +43,61 @@ class Scaling:
     def is_identity(self) -> bool:
         return (self.height, self.width) == (self.source_height, self.source_width)
 
-    def picture(self, pixels: npt.NDArray[np.uint8]) -> Image.Image:
-        """The released picture of a source picture, (source_height, source_width, 3) uint8 RGB."""
-        picture = Image.fromarray(pixels)
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """The released picture of a source picture, RGB."""
         if self.is_identity:
             return picture
         return picture.resize((self.width, self.height), Image.Resampling.LANCZOS)
 
     def released(self, mask: Mask) -> Mask | None:
         """The mask in the released picture, its prompt and crop with it; None where no pixel is left."""
-        rle = self.mask(mask.rle)
-        if rle is None or self.is_identity:
-            return mask if rle is not None else None
-        counted = rle_codec.measured(rle)
+        if self.is_identity:
+            return mask
+        found = self._scaled(mask.rle)
+        if found is None:
+            return None
+        rle, area, box = found
         prompt, crop_box = self._prompt(mask.prompt), self._box(mask.crop_box)
-        return replace(mask, rle=rle, area=counted.area, box=counted.box, prompt=prompt, crop_box=crop_box)
+        return replace(mask, rle=rle, area=area, box=box, prompt=prompt, crop_box=crop_box)
 
     def mask(self, rle: Rle) -> Rle | None:
         """The mask in the released picture: a pixel is in it if the mask covers at least half of what it was made of.
 
         None for a mask that covers no pixel so far, such as a line far thinner than a released pixel.
+        Raises InputError if the counts are broken.
         """
         if self.is_identity:
             return rle
-        x0, y0, x1, y1 = rle_codec.box(rle)
-        part = rle_codec.decode(rle)[y0:y1, x0:x1]  # only what the mask's box touches is worked on
-        top, covered = _shrunk(part, start=y0, factor=self.factor_y, limit=self.height)
-        left, covered = _shrunk(covered.T, start=x0, factor=self.factor_x, limit=self.width)
-        half = self.factor_x * self.factor_y / 2 - _ROUNDING
-        inside = half <= covered.T
-        if not inside.any():
+        found = self._scaled(rle)
+        return None if found is None else found[0]
+
+    def _scaled(self, rle: Rle) -> tuple[Rle, int, Box] | None:
+        """With its area and its box."""
+        from engine.release.run_kernel import BROKEN, EVENTS, scale
+
+        counts = np.frombuffer(rle.counts, dtype=np.uint8)
+        pieces = np.empty((3, len(counts) + self.source_width), dtype=np.int64)
+        # A piece is part of two released columns at most, and in each the mask begins or ends at four rows of it.
+        scaled = np.empty(8 * pieces.shape[1] + 4, dtype=np.int64)
+        written = np.empty(_MOST_BYTES * len(scaled), dtype=np.uint8)
+        found = np.zeros(5, dtype=np.int64)
+        size = scale(
+            counts,
+            (self.source_height, self.source_width, self.height, self.width),
+            np.empty(len(counts), dtype=np.int64),
+            pieces,
+            np.zeros((2, self.height + 2), dtype=np.int64),
+            np.empty(EVENTS, dtype=np.int64),
+            scaled,
+            written,
+            found,
+        )
+        if size == BROKEN:
+            rle_codec.runs(rle)  # says what is wrong
+        if size <= 0:
             return None
-        return rle_codec.encode_at(inside, x0=left, y0=top, height=self.height, width=self.width)
+        area, x0, y0, x1, y1 = found.tolist()
+        return Rle(self.height, self.width, written[:size].tobytes()), area, (x0, y0, x1, y1)
 
     def coordinates(self, values: Sequence[float]) -> list[float]:
         """Coordinates x, y, x, y, ... of the source picture in the released one."""
@@ -95,20 +117,3 @@ class Scaling:
             None if prompt.box is None else self._box(prompt.box),
             None if prompt.mask is None else self.mask(prompt.mask),
         )
-
-
-def _shrunk(
-    values: npt.NDArray[np.generic], *, start: int, factor: float, limit: int
-) -> tuple[int, npt.NDArray[np.float64]]:
-    """Sums of the rows of (n, m) values, which begin at row `start`, over cells of `factor` rows each.
-
-    Rows that two cells share count by their share. Returns the first cell and (cells, m); all other cells are empty.
-    """
-    stop = start + len(values)
-    first, last = int(start / factor), min(int(np.ceil(stop / factor)), limit)
-    edges = np.clip(np.arange(first, last + 1) * factor, start, stop) - start
-    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
-    below = np.minimum(edges.astype(np.int64), len(values))
-    above = np.minimum(below + 1, len(values))
-    at_edges = sums[below] + (edges - below)[:, None] * (sums[above] - sums[below])
-    return first, np.diff(at_edges, axis=0)

@@ -9,7 +9,7 @@ from engine.files import storage_errors
 from engine.images import content_id
 from engine.keys import content_key
 from engine.places import Place, place
-from engine.release.card import write_card
+from engine.release.documents import write_documents
 from engine.release.reader import PictureOfRelease, Progress, Release, count_annotators, read_index
 from engine.release.records import ReleasedImage
 from engine.release.tars import write_release_tar
@@ -41,7 +41,7 @@ def subset_release(
     chosen = _drawn(release, _how_many(len(release), images, share), seed)
     with storage_errors(output), atomic_folder(output) as folder:
         manifest = _Subset(release, chosen, seed, output.name, progress).write(place(folder))
-        manifest = manifest.model_copy(update={"card": write_card(place(folder), manifest)})
+        manifest = write_documents(place(folder), manifest)
         (place(folder) / MANIFEST_FILE).write((manifest.model_dump_json(indent=1) + "\n").encode())
     return manifest
 
@@ -89,6 +89,7 @@ class _Subset:
                 "previous": "",
                 "changes": None,
                 "card": None,
+                "documents": (),
                 "parents": (source.key,),
             }
         )

@@ -3,33 +3,45 @@
 import io
 import math
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from engine import rle as rle_codec
 from engine.places import Place, place
+from engine.processes import MapItems, Processes, Tell
 from engine.release.reader import Progress, names_in, read_index, read_manifest, tar_members
 from engine.release.tars import describe_file
 from schemas.errors import InputError
 from schemas.mask import Mask
 from schemas.release import IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedFile, ReleasedTar
-from schemas.sa1b import Sa1bAnnotation, Sa1bImage, parse_record
+from schemas.rle import Rle
+from schemas.sa1b import BoxXYWH, Sa1bAnnotation, Sa1bImage, parse_record
 
+_MANY_MASKS = 5000  # of a tar, from which on loading compiled code pays
 _NEAR_PX = 1e-2  # the index rounds coordinates to float32
 
 
-def verify_release(path: str | Path | Place, *, quick: bool = False, progress: Progress | None = None) -> list[str]:
+def verify_release(
+    path: str | Path | Place,
+    *,
+    quick: bool = False,
+    map_tars: MapItems = Processes(1),
+    progress: Progress | None = None,
+) -> list[str]:
     """Check a release, given its folder: checksums, counts, pictures, and every mask against its record and the index.
 
-    Masks are decoded with pycocotools; area and box are counted on the decoded mask. quick: only which files there are,
-    their sizes and the counts, without reading them. progress is called with ("verify", done, total) tars.
+    Area and box of a mask are counted by pycocotools, another reader than ours. quick: only which files there are, with
+    sizes and counts, without reading them. map_tars: by what the tars are read. progress is called with
+    ("verify", done, total) tars.
     Returns the problems, one line each, or none.
     """
     path = place(path)
@@ -37,24 +49,43 @@ def verify_release(path: str | Path | Place, *, quick: bool = False, progress: P
         manifest = read_manifest(path)
     except InputError as error:
         return [str(error)]
-    return problems_of(path, manifest, quick=quick, progress=progress)
+    return problems_of(path, manifest, quick=quick, map_tars=map_tars, progress=progress)
 
 
-def problems_of(path: Place, manifest: Manifest, *, quick: bool = False, progress: Progress | None = None) -> list[str]:
+def problems_of(
+    path: Place,
+    manifest: Manifest,
+    *,
+    quick: bool = False,
+    map_tars: MapItems = Processes(1),
+    progress: Progress | None = None,
+) -> list[str]:
     """What `verify_release` finds where the manifest is known; it need not be in the folder yet."""
-    problems = list(_wrong_names(path, manifest))
-    for done, record in enumerate(manifest.tars, start=1):
-        damaged = [problem for file in record.files() for problem in damage(path, file, quick=quick)]
-        # What is damaged is told once, not once more for each mask in it.
-        problems += damaged or ([] if quick else _wrong_contents(path, record))
+    done = 0
+
+    def advance(tars: int) -> None:
+        nonlocal done
+        done += tars
         if progress is not None:
             progress("verify", done, len(manifest.tars))
-    for file in (manifest.changes, manifest.card):
-        problems += damage(path, file, quick=quick) if file else []
+
+    problems = list(_wrong_names(path, manifest))
+    for found in map_tars(partial(_tar_problems, path, quick), manifest.tars, advance):
+        problems += found
+    for file in manifest.beside_tars():
+        problems += damage(path, file, quick=quick)
     for name in ("images", "masks", "masks_lost"):
         total = sum(getattr(record, name) for record in manifest.tars)
         if total != getattr(manifest, name):
             problems.append(f"{path / MANIFEST_FILE}: {name} is {getattr(manifest, name)}, its tars have {total}")
+    return problems
+
+
+def _tar_problems(path: Place, quick: bool, record: ReleasedTar, tell: Tell) -> list[str]:
+    damaged = [problem for file in record.files() for problem in damage(path, file, quick=quick)]
+    # What is damaged is told once, not once more for each mask in it.
+    problems = damaged or ([] if quick else _wrong_contents(path, record))
+    tell(1)
     return problems
 
 
@@ -113,8 +144,10 @@ def _compare(
             continue
         n_masks += len(content.annotations)
         yield from _check_image(where, content.image, row)
-        for annotation in content.annotations:
-            yield from _check_mask(f"{where}: mask {annotation.id}", annotation, indexed)
+        for annotation, counted in zip(
+            content.annotations, _counted(content.annotations, many=record.masks > _MANY_MASKS), strict=True
+        ):
+            yield from _check_mask(f"{where}: mask {annotation.id}", annotation, counted, indexed)
     for name in unseen:
         yield f"{tar}: {name} is in the index and not in the tar"
     for mask_id in indexed:
@@ -142,24 +175,60 @@ def _check_image(where: str, image: Sa1bImage, row: dict[str, Any]) -> Iterator[
             yield f"{where}.json: {name} is {getattr(image, name)}, in the index {row[name]}"
 
 
-def _check_mask(where: str, annotation: Sa1bAnnotation, indexed: dict[int, dict[str, Any]]) -> Iterator[str]:
+def _counted(annotations: Sequence[Sa1bAnnotation], *, many: bool) -> list[tuple[int, BoxXYWH] | None]:
+    """Pixels and box of the masks of one picture by pycocotools; None for one whose counts are broken.
+
+    It reads past the end of broken counts, so it never sees them.
+    """
+    masks = [each.segmentation for each in annotations]
+    texts = [mask.counts.encode(errors="replace") for mask in masks]
+    # All have the size of the picture, or the record would not have been parsed.
+    is_broken = _broken(texts, *masks[0].size, many=many) if masks else np.zeros(0, dtype=bool)
+    whole = [mask.model_dump() for mask, bad in zip(masks, is_broken, strict=True) if not bad]
+    areas, boxes = (coco_mask.area(whole).tolist(), coco_mask.toBbox(whole).tolist()) if whole else ([], [])
+    counted = iter(zip(areas, map(tuple, boxes), strict=True))
+    return [None if bad else next(counted) for bad in is_broken]
+
+
+def _broken(texts: Sequence[bytes], height: int, width: int, *, many: bool) -> npt.NDArray[np.bool_]:
+    """Whether the compressed counts of each mask do not fill it. many: numba, which takes a moment, is worth it."""
+    if not many:
+        return np.array([_is_broken(Rle(height, width, text)) for text in texts])
+    from engine.release.run_kernel import broken
+
+    ends = np.cumsum([0, *map(len, texts)])
+    found = np.zeros(len(texts), dtype=bool)
+    room = np.empty(int(np.diff(ends).max()), dtype=np.int64)
+    broken(np.frombuffer(b"".join(texts), dtype=np.uint8), ends, height * width, room, found)
+    return found
+
+
+def _is_broken(mask: Rle) -> bool:
+    try:
+        rle_codec.runs(mask)
+    except InputError:
+        return True
+    return False
+
+
+def _check_mask(
+    where: str, annotation: Sa1bAnnotation, counted: tuple[int, BoxXYWH] | None, indexed: dict[int, dict[str, Any]]
+) -> Iterator[str]:
     row = indexed.pop(annotation.id, None)
     if row is None:
         yield f"{where}: not in the mask index, or twice in the tar"
         return
-    segmentation = annotation.segmentation.model_dump()
-    try:
-        # pycocotools reads past the end of broken counts, so they are checked before it sees them.
-        rle_codec.from_coco(segmentation, *annotation.segmentation.size)
-    except InputError as error:
-        yield f"{where}: {error}"
+    if counted is None:
+        try:
+            rle_codec.from_coco(annotation.segmentation.model_dump(), *annotation.segmentation.size)
+        except InputError as error:
+            yield f"{where}: {error}"
         return
-    pixels = int(coco_mask.decode([segmentation]).sum())
-    box = coco_mask.toBbox(segmentation).tolist()
+    pixels, box = counted
     if annotation.area != pixels:
         yield f"{where}: area is {annotation.area}, the mask has {pixels} pixels"
-    if list(annotation.bbox) != box:
-        yield f"{where}: bbox is {list(annotation.bbox)}, that of the mask {box}"
+    if annotation.bbox != box:
+        yield f"{where}: bbox is {list(annotation.bbox)}, that of the mask {list(box)}"
     x0, y0, x1, y1 = row["bbox_xyxy"]
     if (row["area"], (x0, y0, x1 - x0, y1 - y0)) != (annotation.area, annotation.bbox):
         yield f"{where}: area or bbox differ from the index"
@@ -180,5 +249,5 @@ def _same_prompt(annotation: Sa1bAnnotation, row: dict[str, Any]) -> bool:
     return (
         annotation.point_coords == told.on_object
         and (len(numbers), len(told.points)) == (len(listed), len(points))
-        and bool(np.allclose(numbers, listed, rtol=0, atol=_NEAR_PX))
+        and all(abs(number - other) <= _NEAR_PX for number, other in zip(numbers, listed, strict=True))
     )

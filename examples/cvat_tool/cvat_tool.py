@@ -105,7 +105,7 @@ class CvatTool:
         changed = {image_id: task for image_id, task in found.items() if collected.get(image_id) != task}
         if changed:
             records.put_collected(changed, seen_until="")
-        done, total = len(collected | found), len(work.record.image_ids)
+        done, total = len(collected | found), len(work.record.image_ids) - len(work.unreadable)
         message = f"{done} of {total} images are annotated; tasks are in {folder}"
         message += f"; {len(problems)} to be looked at, the first: {problems[0]}" if problems else ""
         return AnnotationProgress(done >= math.ceil(self.config.labeling.done_frac * total), message)

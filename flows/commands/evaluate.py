@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    name: Annotated[str, typer.Argument(help="points, boxes, masks, shapes, or one that an installed package adds.")],
+    name: Annotated[
+        str, typer.Argument(help="points, boxes, masks, shapes, edges, proposals, instances, or a package's.")
+    ],
     coco: Annotated[list[Path], typer.Option("--coco", help="COCO json with ground-truth masks; may be repeated.")],
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder that file names in the json are relative to.")
@@ -44,6 +46,9 @@ def evaluate(
 
     points: from simulated clicks, the first farthest from the mask's boundary, the next in the error region. boxes:
     from the tight box of each mask. masks: from the mask itself. shapes: how clean borders and edges are.
+    edges: beside Canny and Sobel, as BSDS500 counts. proposals: recall of masks of everything. instances: from the
+    boxes of a detector, --set boxes=RESULTS.json. groups and suite (many sets and models in one run) are commands of
+    their own: sam-engine evaluate suite --help.
 
     "confident" is the mask with the highest predicted IoU, "oracle" the best of the three that a prompt gets.
     Intervals are 95 % bootstrap intervals of the mean over masks.
@@ -65,6 +70,8 @@ def evaluate(
     sampled = samples.sampled(max_masks=max_masks, min_area_px=min_area, seed=seed)
     with progress_bars() as progress:
         measured = evaluation(Predictor(sam), Samples(sampled, progress))
+    for line in measured.notes:
+        note(line)
     title = f"{info.name} ({info.model_id}), {measured.masks} masks: {measured.what}"
     result = {"model": info.model_id, "masks": measured.masks, **measured.values}
     emit(result, as_json=as_json, text=None if as_json else _table(title, measured))

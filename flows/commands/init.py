@@ -19,7 +19,7 @@ def init(
     from schemas.errors import InputError
 
     config = Workspace(workspace).config
-    if config.exists():
+    if config.exists() and Store.is_made(Workspace(workspace)):  # else one that was interrupted goes on
         raise InputError(f"{workspace}: is a workspace already ({CONFIG_FILE} exists); nothing was changed")
     Store.create(workspace)
     emit(

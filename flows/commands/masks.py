@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def masks(
     prompts: Annotated[
-        Path, typer.Argument(help="COCO json or results with boxes, or a .csv of boxes or points; see docs/models.md.")
+        Path,
+        typer.Argument(
+            help="COCO json or results with boxes, .csv of boxes or points, label files, a folder; see docs/models.md."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="COCO json to write the masks to.")],
     images: Annotated[
@@ -37,7 +40,7 @@ def masks(
     pictures that cannot be read, are named.
     """
     from engine.files import write_atomic
-    from engine.prompt_files import read_prompt_file
+    from engine.prompt_files import folder_of, read_prompt_file
     from model.predictor import Predictor
     from schemas.errors import InputError
 
@@ -46,7 +49,7 @@ def masks(
     asked = read_prompt_file(prompts, names=coco)
     sam, model_name = load_sam(model, weights, device)
     made = _Made([problem._asdict() for problem in asked.problems])
-    paths = _pictures(list(asked.prompts), (images or prompts.parent).absolute())
+    paths = _pictures(list(asked.prompts), (images or folder_of(prompts)).absolute())
     predictor = Predictor(sam)
     with progress_bars() as progress:
         for number, (name, of_picture) in enumerate(asked.prompts.items()):

@@ -30,7 +30,9 @@ def list_(workspace: Workspace = None, as_json: JsonFlag = False) -> None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="Weights of SAM or MobileSAM: .pth, .pt or .safetensors.")],
+    file: Annotated[
+        Path, typer.Argument(help="Weights of SAM, MobileSAM, SAM-HQ or SAM 2: .pth, .pt or .safetensors.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the model; default: the architecture it is recognised as.")] = "",
     workspace: Workspace = None,
     as_json: JsonFlag = False,

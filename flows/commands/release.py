@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.explore import explore
 from flows.console import JsonFlag, emit, note, progress_bars
 from flows.settings import with_settings
 
@@ -15,8 +16,14 @@ if TYPE_CHECKING:
     from engine.release.report.released import ReleasedMasks
     from engine.release.report.sections import Section
     from engine.workspace import Workspace
+    from schemas.config import CardConfig
+
+ProcessesOption = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Tars to work on side by side; default: one a core.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Dataset releases: build, verify, export and describe them.")
+app.command()(explore)
 
 
 @app.command()
@@ -43,6 +50,7 @@ def build(
     no_blur: Annotated[
         bool, typer.Option("--no-blur", help="Release faces and licence plates as they are; the release says so.")
     ] = False,
+    processes: ProcessesOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write pictures and masks as tars of jpg and SA-1B json, with a Parquet index and checksums.
@@ -50,18 +58,28 @@ def build(
     Faces and licence plates are blurred; `sam-engine release preview` shows what is found.
     """
     from engine.places import full_name
+    from engine.processes import Processes
     from engine.release.build import build_release
     from engine.store import Store
+    from stages.approvals import RELEASED, of_release, require
     from stages.planning import parse_stage
 
-    stages = [parse_stage(one) for one in stage or ["fully_automatic"]]
+    stages = [parse_stage(one) for one in stage or RELEASED]
     store = Store(workspace)
+    require(store.files, of_release(store, store.files.settings(), stages))
     config = with_settings(store.files.settings().release, settings or [])
     if no_blur:
         config = config.model_copy(update={"blur": False})
     with progress_bars() as progress:
         info = build_release(
-            store, config=config, stages=stages, name=name, withheld=withheld, verify=verify, progress=progress
+            store,
+            config=config,
+            stages=stages,
+            name=name,
+            withheld=withheld,
+            verify=verify,
+            map_tars=Processes.a_core_each(processes),
+            progress=progress,
         )
     manifest = info.manifest
     result = {
@@ -101,16 +119,19 @@ def preview(
 def verify(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
     quick: Annotated[bool, typer.Option("--quick", help="Only which files there are, and their sizes.")] = False,
+    processes: ProcessesOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check every file, picture and mask of a release against its manifest and index."""
     from engine.places import full_name, place
+    from engine.processes import Processes
     from engine.release.reader import read_manifest
     from engine.release.verify import verify_release
 
     read_manifest(release)
+    map_tars = Processes(1) if quick else Processes.a_core_each(processes)
     with progress_bars() as progress:
-        problems = verify_release(release, quick=quick, progress=progress)
+        problems = verify_release(release, quick=quick, map_tars=map_tars, progress=progress)
     for problem in problems:
         note(problem)
     text = f"{release}: {len(problems)} problems" if problems else f"{release}: whole"
@@ -123,15 +144,18 @@ def verify(
 def repair(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
     workspace: Annotated[str, typer.Argument(help="The workspace that it was built from.")],
+    processes: ProcessesOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make damaged and missing files of a release again, byte for byte, or say which cannot be."""
     from engine.places import full_name, place
+    from engine.processes import Processes
     from engine.release.repair import repair_release
     from engine.store import Store
 
+    map_tars = Processes.a_core_each(processes)
     with progress_bars() as progress:
-        mended, left = repair_release(place(release), Store(workspace), progress=progress)
+        mended, left = repair_release(place(release), Store(workspace), map_tars=map_tars, progress=progress)
     for line in left:
         note(line)
     text = f"{release}: {len(mended)} files mended, {len(left)} left" if mended or left else f"{release}: whole"
@@ -159,11 +183,50 @@ def subset(
 
 
 @app.command()
+def merge(
+    releases: Annotated[list[str], typer.Argument(help="Folders of releases; the first keeps its numbers.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of release.card for the result, as license=cc-by-4.0; repeatable."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write releases of several workspaces as one; pictures that several have are taken once, with the masks of all."""
+    from engine.release.merge import merge_releases
+
+    def changed(card: "CardConfig") -> "CardConfig":
+        return with_settings(card, settings or [])
+
+    with progress_bars() as progress:
+        made = merge_releases(releases, output, change_card=changed, progress=progress)
+    known = sum(source.images_known for source in made.merged)
+    left_out = sum(source.masks_left_out for source in made.merged)
+    result = {
+        "path": output.resolve(),
+        "images": made.images,
+        "masks": made.masks,
+        "parents": list(made.parents),
+        "images_known": known,
+        "masks_left_out": left_out,
+    }
+    text = f"{output}: {made.masks} masks on {made.images} images of {len(releases)} releases"
+    text += f"; {known} were in several" if known else ""
+    text += f"; {left_out} masks of other sizes left out" if left_out else ""
+    emit(result, as_json=as_json, text=text)
+
+
+@app.command()
 def export(
     release: Annotated[str, typer.Argument(help="Folder of a release.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the result.")],
     form: Annotated[
-        str, typer.Option("--format", help="coco, lvis, png, labelstudio, or one that an installed package adds.")
+        str,
+        typer.Option(
+            "--format",
+            "--to",
+            help="coco, lvis, yolo, png, labelstudio, parquet-images, or one that an installed package adds.",
+        ),
     ] = "coco",
     as_json: JsonFlag = False,
 ) -> None:
@@ -213,11 +276,12 @@ def report(
     other file. The numbers are in report.json, the plots in plots/ as PNG and PDF.
     """
     from engine.places import full_name
-    from engine.release.report.writing import report_folder, workspace_of, write_release_report
+    from engine.release.report.writing import report_folder, write_release_report
     from engine.store import Store
+    from engine.workspace import workspace_of_release
 
     references = _references(reference or [])
-    built_of = workspace or workspace_of(release)
+    built_of = workspace or workspace_of_release(release)
     store = None if built_of is None else Store(built_of)
     more = [] if geography is None else [_geography(geography)]
     more += [] if groups is None else [_fairness(groups, model, built_of, device)]

@@ -22,6 +22,7 @@ def run(
     With --until-done, and for data_engine, the stage's Prefect flow ticks until nothing is left to do.
     """
     from engine.store import Store
+    from flows.run_records import also_told, run_record
     from flows.running import DATA_ENGINE, run_flow
     from stages.planning import parse_stage
     from stages.rounds import tick
@@ -35,7 +36,9 @@ def run(
             lines = [f"{of_stage}: {each['message']}" for of_stage, results in ticks.items() for each in results]
             result = {"ticks": ticks}
         else:
-            done = tick(store, name, progress=progress)
+            store.files.settings()
+            with run_record(store.files, what=f"sam-engine run {name}") as record:
+                done = tick(store, name, progress=also_told(progress, record))
             lines = [f"{name}: {done.message}"]
             result = done.to_dict()
     emit(result, as_json=as_json, text="\n".join(lines))

@@ -1,6 +1,9 @@
 """`sam-engine status`: where a workspace stands."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -9,24 +12,50 @@ from flows.console import JsonFlag, emit
 if TYPE_CHECKING:
     from engine.store import Store
 
+_WATCH_EVERY_S = 5.0
+_CLEAR = "\x1b[2J\x1b[H"  # the terminal, and the cursor to its top
+
 
 def status(
     workspace: Annotated[str, typer.Argument(help="The workspace.")],
     rejected: Annotated[bool, typer.Option("--rejected", help="List all that was rejected, with the reasons.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on looking: anew on a terminal, else a line a change. Ctrl-C ends it.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Rounds, shards, models, and what each stage does or waits for next."""
+    """Rounds, shards, models, what each stage does or waits for next, and the runs that are at work on this machine."""
     from engine.store import Store
     from engine.workspace import Workspace
 
     Workspace(workspace).settings()
+    if watch:
+        _watch(workspace, all_rejected=rejected)
     found = workspace_status(Store(workspace))
     emit(found, as_json=as_json, text=None if as_json else _as_text(found, all_rejected=rejected))
+
+
+def _watch(workspace: str, *, all_rejected: bool) -> NoReturn:
+    from engine.store import Store
+
+    shown: list[str] = []
+    while True:
+        text = _as_text(workspace_status(Store(workspace)), all_rejected=all_rejected)
+        if sys.stdout.isatty():
+            typer.echo(f"{_CLEAR}{text}")
+        else:
+            lines = text.splitlines()
+            for line in (line for line in lines if line not in shown):
+                typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
+            shown = lines
+            sys.stdout.flush()
+        time.sleep(_WATCH_EVERY_S)
 
 
 def workspace_status(store: "Store") -> dict[str, Any]:
     """All that `sam-engine status` tells, as plain values."""
     from engine.analysis.rounds import round_reports
+    from flows.run_records import records
     from model.registry import list_models
     from stages.planning import next_step
 
@@ -38,6 +67,7 @@ def workspace_status(store: "Store") -> dict[str, Any]:
         "rows": store.counts(),
         "shards": len(store.shards()),
         "stages": {step.stage: {"next": step.action, "round": step.round, "message": step.message} for step in steps},
+        "at_work": [asdict(record) for record, alive in records(store.files) if alive],
         "rounds": [
             report.to_dict()
             | {"model": names.get(report.model_before, report.model_before), "guard": guard and guard.to_dict()}
@@ -58,6 +88,8 @@ def _as_text(found: dict[str, Any], *, all_rejected: bool) -> str:
     ]
     lines.append("Next steps")
     lines += [f"  {stage}: {_next(step)}" for stage, step in found["stages"].items()]
+    lines += ["At work"] if found["at_work"] else []
+    lines += [f"  {_run(record)}" for record in found["at_work"]]
     lines.append("Rounds" if found["rounds"] else "Rounds: none yet")
     lines += [f"  {report['stage']} {report['round']}: {_round(report)}" for report in found["rounds"]]
     lines += [
@@ -78,10 +110,24 @@ def _next(step: dict[str, Any]) -> str:
     return prefix + str(step["message"])
 
 
+def _run(record: dict[str, Any]) -> str:
+    """A run that is at work, and how far it was when it told last."""
+    since = time.strftime("%d %b %H:%M", time.localtime(record["started"]))
+    told = record["advance"]
+    where = f"process {record['pid']} since {since}"
+    if told is None:
+        return f"{record['what']}: {where}"
+    note = f", {told['note']}" if told["note"] else ""
+    return f"{record['what']}: {told['what']}, {told['done']} of {told['total']}{note} ({where})"
+
+
 def _round(report: dict[str, Any]) -> str:
     parts = [report["state"], f"model {report['model']}"]
     if report["masks"] is not None:
         parts.append(f"{report['masks']} masks on {report['images']} images")
+    if report["unreadable"]:
+        why = next(iter(report["why_unreadable"]), "")
+        parts.append(f"{report['unreadable']} left out, since they cannot be read, the first: {why}")
     if report["miou_after"] is not None:
         parts.append(f"mIoU {report['miou_before']:.3f} -> {report['miou_after']:.3f}")
     if report["guard"] is not None and not report["guard"]["accepted"]:

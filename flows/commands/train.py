@@ -38,6 +38,10 @@ def train(
         Literal["auto", "stored", "upright"],
         typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
     ] = "auto",
+    max_bad_frac: Annotated[
+        float,
+        typer.Option("--max-bad-frac", min=0, max=1, help="Skip pictures that cannot be read, up to this share."),
+    ] = 0.1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -68,6 +72,7 @@ def train(
         keep_replay=keep_replay,
         device=device,
         mask_frame=mask_frame,
+        max_bad_frac=max_bad_frac,
     )
     trained = job.run()
     if trained is not None:

@@ -22,6 +22,10 @@ def train_detector(
         Literal["auto", "stored", "upright"],
         typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
     ] = "auto",
+    max_bad_frac: Annotated[
+        float,
+        typer.Option("--max-bad-frac", min=0, max=1, help="Skip pictures that cannot be read, up to this share."),
+    ] = 0.1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -42,5 +46,6 @@ def train_detector(
         seed=seed,
         device=device,
         mask_frame=mask_frame,
+        max_bad_frac=max_bad_frac,
     ).run()
     emit(kept.to_dict(), as_json=as_json, text=str(kept))

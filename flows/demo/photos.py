@@ -10,7 +10,7 @@ from PIL import Image
 from engine.analysis.overlays import save_png
 from schemas.errors import InputError
 
-PAVEMENT = "brick.png"
+PAVEMENT, PORTRAIT = "brick.png", "astronaut.png"
 
 
 def bricks_path() -> Path:
@@ -35,13 +35,22 @@ def cut_bricks(folder: Path) -> None:
 
     Raises InputError where the installed scikit-image lacks the photograph.
     """
-    source = photos_folder() / PAVEMENT
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; install it again: pip install --force-reinstall scikit-image")
-    with Image.open(source) as photograph:
+    with Image.open(_photo(PAVEMENT)) as photograph:
         for record in json.loads(bricks_path().read_text(encoding="utf-8"))["images"]:
             path = folder / record["file_name"]
             x, y = record["crop_xy"]
             if not path.is_file():
                 square = photograph.crop((x, y, x + record["width"], y + record["height"]))
                 save_png(np.asarray(square), path)
+
+
+def portrait_path() -> Path:
+    """A photograph of a person: a face for the release to blur. Raises InputError where it is not installed."""
+    return _photo(PORTRAIT)
+
+
+def _photo(name: str) -> Path:
+    path = photos_folder() / name
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; install it again: pip install --force-reinstall scikit-image")
+    return path

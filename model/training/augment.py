@@ -4,8 +4,10 @@ import math
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from model.training.config import TrainingConfig
 from model.training.samples import Sample, decode_masks
 
 _PASTED_MASKS = 4
@@ -61,6 +63,27 @@ def augment(
         pasted = view(donor, min(_PASTED_MASKS, max_masks), _LARGEST_PASTED_FRAC)
         picture, masks = _paste(picture, masks, *pasted, smallest_px=min_mask_frac * side_px**2)
     return (picture, masks[:max_masks]) if len(masks) else None
+
+
+def never_shown(
+    areas: npt.NDArray[np.float64],
+    heights: npt.NDArray[np.float64],
+    widths: npt.NDArray[np.float64],
+    config: TrainingConfig,
+    *,
+    side_px: int,
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which of N masks no step learns from: those too small, and those too large.
+
+    areas: in pixels of pictures of `heights` and `widths`. side_px: of the model's input. too small: under
+    `min_mask_frac` of it even where they are shown largest. too large: over `max_mask_frac` of their picture.
+    """
+    enlarged = config.scale_range[1] * side_px / np.maximum(heights, widths)
+    if config.zoom_prob:
+        enlarged = np.maximum(enlarged, MOST_ENLARGED)
+    too_large = areas > config.max_mask_frac * heights * widths
+    too_small = (areas * enlarged**2 / side_px**2 <= config.min_mask_frac) & ~too_large
+    return too_small, too_large
 
 
 def _paste(

@@ -17,6 +17,7 @@ from schemas.errors import InputError
 KEPT = 2
 _NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
 _DIGEST_DIGITS = 16
+_LATER = ("bad",)  # parts that a checkpoint need not have
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +70,8 @@ class Checkpoints:
                 continue
             self._check_run(path, values)
             for name, part in parts.items():
-                _restore(part, values[name])
+                if name in values or name not in _LATER:
+                    _restore(part, values[name])
             return int(values["step"])
         if files:
             raise InputError(f"{files[0]}: damaged, and so are all beside it; delete {self.folder} to start anew")

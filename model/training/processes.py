@@ -1,10 +1,11 @@
 """The processes of one training, as torchrun or accelerate starts them; a single one where neither did."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import gather_object, reduce
 from torch import Tensor, nn
 
 
@@ -44,6 +45,10 @@ class Processes:
             if parameter.requires_grad:
                 own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = reduce(own, reduction="sum")
+
+    def joined(self, values: list[Any]) -> list[Any]:
+        """The lists of all processes, one behind the other; the same for all of them."""
+        return values if self.count == 1 else list(gather_object(values))
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -1,7 +1,7 @@
 """What training reads: a picture with its masks, and batches made of several."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,18 +9,41 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from model.training.bad_samples import BadSample
 from schemas.rle import CocoRle
+
+
+class MaskFacts(NamedTuple):
+    """What the ground truth says of a mask beside its pixels; "" and None where it says nothing.
+
+    frequency: of its category as LVIS counts it, "f", "c" or "r".
+    """
+
+    annotator: str = ""
+    category_id: int | str | None = None
+    frequency: str = ""
 
 
 @dataclass(frozen=True)
 class Sample:
     """A picture (H, W, 3) uint8 RGB and its masks, compressed: only those that a step picks are ever decoded.
 
-    The picture may be smaller than its masks, where it was decoded at a fraction of its size.
+    The picture may be smaller than its masks, where it was decoded at a fraction of its size. name: for messages.
+    image_id: of its COCO file. facts: of each mask, empty where nothing is known. crowds: regions of groups, which
+    are no masks to find, with their facts.
     """
 
     image: np.ndarray
     masks: Sequence[CocoRle]
+    name: str = ""
+    image_id: int | str | None = None
+    facts: Sequence[MaskFacts] = ()
+    crowds: Sequence[tuple[CocoRle, MaskFacts]] = ()
+
+    @property
+    def known_facts(self) -> Sequence[MaskFacts]:
+        """One for each mask."""
+        return self.facts or [MaskFacts()] * len(self.masks)
 
     @property
     def full_hw(self) -> tuple[int, int]:
@@ -56,7 +79,7 @@ class Batch:
     """B pictures and N masks over all of them.
 
     images: (B, 3, S, S) uint8. masks: (N, S, S) bool. image_index: (N,) int64, the picture of each mask, rising.
-    slots, samples: (B,) int64, as in `Picture`.
+    slots, samples: (B,) int64, as in `Picture`. skipped: what was drawn for it, but cannot be trained on.
     """
 
     images: Tensor
@@ -64,6 +87,7 @@ class Batch:
     image_index: Tensor
     slots: Tensor
     samples: Tensor
+    skipped: tuple[BadSample, ...] = ()
 
     def parts(self, images_at_once: int | None) -> "Iterator[Batch]":
         """The same in batches of at most that many pictures, without batches that have no mask."""
@@ -78,7 +102,7 @@ class Batch:
     def with_masks_multiple_of(self, multiple: int) -> "Batch":
         """The same without its last masks, so that their number is a multiple; with all where there are too few."""
         count = len(self.masks) // multiple * multiple or len(self.masks)
-        return Batch(self.images, self.masks[:count], self.image_index[:count], self.slots, self.samples)
+        return replace(self, masks=self.masks[:count], image_index=self.image_index[:count])
 
     def masks_of(self, picture: int) -> int:
         """How many masks a picture of the batch has."""
@@ -86,7 +110,7 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """In memory that a GPU copies from directly; called by the loader."""
-        return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.image_index, self.slots, self.samples)
+        return replace(self, images=self.images.pin_memory(), masks=self.masks.pin_memory())
 
     def to(self, device: torch.device) -> "Batch":
         """Pictures and masks on a device; slots and samples stay where they are."""

@@ -13,6 +13,7 @@ from model import denormals
 from model.encoders import ImageEmbedding
 from model.image_encoder import DropPath, growing_rates
 from model.sam import Sam
+from model.training.bad_samples import BadLimit, BadSamples
 from model.training.batches import TOO_SMALL, StepBatches, batch_loader
 from model.training.checkpoint import Checkpoints
 from model.training.config import Phase, TrainingConfig
@@ -60,6 +61,7 @@ def train(
     on_checkpoint: Callable[[], None] | None = None,
     data: str = "",
     too_small: str = TOO_SMALL,
+    bad: BadSamples | None = None,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> list[StepReport]:
     """Train `sam` in place and leave it ready for inference.
@@ -68,16 +70,18 @@ def train(
     holds some the run goes on from them, to the same weights as if it had never stopped. checkpoint_every_s: a step
     that ends this long after the last checkpoint is followed by one; so is the last step. on_checkpoint: called when
     one was written. data: what tells the source apart from others, for the checkpoints. too_small: see `StepBatches`.
+    bad: takes what was skipped, since it cannot be read or shows no mask; None for the default limit.
     Where torchrun started several processes, they share each step's pictures. Programs that call it do so under
     `if __name__ == "__main__"`: the processes that make
     batches ahead import the program's file anew.
     Returns the reports of the steps that this call made, the same in every process.
-    Raises InputError where nothing can be trained on or the checkpoints are of another run, DivergedError where the
-    loss is no number any more: the step is not taken, and the last checkpoint stays as it is.
+    Raises InputError where nothing can be trained on, too much of it cannot be read, or the checkpoints are of another
+    run, DivergedError where the loss is no number any more: the step is not taken, and the last checkpoint stays.
     """
     if sam.device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)  # compiles anew for every number of masks: 0.74 s a step, not 0.2
     run = _Run(sam, config, Processes())
+    bad = BadSamples(BadLimit(len(source))) if bad is None else bad
     batches = StepBatches(
         source,
         config,
@@ -87,13 +91,15 @@ def train(
         process=run.processes.index,
         processes=run.processes.count,
         too_small=too_small,
+        bad_limit=bad.limit,
     )
     kept = Checkpoints(checkpoints, config, data=data) if checkpoints else None
-    step = kept.load(run.parts()) if kept else 0
+    step = kept.load({**run.parts(), "bad": bad}) if kept else 0
     reports = []
     loader = batch_loader(batches, first_step=step, workers=config.loader_workers)
     asked = saved = time.perf_counter()
     for batch in loader:
+        bad.add(batch.skipped)
         started = time.perf_counter()
         try:
             with denormals.flushed():
@@ -106,10 +112,11 @@ def train(
             on_step(report)
         asked = time.perf_counter()
         if kept and run.processes.is_main and (asked - saved >= checkpoint_every_s or step == config.steps):
-            kept.save(run.parts(), step=step)
+            kept.save({**run.parts(), "bad": bad} if bad else run.parts(), step=step)
             if on_checkpoint:
                 on_checkpoint()
             asked = saved = time.perf_counter()
+    bad.add(run.processes.joined(bad.found()))
     run.processes.wait()
     run.finish()
     return reports

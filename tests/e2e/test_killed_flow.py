@@ -56,13 +56,15 @@ def contents(store: Store) -> dict[str, Any]:
                 row["seconds"] = sorted(json.loads(row["seconds"]))
             if name == "rounds":
                 row["metrics"] = without_times(json.loads(row["metrics"]))
+            if name == "shard_sums":
+                row["sums"] = without_times(json.loads(row["sums"]))
         tables[name] = sorted(repr(row) for row in rows)
     tables["models"] = sorted(model.model_id for model in list_models([store.workspace / "models"]))
     return tables
 
 
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
-    if "generation" in metrics:
+    if metrics.get("generation") is not None:
         metrics["generation"] |= {"images_per_s": None, "seconds": sorted(metrics["generation"]["seconds"])}
     return metrics
 

@@ -218,6 +218,26 @@ def test_a_missing_bucket_is_told_in_one_line(command: list[str], cli: Cli, tmp_
     assert not {path.name for path in tmp_path.iterdir()} - {"home"}
 
 
+def test_a_bucket_that_vanishes_is_told_in_one_line(url: str, cli: Cli, tmp_path: Path) -> None:
+    cli("init", url)
+    _with_tiny_model(url)
+    pictures = write_pictures(tmp_path / "pictures", images=2)
+    cli("ingest", url, pictures)
+    opened = Store(url)
+    tick(opened, "assisted_manual")
+    bucket = boto3.resource("s3").Bucket(url.split("/")[2])
+    bucket.objects.all().delete()
+    bucket.delete()
+    commands = (["status"], ["run", "assisted_manual"], ["release", "build"], ["janitor"], ["vacuum"])
+    for command in commands:
+        status, said, err = cli(*command, url)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert "bucket does not exist" in said["error"]
+    assert cli("ingest", url, pictures)[0] == 2
+    with pytest.raises(InputError, match="bucket does not exist"):  # in the middle of a run
+        tick(opened, "assisted_manual")
+
+
 def test_a_wrong_secret_is_told_in_one_line(
     url: str, server: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

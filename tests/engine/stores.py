@@ -6,6 +6,7 @@ from pathlib import Path
 from engine.keys import content_key
 from engine.store import Store
 from schemas.tables import table_of
+from tests.templates import new_store
 
 
 def store_of_images(
@@ -17,7 +18,7 @@ def store_of_images(
     has_ground_truth: bool = False,
 ) -> Store:
     """A workspace with these images, in one shard; there are no files. has_ground_truth: whether they say so."""
-    store = Store.create(folder / "workspace")
+    store = new_store(folder / "workspace")
     rows = [
         {
             "image_id": image_id,
@@ -28,6 +29,7 @@ def store_of_images(
             "height": hw[0],
             "split": "holdout" if image_id in held_out else "train",
             "has_ground_truth": has_ground_truth,
+            "country": "",
         }
         for image_id in image_ids
     ]

@@ -107,3 +107,33 @@ def test_an_archive_larger_than_the_disk_is_not_unpacked(tmp_path: Path, monkeyp
 def test_archives_are_known_by_name() -> None:
     assert all(is_archive(Path(name)) for name in ("a.zip", "b.TAR.GZ", "c.tgz", "d.tar.xz"))
     assert not any(is_archive(Path(name)) for name in ("a.json.gz", "b.png", "zip"))
+
+
+def test_archives_in_an_archive_are_read_one_level_deep(empty_store: Store, tmp_path: Path) -> None:
+    write_coco(tmp_path / "in", count=2)
+    outer = tmp_path / "outer"
+    (outer / "train").mkdir(parents=True)  # has the name that the inner archive would get
+    (outer / "train" / "own.png").write_bytes(encoded(shapes(7)[0]))
+    packed(tmp_path / "in", outer / "train.tar.gz")
+    (outer / "cut.zip").write_bytes(b"PK nothing")
+    (outer / "other.rar").write_bytes(b"Rar!")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "more.zip").write_bytes(packed(tmp_path / "in", tmp_path / "more.zip").read_bytes())
+    packed(tmp_path / "deep", outer / "deep.tar")
+    archive = packed(outer, tmp_path / "all.zip")
+    report = ingest(empty_store, [archive])
+    assert (report.added, report.masks) == (3, sum(len(shapes(number)[1]) for number in range(2)))
+    sources = {row["source"] for row in empty_store.images().to_pylist()}
+    assert f"{archive}/train_/shapes/0.png" in sources
+    assert f"{archive}/train/own.png" in sources
+    assert {problem.source: problem.reason.partition(";")[0].partition(":")[0] for problem in report.rejected} == {
+        f"{archive}/cut.zip": "cannot unpack it",
+        f"{archive}/deep/more.zip": "an archive in a folder is not unpacked",
+        f"{archive}/other.rar": "an archive of a kind that is not read",
+    }
+
+
+def test_an_archive_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.7z").write_bytes(b"7z")
+    (problem,) = gather([tmp_path / "a.7z"]).problems
+    assert "unpack it and name the folder" in problem.reason

@@ -48,7 +48,19 @@ def test_polygons_labels_crowds_and_annotators(tmp_path: Path) -> None:
     assert rle_codec.area(polygon.rle) == 10 * 20
     assert polygon.label == "object"
     assert (crowd.iscrowd, crowd.annotator) == (True, "2")
+    assert (crowd.category_id, crowd.frequency) == (1, "")
     np.testing.assert_array_equal(rle_codec.box(crowd.rle), [0, 0, 1, 64])
+
+
+def test_categories_of_lvis_have_a_frequency(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["categories"] = [{"id": 1, "name": "cup", "frequency": "c"}]
+        content["annotations"][0]["category_id"] = 77
+
+    unknown, *others = read_coco(changed(write_coco(tmp_path, count=1), change)).images[0].masks
+    assert (unknown.category_id, unknown.frequency) == (77, "")
+    assert others
+    assert {(mask.category_id, mask.frequency) for mask in others} == {(1, "c")}
 
 
 def test_each_broken_thing_is_one_line_and_the_rest_stays(tmp_path: Path) -> None:
@@ -60,6 +72,7 @@ def test_each_broken_thing_is_one_line_and_the_rest_stays(tmp_path: Path) -> Non
         ({**good, "id": 4, "segmentation": {"size": [96, 64], "counts": [6144]}}, "size [96, 64] is not"),
         ({**good, "id": 5, "segmentation": {"size": [64, 96], "counts": [6144]}}, "the mask is empty"),
         ({**good, "id": 6, "segmentation": []}, "empty list of polygons"),
+        ({**good, "id": 60, "segmentation": [], "bbox": [1, 2, 3, 4]}, "sam-engine masks makes masks of boxes"),
         ({**good, "id": 7, "segmentation": [[1, 2, 3]]}, "at least 3 points"),
         ({**good, "id": 8, "image_id": 99}, "image_id 99 is not among the images"),
         ({"id": 9}, "no image_id"),

@@ -12,6 +12,7 @@ from engine.files import (
     first_line,
     last_lines,
     lines_since,
+    nameless_file,
     only_one,
     open_lock,
     storage_errors,
@@ -120,7 +121,14 @@ def test_each_trouble_with_the_disk_has_its_way_out(code: int, said: str) -> Non
         assert str(caught.value) == f"tables: {said}"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), RuntimeError("gone (os error 5)"), RuntimeError("x")])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), RuntimeError("gone (os error 5)")])
+def test_a_disk_that_does_not_answer_is_named(error: Exception) -> None:
+    with pytest.raises(OSError, match="Input/output error: 'tables'") as caught, storage_errors("tables"):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, "tables")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken", "file"), OSError("no number"), RuntimeError("x")])
 def test_what_nobody_can_help_with_passes_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, storage_errors("tables"):
         raise error
@@ -249,3 +257,18 @@ def test_only_one_at_a_time_and_the_other_is_told_so(tmp_path: Path) -> None:
         assert path.exists()
     with only_one(path, busy="nobody"):
         pass
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_nameless_file_is_one_of_the_system_s_and_gone_when_it_is_closed(
+    in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    with nameless_file() as file:
+        file.write(b"abc")
+        file.seek(0)
+        assert file.read() == b"abc"
+        assert os.fstat(file.fileno()).st_size == 3
+    assert list(tmp_path.iterdir()) == []

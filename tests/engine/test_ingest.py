@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from engine import image_index
 from engine import rle as rle_codec
 from engine.images import content_id, decode_image
 from engine.ingest import ingest, split_of
@@ -96,6 +97,18 @@ def test_shards_fill_in_order_over_several_runs(empty_store: Store, tmp_path: Pa
     at_once = Store.create(tmp_path / "at_once")
     ingest(at_once, paths, config=ImagesConfig(shard_size=3))
     assert contents(at_once) == contents(empty_store)
+
+
+def test_the_index_is_there_when_it_is_done(
+    empty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_index, "_FEWEST_TO_KEEP", 1)
+    paths = write_pictures(tmp_path / "in", 8)
+    for some in (paths[:4], paths):
+        ingest(empty_store, some)
+        kept = image_index.read_index(empty_store.files.cache / "images.arrow")
+        assert sorted(kept.ids.tolist()) == sorted(empty_store.read_table("images")["image_id"].to_pylist())
+        assert kept.shards == tuple(empty_store.shards())
 
 
 def test_ground_truth_is_the_masks_of_the_file(store: Store) -> None:

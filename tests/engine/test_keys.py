@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.images import content_id
-from engine.keys import canonical_text, content_key
+from engine.keys import canonical_text, content_key, work_key
 
 finite = st.floats(allow_nan=False)
 plain = st.recursive(
@@ -88,3 +88,37 @@ def test_dataclasses_and_named_tuples_by_name_and_fields() -> None:
 def test_what_has_no_text_of_its_own_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="no canonical text"):
         content_key(value)
+
+
+def test_a_work_key_is_made_of_json() -> None:
+    text = '[1,"semi_automatic",2,[5,3],0.95,null,true,{"bytes":"333836"},{"a":1,"b":[2]}]'
+    parts = (1, "semi_automatic", 2, [5, 3], 0.95, None, True, b"386", {"b": [2], "a": 1})
+    assert work_key(*parts) == f"{content_id(text.encode()):016x}"
+    assert work_key(3) == work_key(np.int64(3)) != work_key("3")
+    assert work_key((1, np.arange(3))) == work_key([1, [0, 1, 2]])
+
+
+@given(st.lists(st.recursive(st.none() | st.booleans() | st.integers() | finite | st.text() | st.binary(), st.lists)))
+def test_equal_work_has_equal_keys_whatever_numbers_it_came_in(parts: list[object]) -> None:
+    def of_numpy(value: object) -> object:
+        if isinstance(value, list | tuple):
+            return type(value)(map(of_numpy, value))
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+            return np.int64(value)
+        return np.float64(value) if isinstance(value, float) else value
+
+    assert work_key(*parts) == work_key(*map(of_numpy, parts))
+
+
+def test_a_work_key_tells_dataclasses_by_name_and_fields() -> None:
+    @dataclass(frozen=True)
+    class Job:
+        side_px: int
+
+    assert work_key(Job(np.int64(3))) == work_key(Job(3)) != work_key(Job(4))
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, len, [object()], {1: 2}])
+def test_what_json_has_no_word_for_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="no canonical JSON"):
+        work_key(value)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deltalake import DeltaTable
 
 from engine import rle
 from engine.files import open_lock, take
 from engine.labeling.collect import read_round
 from engine.labeling.folder import LabelingFolder, Scope
 from engine.labeling.records import RoundRecords
-from engine.migrations import FORMAT, FORMAT_FILE, read_format
+from engine.migrations import FORMAT, FORMAT_FILE, read_format, write_format
 from engine.quality.gate_records import GateRecords
 from engine.quality.returned import masks_shown_again, returned_images, waiting
 from engine.store import Store
@@ -34,10 +35,13 @@ def kept(name: str, folder: Path) -> Path:
     return folder / "workspace"
 
 
-@pytest.mark.parametrize("name", ["format_1_first_tables", "format_1_people_and_gates"])
+ALL = ["format_1_first_tables", "format_1_people_and_gates", "format_2_all_stages"]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_an_old_workspace_opens_as_it_was(name: str, tmp_path: Path) -> None:
     workspace = kept(name, tmp_path)
-    assert read_format(Workspace(workspace)) == 1
+    assert read_format(Workspace(workspace)) == int(name.split("_")[1])
     before = {table for table in TABLES if (workspace / "tables" / table).is_dir()}
     store = Store(workspace)
     assert before < set(TABLES)
@@ -50,6 +54,31 @@ def test_an_old_workspace_opens_as_it_was(name: str, tmp_path: Path) -> None:
     assert len(store.read_table(STAGE)) == sum(len(store.read_shard(STAGE, shard)) for shard in store.shards(STAGE)) > 0
     versions = store.versions()
     assert Store(workspace).versions() == versions, "once is enough"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rounds_keep_their_images_in_their_order(name: str, tmp_path: Path) -> None:
+    workspace = kept(name, tmp_path)
+    rows = DeltaTable(str(workspace / "tables" / "rounds")).to_pyarrow_table().to_pylist()
+    expected = {(row["stage"], row["round"]): row["image_ids"] for row in rows}
+    store = Store(workspace)
+    assert {(record.stage, record.round): list(record.image_ids) for record in store.rounds()} == expected
+    versions = store.versions()
+    for record in store.rounds():
+        store.put_round(record)
+    assert store.versions() == versions | {"rounds": versions["rounds"] + len(expected)}, "rows alone get their keys"
+    in_rounds = store.read_table("round_images").to_pylist()
+    assert all(store.shard_of(each) == row["in_shard"] for row in in_rounds for each in row["image_ids"])
+
+
+def test_killed_between_the_images_of_rounds_and_the_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = kept("format_2_all_stages", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.migrations.write_format", killed_at(1, write_format))
+        with pytest.raises(Killed):
+            Store(workspace)
+    first = [list(record.image_ids) for record in Store(workspace).rounds()]
+    assert first == [list(record.image_ids) for record in Store(kept("format_2_all_stages", tmp_path / "w")).rounds()]
 
 
 def test_what_people_did_is_in_the_tables_now(tmp_path: Path) -> None:
@@ -230,7 +259,7 @@ def test_a_format_is_one_number(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == {"format": FORMAT}
     for content in ("[]", "{}", '{"format": "new"}', '{"format": null}', "x"):
         file.write_text(content)
-        with pytest.raises(InputError, match=r'damaged; write \{"format": 2\} into it'):
+        with pytest.raises(InputError, match=rf'damaged; write \{{"format": {FORMAT}\}} into it'):
             read_format(store.files)
     file.unlink()
     assert read_format(store.files) == 1

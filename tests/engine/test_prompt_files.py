@@ -3,8 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from engine.prompt_files import PromptFile, read_prompt_file
+from engine.prompt_files import PromptFile, folder_of, read_prompt_file
 from schemas.errors import InputError
 
 IMAGES = [{"id": 7, "file_name": "a.jpg", "width": 90, "height": 60}]
@@ -43,6 +44,13 @@ def test_detections_are_named_by_their_coco_file_or_by_their_ids(tmp_path: Path)
     found = read_prompt_file(path)
     assert boxes(found) == {"000000000007.jpg": [(1, 2, 4, 6)]}
     assert found.prompts["000000000007.jpg"][0].fields == {"category_id": 1, "score": 0.5}
+    assert found.prompts["000000000007.jpg"][0].image_id == 7
+    assert found.prompts["000000000007.jpg"][0].mask is None
+    mask = {"size": [4, 5], "counts": "0"}
+    path = written(tmp_path, [{"image_id": "a", "bbox": [1, 2, 3, 4], "segmentation": mask}])
+    (prompt,) = read_prompt_file(path).prompts["a"]
+    assert (prompt.image_id, prompt.mask) == ("a", mask)
+    assert prompt.fields == {}
 
 
 @pytest.mark.parametrize(
@@ -76,3 +84,56 @@ def test_points_of_one_object_are_one_prompt(tmp_path: Path) -> None:
 def test_other_files_are_refused(text: str, name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{name}: expected"):
         read_prompt_file(written(tmp_path, text, name))
+
+
+VOC = (
+    "<annotation><filename>a.jpg</filename><object><name>cat</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>31</xmax>"
+    "<ymax>42</ymax></bndbox></object></annotation>"
+)
+CVAT = (
+    '<annotations><meta/><image name="a.jpg" width="90" height="60">'
+    '<box label="cat" xtl="1" ytl="2" xbr="31" ybr="42"/></image></annotations>'
+)
+LABELME = {
+    "imagePath": "a.jpg",
+    "shapes": [{"label": "cat", "shape_type": "rectangle", "points": [[31, 42], [1, 2]]}],
+}
+VIA_RECT = {"name": "rect", "x": 1, "y": 2, "width": 30, "height": 40}
+VIA = {"a": {"filename": "a.jpg", "regions": [{"shape_attributes": VIA_RECT, "region_attributes": {"kind": "cat"}}]}}
+RECTANGLE = {"x": 100 / 90, "y": 200 / 60, "width": 3000 / 90, "height": 4000 / 60, "rectanglelabels": ["cat"]}
+RESULT = {"type": "rectanglelabels", "value": RECTANGLE, "original_width": 90, "original_height": 60}
+LABEL_STUDIO = [{"data": {"image": "a.jpg"}, "annotations": [{"result": [RESULT]}]}]
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.xml", VOC), ("b.xml", CVAT), ("a.json", LABELME), ("v.json", VIA), ("l.json", LABEL_STUDIO)],
+)
+def test_boxes_of_label_files_of_other_forms(tmp_path: Path, name: str, content: Any, as_folder: bool) -> None:
+    path = written(tmp_path, content, name)
+    found = read_prompt_file(tmp_path if as_folder else path)
+    ((picture, (box,)),) = boxes(found).items()
+    assert (picture, box) == ("a.jpg", pytest.approx((1, 2, 31, 42)))
+    assert found.prompts["a.jpg"][0].fields == {"label": "cat"}
+
+
+def test_boxes_of_a_folder_of_yolo(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (100, 50)).save(tmp_path / "images" / "a.jpg")
+    written(tmp_path / "labels", "0 0.5 0.5 0.2 0.4\n1 0.5 0.2 0.7 0.4 0.5 0.6 0.3 0.4\n", "a.txt")
+    written(tmp_path, "names: [cat, dog]\ntask: obb\n", "data.yaml")
+    found = read_prompt_file(tmp_path)
+    first, second = boxes(found)["images/a.jpg"]
+    assert (first, second) == (pytest.approx((40, 15, 60, 35)), pytest.approx((30, 10, 70, 30)))
+    assert [prompt.fields["label"] for prompt in found.prompts["images/a.jpg"]] == ["cat", "dog"]
+
+
+def test_pictures_lie_beside_a_file_or_in_the_folder(tmp_path: Path) -> None:
+    assert folder_of(written(tmp_path, [])) == folder_of(tmp_path) == tmp_path
+
+
+def test_a_folder_without_boxes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no boxes of YOLO"):
+        read_prompt_file(tmp_path)

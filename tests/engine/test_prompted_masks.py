@@ -71,3 +71,22 @@ def test_annotations_are_those_of_coco(predictor: Predictor) -> None:
         assert record["area"] == pixels.sum()
         assert (record["id"], record["image_id"]) == (1, 2)
         assert record["category_id"] == each.prompt.fields.get("category_id", 1)
+
+
+def test_a_refined_mask_is_what_comes_back_for_the_best_one_and_the_same_prompt(predictor: Predictor) -> None:
+    image, _ = shapes(0)
+    prompts = [
+        MaskPrompt("a", box=(10, 10, 50, 40)),
+        MaskPrompt("b", points=[(20, 20, 1), (80, 50, 0)]),
+        MaskPrompt("c", points=[(60, 30, 1)]),
+    ]
+    for each in masks_of_prompts(predictor, image, prompts, refine=True):
+        points = [point[:2] for point in each.prompt.points] or None
+        labels = [point[2] for point in each.prompt.points] or None
+        _, ious, logits = predictor.predict(points, labels, box=each.prompt.box)
+        again, predicted, _ = predictor.predict(
+            points, labels, box=each.prompt.box, mask_input=logits[[ious.argmax()]], multimask_output=False
+        )
+        assert each.predicted_iou == pytest.approx(float(predicted[0]), abs=1e-4)
+        shown = np.zeros_like(again[0]) if each.mask is None else rle_codec.decode(each.mask)
+        assert (shown != again[0]).mean() < 0.001

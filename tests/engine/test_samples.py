@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from engine import rle as rle_codec
 from engine.samples import CocoSamples
+from model.training.samples import MaskFacts
+from schemas.errors import InputError
 from schemas.rle import Rle
 
 
@@ -48,3 +51,53 @@ def test_some_images_are_a_seeded_choice_in_the_order_of_the_file(tmp_path: Path
     assert len(numbers(4, 0)) == 4
     assert numbers(4, 0) != numbers(4, 1)
     assert numbers(20, 0) == list(range(9))
+
+
+def test_samples_say_what_the_file_says_of_masks_and_crowds(tmp_path: Path) -> None:
+    path = _file(tmp_path, images=2)
+    content = json.loads(path.read_text())
+    content["annotations"][1]["iscrowd"] = 1
+    content["annotations"][2]["category_id"] = 2
+    content["annotations"][3]["segmentation"] = [[1, 1, 9, 1, 9, 9]]  # or all RLEs would be crowds of an exporter
+    content["categories"] = [{"id": 1, "name": "a"}, {"id": 2, "name": "b", "frequency": "r"}]
+    path.write_text(json.dumps(content))
+    first = CocoSamples([path])[0]
+    assert first.image_id == 0
+    assert first.facts == [MaskFacts("b", 1, ""), MaskFacts("b", 2, "r")]
+    ((crowd, facts),) = first.crowds
+    assert rle_codec.area(Rle.of_coco(crowd)) == 48
+    assert facts == MaskFacts("a", 1, "")
+    assert first.known_facts == first.facts
+
+
+def test_complete_samples_have_images_without_masks_and_no_chosen_masks(tmp_path: Path) -> None:
+    path = _file(tmp_path, images=3)
+    content = json.loads(path.read_text())
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] != 1]
+    path.write_text(json.dumps(content))
+    samples = CocoSamples([path])
+    assert len(samples) == 2
+    whole = samples.complete()
+    assert [whole[number].image_id for number in range(len(whole))] == [0, 2, 1]
+    assert whole[2].masks == []
+    assert len(samples) == 2
+    assert len(samples.sampled(max_masks=100).complete()) == 3, "nothing was left out"
+    kept = samples.filtered(lambda file: file.stem != "1")
+    assert kept is not None
+    assert len(kept.complete()) == 2
+    for fewer in (samples.sampled(max_masks=3), samples.sampled(max_masks=None, min_area_px=40)):
+        with pytest.raises(InputError, match="leave --max-masks and --min-area out"):
+            fewer.complete()
+
+
+def test_images_are_drawn_whole_until_there_are_masks_enough(tmp_path: Path) -> None:
+    samples = CocoSamples([_file(tmp_path, images=9)])
+    assert samples.mask_count == 27
+    few = samples.sampled_images(least_masks=7, seed=0)
+    assert (len(few), few.mask_count) == (3, 9)
+    assert few.fingerprint() == samples.sampled_images(least_masks=7, seed=0).fingerprint()
+    assert few.fingerprint() != samples.sampled_images(least_masks=7, seed=1).fingerprint()
+    assert samples.sampled_images(least_masks=6).mask_count == 6
+    assert samples.sampled_images(least_masks=100).mask_count == 27
+    with pytest.raises(InputError, match="all masks of a picture"):
+        few.complete()

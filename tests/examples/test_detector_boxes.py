@@ -1,12 +1,10 @@
 """The example of a stage, known by its entry point alone: it runs in the loop behind the built-in ones.
 
-Which stages there are is found once a process, so commands that know this one run in processes of their own.
+Which stages there are is found once a process, so commands that know this one run in a process of their own.
 """
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from engine.rle import decode
 from engine.store import Store
 from schemas.mask import Mask
 from schemas.sa1b import BoxXYWH, from_xywh
-from stages.rounds import tick
+from schemas.stages import STAGES
 from tests.distributions import path_with_example
-from tests.flows.cli_runner import sam_engine
+from tests.flows.cli_runner import Finished, sam_engine, sam_engine_with
 from tests.stages.workspaces import make_workspace, shapes
 
 
@@ -30,14 +28,9 @@ from tests.stages.workspaces import make_workspace, shapes
 class Site:
     """An environment with the package, and a workspace whose built-in stages are through."""
 
-    path: str
+    sam_engine: Callable[..., Finished]
     workspace: Path
     boxes: Path
-
-    def sam_engine(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
-        environment = os.environ | {"PYTHONPATH": self.path, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     def use(self, **options: Any) -> None:
         """Name the stage in engine.yaml."""
@@ -47,12 +40,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    store = make_workspace(folder, images=4, holdout=1, assisted_manual={"rounds": 1})
-    for stage in ("assisted_manual", "semi_automatic", "fully_automatic"):
-        while tick(store, stage).action != "none":
-            pass
+    store = make_workspace(folder, images=4, holdout=1, through=STAGES[:3], assisted_manual={"rounds": 1})
     boxes = folder / "boxes.json"
     pictures = [{"id": number, "file_name": f"elsewhere/{number}.png"} for number in range(3)]
     found = [
@@ -61,7 +51,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         for mask, score in zip(shapes(number)[1], (0.9, 0.6, 0.1), strict=True)
     ]
     boxes.write_text(json.dumps({"images": pictures, "annotations": found}))
-    return Site(path_with_example("detector_boxes", folder / "packages"), store.workspace, boxes)
+    with sam_engine_with(path_with_example("detector_boxes", folder / "packages")) as run:
+        yield Site(run, store.workspace, boxes)
 
 
 def _xywh(mask: np.ndarray) -> BoxXYWH:
@@ -71,11 +62,11 @@ def _xywh(mask: np.ndarray) -> BoxXYWH:
 
 def test_it_is_in_no_workspace_that_does_not_name_it(site: Site) -> None:
     done = site.sam_engine("status", site.workspace, "--json")
-    assert done.returncode == 0, done.stderr
-    assert list(json.loads(done.stdout)["stages"]) == ["assisted_manual", "semi_automatic", "fully_automatic"]
+    assert done.status == 0, done.err
+    assert list(json.loads(done.out)["stages"]) == ["assisted_manual", "semi_automatic", "fully_automatic"]
     refused = site.sam_engine("run", "detector-boxes", site.workspace)
-    assert refused.returncode == 2
-    assert "does not use the stage detector_boxes; name it" in refused.stderr
+    assert refused.status == 2
+    assert "does not use the stage detector_boxes; name it" in refused.err
     assert not (site.workspace / "tables" / "detector_boxes").exists()
 
 
@@ -83,12 +74,12 @@ def test_it_runs_in_the_loop_and_its_masks_are_released(site: Site) -> None:
     site.use(boxes=str(site.boxes), min_score=0.5)
     for expected in ("round 1 is open: 4 images", "6 masks on 4 images", "model "):
         done = site.sam_engine("run", "detector_boxes", site.workspace)
-        assert done.returncode == 0, done.stderr
-        assert f"detector_boxes: {expected}" in done.stdout
+        assert done.status == 0, done.err
+        assert f"detector_boxes: {expected}" in done.out
     again = site.sam_engine("run", "detector_boxes", site.workspace)
-    assert "all images have automatic masks" in again.stdout
+    assert "all images have automatic masks" in again.out
 
-    found = json.loads(site.sam_engine("status", site.workspace, "--json").stdout)
+    found = json.loads(site.sam_engine("status", site.workspace, "--json").out)
     assert list(found["stages"])[-1] == "detector_boxes"
     assert found["rows"]["detector_boxes"] == 6
     assert found["rounds"][-1]["stage"] == "detector_boxes"
@@ -98,10 +89,10 @@ def test_it_runs_in_the_loop_and_its_masks_are_released(site: Site) -> None:
     assert card["trained_on"]["versions"]["detector_boxes"] > 0
 
     built = site.sam_engine("release", "build", site.workspace, "--stage", "detector_boxes", "--json")
-    assert built.returncode == 0, built.stderr
-    assert json.loads(built.stdout)["masks"] == 6
-    verified = site.sam_engine("release", "verify", json.loads(built.stdout)["path"])
-    assert verified.returncode == 0, verified.stderr
+    assert built.status == 0, built.err
+    assert json.loads(built.out)["masks"] == 6
+    verified = site.sam_engine("release", "verify", json.loads(built.out)["path"])
+    assert verified.status == 0, verified.err
 
 
 def test_masks_say_which_box_made_them(site: Site) -> None:
@@ -127,9 +118,9 @@ def test_what_is_wrong_with_its_options_is_said_in_one_line(site: Site) -> None:
     ):
         site.use(**options)
         refused = site.sam_engine("status", site.workspace)
-        assert refused.returncode == 2
-        assert message in refused.stderr
-        assert len(refused.stderr.strip().splitlines()) == 1
+        assert refused.status == 2
+        assert message in refused.err
+        assert len(refused.err.strip().splitlines()) == 1
 
 
 def test_without_the_package_the_workspace_says_so_and_goes_on(site: Site) -> None:

@@ -348,7 +348,8 @@ ON_A_DEVICE = {
     "masks": ["masks.json", "-o", "out.json"],
     "train": ["--coco", "masks.json", "--steps", "1"],
     "train-detector": ["--coco", "masks.json"],
-    "evaluate": ["points", "--coco", "masks.json"],
+    "evaluate groups": ["--coco", "masks.json", "--groups", "groups.csv"],
+    "evaluate suite": ["suite.yaml"],
     "release report": ["release", "--groups", "groups.csv"],
 }
 
@@ -366,16 +367,23 @@ def test_all_commands_with_a_device_are_known_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[*name.split(), *arguments] for name, arguments in ON_A_DEVICE.items()], ids=list(ON_A_DEVICE)
+    "command",
+    [
+        *([*name.split(), *arguments] for name, arguments in ON_A_DEVICE.items()),
+        ["evaluate", "points", "--coco", "masks.json"],
+    ],
+    ids=[*ON_A_DEVICE, "evaluate points"],
 )
 def test_a_device_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path, command: list[str]
 ) -> None:
     write_pictures(tmp_path / "in", images=1)
     (tmp_path / "in" / "groups.csv").write_text("id,group\n1,a\n2,b\n")
+    (tmp_path / "in" / "suite.yaml").write_text("sets: {one: {coco: masks.json}}\nmodels: [nano]\noutput: out\n")
     monkeypatch.chdir(tmp_path / "in")
+    model = [] if "suite" in command else ["--model", "tiny"]  # a suite names its models in its file
     for device in ("tpu", "cuda:99"):
-        done = sam_engine(*command, "--model", "tiny", "--device", device)
+        done = sam_engine(*command, *model, "--device", device)
         assert done.status == 2
         assert f"no device '{device}' here; choose one of auto, cpu" in one_error_line(done.err)
 
@@ -456,10 +464,32 @@ def test_evaluate_measures_points_and_boxes_beside_their_baselines(tmp_path: Pat
     assert "grabcut" in table.out
 
 
+def test_evaluate_measures_instances_from_the_boxes_of_a_detector(tmp_path: Path, weights: Path) -> None:
+    coco = write_pictures(tmp_path / "a", images=2)
+    asked = ("evaluate", "instances", "--coco", coco, "-m", "tiny")
+    detections = [
+        {"image_id": each["image_id"], "category_id": 1, "bbox": [2, 2, 40, 30], "score": 0.5}
+        for each in json.loads(coco.read_text())["annotations"]
+    ]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([*detections, detections[0] | {"image_id": 77}]))
+    done = sam_engine(*asked, "--set", f"boxes={results}", "--json")
+    assert done.result["unknown_detections"] == 1
+    assert set(done.result["instances"]) == {"from_boxes"}
+    assert f"{results}: on no picture of the ground truth: detections: 1, image ids: 1: 77" in done.err
+    results.write_text(json.dumps([detections[0] | {"image_id": 77}]))
+    strange = sam_engine(*asked, "--set", f"boxes={results}")
+    assert strange.status == 2
+    assert "no detection is on a picture of the ground truth" in one_error_line(strange.err)
+    chosen = sam_engine("evaluate", "edges", "--coco", coco, "-m", "tiny", "--max-masks", 1)
+    assert chosen.status == 2
+    assert "leave --max-masks and --min-area out" in one_error_line(chosen.err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["edges"], "unknown evaluation 'edges'; known: points, boxes, masks, shapes"),
+        (["corners"], "unknown evaluation 'corners'; known: points, boxes, masks, shapes, edges"),
         (["masks", "--baselines"], "evaluation 'masks' has no setting 'baselines'; it has: none"),
         (["points", "--set", "click=3"], "evaluation 'points' has no setting 'click'; it has: clicks, baselines"),
     ],

@@ -27,6 +27,9 @@ def commands(path: Path) -> Iterator[list[str]]:
 def check(command: Any, words: list[str]) -> None:
     """Raises AssertionError where a word is no command of a group, or no option of a command."""
     while choices := getattr(command, "commands", {}):
+        if words[0] not in choices and hasattr(command, "general"):
+            command = command.general
+            break
         assert words[0] in choices, f"{words[0]}: no command of {command.name}"
         command, words = choices[words[0]], words[1:]
     options = {name for parameter in command.params for name in parameter.opts} | {"--help"}

@@ -8,19 +8,20 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 
 from engine.store import Store
 from flows.assisted_manual import assisted_manual
 from flows.data_engine import data_engine
+from flows.endings import WAITING
 from flows.fully_automatic import fully_automatic
 from flows.running import run_flow
 from flows.semi_automatic import semi_automatic
 from flows.stage_runs import current_progress, shard_groups
 from schemas.config import FlowConfig
-from schemas.errors import InputError, WaitError
+from schemas.errors import InputError
 from schemas.stages import STAGES
-from stages.rounds import tick
 from stages.shards import ShardOutcome
 from tests.stages.workspaces import make_workspace
 
@@ -38,16 +39,15 @@ def masks_of(store: Store) -> dict[str, list[int]]:
 
 
 def test_the_parent_flow_does_what_ticks_do(tmp_path: Path) -> None:
-    with_prefect, alone = make_workspace(tmp_path / "flow"), make_workspace(tmp_path / "ticks")
+    settings: dict[str, Any] = {"images": 4, "assisted_manual": {"rounds": 1}}
+    with_prefect = make_workspace(tmp_path / "flow", **settings)
+    alone = make_workspace(tmp_path / "ticks", through=STAGES, **settings)
     seen: list[str] = []
     token = current_progress.set(lambda what, done, total, note="": seen.append(what))
     try:
         result = data_engine(str(with_prefect.workspace))
     finally:
         current_progress.reset(token)
-    for stage in STAGES:
-        while tick(alone, stage).state != "done":
-            pass
     assert masks_of(with_prefect) == masks_of(alone)
     assert [record.model_after for record in with_prefect.rounds()] == [record.model_after for record in alone.rounds()]
     assert [result[stage][-1]["state"] for stage in STAGES] == ["done"] * 3
@@ -55,11 +55,30 @@ def test_the_parent_flow_does_what_ticks_do(tmp_path: Path) -> None:
     assert run_flow(with_prefect, "data_engine", lambda *_, **__: None)["semi_automatic"][0]["action"] == "none"
 
 
-def test_a_stage_out_of_turn_fails_as_a_tick_does(tmp_path: Path) -> None:
+def test_a_stage_out_of_turn_waits_and_says_for_what(tmp_path: Path) -> None:
     store = make_workspace(tmp_path, images=2, holdout=0)
     for stage_flow in (semi_automatic, fully_automatic):
-        with pytest.raises(WaitError, match="run: sam-engine run assisted_manual"):
-            stage_flow(str(store.workspace))
+        state = stage_flow(str(store.workspace), return_state=True)
+        assert (state.type, state.name) == (StateType.COMPLETED, WAITING)
+        assert "run: sam-engine run assisted_manual" in state.message
+        (last,) = state.result()
+        assert (last["action"], last["state"]) == ("wait", "waiting")
+
+
+def test_what_a_user_has_to_mend_ends_a_flow_with_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = tmp_path / "nowhere"
+    state = assisted_manual(str(nowhere), return_state=True)
+    assert state.is_failed()
+    assert "make a workspace first with: sam-engine init" in state.message
+    assert not nowhere.exists(), "nothing is written where there is no workspace"
+    with pytest.raises(InputError, match="no such file"):
+        state.result()
+    store = make_workspace(tmp_path, images=2, holdout=0, model={"start": "gone", "device": "cpu"})
+    state = data_engine(str(store.workspace), return_state=True)
+    assert state.is_failed()
+    assert "gone" in state.message
+    assert "\n" not in state.message
+    assert "Traceback" not in caplog.text
 
 
 def test_shards_go_in_groups_never_one_task_an_image(tmp_path: Path) -> None:
@@ -100,7 +119,7 @@ def test_a_failing_group_is_retried() -> None:
         calls.append(shard)
         if len(calls) == 2:
             raise OSError("the network drive went away")
-        return ShardOutcome(shard, 1, skipped=False)
+        return ShardOutcome(shard, 1, skipped=False, key="")
 
     outcomes = run_shards(fails_once, retries=1)
     assert [outcome.shard for outcome in outcomes] == ["000000", "000001", "000002"]

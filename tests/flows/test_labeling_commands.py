@@ -14,6 +14,8 @@ from schemas.errors import InputError
 from tests.flows.cli_runner import sam_engine
 from tests.stages.workspaces import SETTINGS, make_workspace
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:

@@ -16,6 +16,8 @@ VARIABLES = (
     "PREFECT_LOGGING_LEVEL",
     "PREFECT_SERVER_ANALYTICS_ENABLED",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES",
     "DO_NOT_TRACK",
 )
 
@@ -51,18 +53,24 @@ def test_what_the_user_set_stays(environment: pytest.MonkeyPatch, tmp_path: Path
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
 
 
+def test_leases_survive_a_restart_of_the_server(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    prepare_prefect(tmp_path)
+    module = importlib.import_module(os.environ["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"])
+    assert module.ConcurrencyLeaseStorage.__doc__ is not None
+    assert "on disk" in module.ConcurrencyLeaseStorage.__doc__
+    environment.setenv("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "another.module")
+    prepare_prefect(tmp_path)
+    assert os.environ["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] == "another.module"
+
+
 def test_every_deployment_names_a_flow_that_takes_a_workspace() -> None:
     from prefect import Flow
 
-    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    names = set()
-    for deployment in deployments:
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         path, _, function = deployment["entrypoint"].partition(":")
         found = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), function)
         assert isinstance(found, Flow)
-        more = {"stages", "name", "withheld"} if found.name == "release" else set()
-        assert set(found.parameters.properties) == {"workspace"} | more
-        assert set(deployment["parameters"]) == {"workspace"}
-        assert deployment["concurrency_limit"] == 1
-        names.add(found.name)
-    assert names == {"assisted-manual", "semi-automatic", "fully-automatic", "data-engine", "release"}
+        assert found.name == deployment["name"]
+        assert set(deployment["parameters"]) <= set(found.parameters.properties)
+        assert found.parameters.required[0] == "workspace"
+        assert set(found.parameters.required) <= set(deployment["parameters"])

@@ -1,11 +1,13 @@
 """Commands that need no model answer without torch, Prefect and the like, in less than a second of processor time."""
 
+import gc
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,23 +15,24 @@ from pathlib import Path
 import pytest
 
 from engine.store import Store
+from flows.startup import let_idle_threads_sleep, skip_collection_at_exit
 from schemas.config import CONFIG_FILE
 from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, write_pictures
+from tests.templates import new_store
 
 # pandas is missing here: pyarrow imports it, where it is installed, for every array that it makes of Python's values.
 HEAVY = ("torch", "prefect", "matplotlib", "scipy", "skimage", "numba", "fastapi", "label_studio_sdk")
 _RUN = f"""
-import json, resource, sys
+import json, sys
 from flows.cli import app, main
 status = 0
 try:
     main()
 except SystemExit as end:
     status = end.code or 0
-used = resource.getrusage(resource.RUSAGE_SELF)
 print()
-print(json.dumps([status, used.ru_utime + used.ru_stime, [name for name in {HEAVY} if name in sys.modules]]))
+print(json.dumps([status, [name for name in {HEAVY} if name in sys.modules]]))
 """
 _ALL_HELP = f"""
 import json, sys
@@ -54,13 +57,14 @@ for name in list(leaves(top, [])):
 @dataclass(frozen=True)
 class Ended:
     status: int
-    processor_s: float
     loaded: list[str]
+    processor_s: float
     err: str
 
 
 def run(*arguments: object, home: Path, **environment: str) -> Ended:
-    """A command in a process of its own."""
+    """A command in a process of its own, from its first import to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *map(str, arguments)],
         capture_output=True,
@@ -68,7 +72,9 @@ def run(*arguments: object, home: Path, **environment: str) -> Ended:
         check=True,
         env=os.environ | {"SAM_ENGINE_HOME": str(home), "OMP_NUM_THREADS": "1"} | environment,
     )
-    return Ended(*json.loads(done.stdout.splitlines()[-1]), done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Ended(*json.loads(done.stdout.splitlines()[-1]), processor_s, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +127,8 @@ def test_help_of_every_command() -> None:
         (0, "models list --workspace WORKSPACE"),
         (0, "release build WORKSPACE --stage assisted_manual --name two"),
         (0, "release verify WORKSPACE/releases/one"),
+        (2, "release explore WORKSPACE"),
+        (2, "release explore WORKSPACE/releases/one --host nowhere.invalid"),
         (2, "labeling server WORKSPACE --host nowhere.invalid"),
         (1, "labeling sync EMPTY --stage semi_automatic"),
         (1, "labeling gate verification EMPTY"),
@@ -133,7 +141,7 @@ def test_help_of_every_command() -> None:
 def test_what_needs_no_model(workspace: Path, tmp_path: Path, status: int, command: str) -> None:
     write_pictures(tmp_path / "pictures", images=1, first_seed=50)
     mask = Store(workspace).read_table("assisted_manual").to_pylist()[0]["mask_id"]
-    Store.create(tmp_path / "empty")
+    new_store(tmp_path / "empty")
     places = {
         "EMPTY": tmp_path / "empty",
         "WORKSPACE": workspace,
@@ -150,8 +158,29 @@ def test_what_needs_no_model(workspace: Path, tmp_path: Path, status: int, comma
 
 @pytest.mark.parametrize(("status", "command"), [(2, "setup"), (1, "doctor")])
 def test_what_asks_label_studio(tmp_path: Path, label_studio_url: str, status: int, command: str) -> None:
-    workspace = Store.create(tmp_path / "workspace").workspace
+    workspace = new_store(tmp_path / "workspace").workspace
     (workspace / CONFIG_FILE).write_text(f"labeling: {{url: {label_studio_url}}}")
     ended = run("labeling", command, workspace, home=tmp_path / "home", LABEL_STUDIO_API_KEY="wrong")
     assert (ended.status, ended.loaded) == (status, ["label_studio_sdk"]), ended.err
     assert ended.processor_s < 1.0
+
+
+def test_idle_threads_sleep_unless_the_user_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "9")
+    let_idle_threads_sleep()
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "9"
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT")
+    let_idle_threads_sleep()
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "4"
+
+
+def test_all_that_was_made_is_left_to_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", kept.append)
+    skip_collection_at_exit()
+    try:
+        for each in kept:
+            each()
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()

@@ -1,11 +1,13 @@
 """Prompts in a real browser: they reach the model through masks, at the price of one action each, and never join
 another object; keys do what the instructions say. The page is that of a server that `labeling server` starts."""
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from schemas.labeling import FOREGROUND
+from schemas.labeling import FOREGROUND, OBJECT
 from tests.labelstudio.browser.echo_backend import EchoBackend
 from tests.labelstudio.browser.page import LabelingPage
 from tests.labelstudio.test_browser_smoke import Project, echo_backend, places, project
@@ -26,6 +28,10 @@ def page(labeling_page: LabelingPage, project: Project) -> Iterator[LabelingPage
 
 def open_for_clicks(page: LabelingPage, project: Project) -> None:
     page.open_task(project.id, project.task)
+    prepare_for_clicks(page)
+
+
+def prepare_for_clicks(page: LabelingPage) -> None:
     page.set_auto_annotation()
     page.set_auto_accept(False)
     page.pick_smart_tool("point")
@@ -103,8 +109,75 @@ def test_keys_are_those_of_the_instructions(page: LabelingPage, echo_backend: Ec
 def test_a_model_that_does_not_answer_is_told(page: LabelingPage, project: Project, echo_backend: EchoBackend) -> None:
     echo_backend.fail = True
     assert page.click(0.3, 0.3)["errors"]
-    assert page.note().startswith("The model gave no mask: ")
+    assert page.note() == (
+        "The model gave no mask: it does not answer; tell whoever runs it: sam-engine labeling doctor says why"
+    )
     page.screenshot("told")
     echo_backend.fail = False
     page.click(0.8, 0.2)
     assert places(echo_backend.prompts[-1]) == [(80, 20, True)]
+
+
+def test_a_click_does_not_write_down_the_masks_that_are_there(page: LabelingPage, echo_backend: EchoBackend) -> None:
+    """Each would be drawn anew at full size, only to be left out of what is asked."""
+    page.click(0.25, 0.25)
+    page.accept_by_key()
+    written = "Htx.annotationStore.selected.serializeAnnotation().map(region => region.type)"
+    note = f"Htx.$treenode.environment.events.on('regionFinishedDrawing', () => {{ window.written = {written}; }})"
+    page.page.evaluate(note)
+    page.click(0.75, 0.25)
+    assert page.page.evaluate("window.written") == ["keypointlabels"]
+    assert len(places(echo_backend.prompts[-1])) == 1
+    assert sorted(page.page.evaluate(written)) == ["brushlabels", "brushlabels", "keypointlabels"]
+
+
+def test_work_is_not_lost_by_a_reload_before_it_was_saved(page: LabelingPage, project: Project) -> None:
+    def drafts() -> list[Any]:
+        found: list[Any] = project.api.get(f"/api/tasks/{project.task}").raise_for_status().json()["drafts"]
+        return found
+
+    def wait_for_draft() -> None:
+        while not drafts():
+            time.sleep(0.1)
+
+    page.pick_brush(OBJECT)
+    page.stroke(0.1, 0.1, 0.3, 0.1)
+    drawn = page.masks()
+    assert len(drawn) == 2, "with the prefilled one"
+    page.before_leaving = wait_for_draft
+    open_for_clicks(page, project)
+    assert page.asked_to_stay == 1
+    assert sorted(page.masks()) == sorted(drawn)
+    page.page.wait_for_timeout(AUTOSAVE_MS)
+    open_for_clicks(page, project)
+    assert page.asked_to_stay == 1, "there was nothing to save"
+
+
+def test_a_reload_in_the_middle_of_a_stroke_loses_the_stroke_alone(
+    page: LabelingPage, project: Project, echo_backend: EchoBackend
+) -> None:
+    page.click(0.25, 0.25)
+    page.accept_by_key()
+    page.pick_brush(OBJECT)
+    page.stroke(0.1, 0.1, 0.3, 0.1)
+    made = page.masks()
+    assert len(made) == 3, "with the prefilled one"
+    page.page.evaluate("Htx.annotationStore.selected.unselectAll()")
+    page.choose_label(OBJECT)
+    page.begin_stroke(0.1, 0.6, 0.3, 0.8)
+
+    def wait_for_draft() -> None:
+        deadline = time.monotonic() + 30
+        while not project.api.get(f"/api/tasks/{project.task}").json()["drafts"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    page.before_leaving = wait_for_draft
+    page.open_task(project.id, project.task)
+    page.page.mouse.up()
+    assert page.asked_to_stay == 1
+    assert sorted(page.masks()) == sorted(made), "nothing but the stroke that was never ended"
+    prepare_for_clicks(page)
+    page.click(0.75, 0.25)
+    page.accept_by_key()
+    kinds = [region["type"] for region in page.submit()["result"]]
+    assert kinds == ["brushlabels"] * 4

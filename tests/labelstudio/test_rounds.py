@@ -1,5 +1,8 @@
 """Both stages of people against a real Label Studio, with a script in the annotators' place that posts by the API."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +94,22 @@ def test_setting_up_twice_changes_nothing(label_studio: LabelStudioServer, store
             client_of(label_studio), LabelingFolder(store.workspace), purpose, name="workspace", backend_url=url
         )
         assert link.changed == ()
+
+
+def test_two_that_set_up_at_once_make_one_project_of_each_purpose(
+    label_studio: LabelStudioServer, store: Store
+) -> None:
+    command = [sys.executable, "-m", "flows.cli", "labeling", "setup", str(store.workspace), "--gates", "--json"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    first, second = (json.loads(process.communicate(timeout=300)[0]) for process in running)
+    assert [process.returncode for process in running] == [0, 0]
+    assert {name: made["project"] for name, made in first.items()} == {
+        name: made["project"] for name, made in second.items()
+    }
+    found = client_of(label_studio).get("/api/projects", params={"page_size": 100})["results"]
+    titles = [project["title"] for project in found]
+    assert len(titles) == len(set(titles))
+    assert len(first) == len({made["project"] for made in first.values()})
 
 
 def test_the_doctor_finds_nothing_wrong(label_studio: LabelStudioServer, store: Store) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from schemas.labeling import Gate
 from schemas.stages import Stage
 
 STAGE: Stage = "assisted_manual"
@@ -46,6 +47,44 @@ def run_ticks(workspace: Path, *, kill: Moment | None = None) -> tuple[int, list
     process.join()
     lines = trace.read_text(encoding="utf-8").splitlines()
     return process.exitcode or 0, [Call(*line.split(": ", 1)) for line in lines]
+
+
+class GateRun(NamedTuple):
+    """code: as of `run_ticks`. requests: that were sent to Label Studio."""
+
+    code: int
+    requests: int
+
+
+def run_gate(workspace: Path, gate: Gate, *, kill: int | None = None) -> GateRun:
+    """Move a gate once, in a process of its own. kill: the request, counted from 0, that is sent and never answered."""
+    sent = _PROCESSES.Value("i", 0)
+    process = _PROCESSES.Process(target=_move_gate, args=(workspace, gate, kill, sent))
+    process.start()
+    process.join()
+    return GateRun(process.exitcode or 0, sent.value)
+
+
+def _move_gate(workspace: Path, gate: Gate, kill: int | None, sent: Any) -> None:
+    import httpx
+
+    from engine.store import Store
+    from stages.quality import move_gate
+
+    send = httpx.Client.send
+
+    def watched(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        def trace(event: str, _: Any) -> None:
+            if event == "http11.send_request_body.complete" and sent.value == kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        request.extensions["trace"] = trace
+        response = send(client, request, **options)
+        sent.value += 1
+        return response
+
+    httpx.Client.send = watched  # type: ignore[method-assign]
+    move_gate(Store(workspace), gate)
 
 
 def _tick_until_people_work(workspace: Path, trace: Path, kill: Moment | None) -> None:

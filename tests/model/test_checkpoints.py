@@ -128,7 +128,7 @@ def test_settings_and_numbers_of_numpy_beside_the_weights(nano_sam: Sam, tmp_pat
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["sam_mask_decoder.iou_token.weight", "memory_attention.norm.weight"], "weights of SAM 2"),
+        (["mask_decoder.obj_score_token.weight", "image_encoder.pos_embed"], "weights of SAM 2, of another size"),
         (["mask_decoder.hf_token.weight", "image_encoder.pos_embed"], "weights of SAM-HQ"),
         (["mask_decoder.iou_token.weight"], "weights of a mask decoder without its image encoder"),
         (["iou_token.weight"], "weights of a mask decoder without its image encoder"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.devices import device_of
+from model.devices import device_of, exact_dtype
 from schemas.errors import InputError
 
 
@@ -38,6 +38,11 @@ def test_one_of_several_gpus(machine: pytest.MonkeyPatch) -> None:
     assert [device_of(name) for name in ("cuda", "cuda:0", "cuda:1")] == ["cuda", "cuda:0", "cuda:1"]
     with pytest.raises(InputError, match=r"'cuda:2' here; choose one of auto, cpu, cuda, cuda:0, cuda:1$"):
         device_of("cuda:2")
+
+
+def test_coordinates_are_float32_where_there_is_no_float64() -> None:
+    assert exact_dtype(torch.device("mps")) == torch.float32
+    assert exact_dtype(torch.device("cpu")) == exact_dtype(torch.device("cuda:1")) == torch.float64
 
 
 def test_mps_where_torch_has_it(machine: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_the_neck_starts_silent_and_leaves_imagenets_features_as_they_are() -> N
     pixels = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         features = encoder.backbone(pixels)
-        embedding, (finest, fine) = encoder(pixels)
+        embedding, (finest, fine), _ = encoder(pixels)
     torch.testing.assert_close(finest, features[4])
     torch.testing.assert_close(fine, features[8])
     assert embedding.shape == (2, 256, 4, 4)
@@ -90,7 +90,7 @@ def test_finer_features_learn_from_what_surrounds_them() -> None:
     torch.manual_seed(0)
     encoder = EfficientNetEncoder(EfficientNetConfig(width=0.25, depth=0.3, img_size=64))
     for _ in range(2):  # silent layers first; what feeds them gets its gradient once they speak
-        _, (finest, _) = encoder(torch.randn(2, 3, 64, 64))
+        finest = encoder(torch.randn(2, 3, 64, 64)).high_res[0]
         finest.square().mean().backward()
         with torch.no_grad():
             for parameter in encoder.down.parameters():

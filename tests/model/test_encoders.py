@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.config import SamConfig
-from model.encoder_configs import ENCODERS, EfficientNetConfig, EncoderConfig, TinyViTConfig, ViTConfig
+from model.encoder_configs import ENCODERS, EfficientNetConfig, EncoderConfig, HieraConfig, TinyViTConfig, ViTConfig
 from model.encoders import EMBED_DIM, EMBEDDING_STRIDE, ImageEmbedding, ImageEncoder
 from model.sam import build_sam
 from schemas.errors import InputError
@@ -18,6 +18,7 @@ SMALL: dict[str, EncoderConfig] = {
     "vit": ViTConfig(embed_dim=16, depth=2, num_heads=2, global_attn_indexes=(1,), img_size=64, window_size=3),
     "tiny_vit": TinyViTConfig(img_size=64, depths=(1, 1, 2, 1)),
     "efficientnet": EfficientNetConfig(width=0.25, depth=0.3, img_size=64),
+    "hiera": HieraConfig(8, 1, (1, 1, 1, 1), global_attn_indexes=(2,), window_sizes=(8, 4, 4, 2), img_size=64),
 }
 
 
@@ -33,10 +34,13 @@ def test_an_encoder_gives_what_the_base_promises(kind: str) -> None:
     assert config.generator_preset in GENERATOR_PRESETS
     encoder = config.build()
     with torch.no_grad():
-        features, high_res = encoder(torch.zeros(2, 3, 64, 64))
+        features, high_res, early = encoder(torch.zeros(2, 3, 64, 64))
     assert features.shape == (2, EMBED_DIM, 64 // EMBEDDING_STRIDE, 64 // EMBEDDING_STRIDE)
     expected = [(2, chans, 64 // at, 64 // at) for at, chans in zip((4, 8), encoder.high_res_chans or (), strict=False)]
     assert [tuple(each.shape) for each in high_res] == expected
+    assert (early is None) == (encoder.early_chans is None)
+    if early is not None:
+        assert early.shape == (2, encoder.early_chans, *features.shape[2:])
     if encoder.depth is not None:
         layers = {encoder.layer_of(name) for name, _ in encoder.named_parameters()}
         assert layers == set(range(encoder.depth + 2))
@@ -56,7 +60,7 @@ def test_only_batch_statistics_mix_pictures() -> None:
 def test_an_unknown_encoder_lists_the_known_ones() -> None:
     values = SamConfig(SMALL["vit"]).to_dict()
     values["encoder"]["kind"] = "swin"
-    with pytest.raises(InputError, match="unknown image encoder 'swin'; known: vit, tiny_vit, efficientnet"):
+    with pytest.raises(InputError, match="unknown image encoder 'swin'; known: vit, tiny_vit, efficientnet, hiera"):
         SamConfig.from_dict(values)
 
 

@@ -1,12 +1,14 @@
 """Everything that takes its name at the end, on a disk that fails and loses power."""
 
+import errno
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from model.files import atomic_file, atomic_folder, make_folder, publish, remove_unfinished, write_atomic
+from model.files import atomic_file, atomic_folder, make_folder, publish, remove_unfinished, write_atomic, write_new
 from tests.faults import check_failures, check_power_cuts
 
 OLD, NEW = b"old" * 1000, b"new" * 1000
@@ -133,3 +135,37 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 def test_making_a_folder_that_is_there(tmp_path: Path) -> None:
     make_folder(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_one_writes_a_file_that_is_new(tmp_path: Path) -> None:
+    assert write_new(tmp_path / "file", NEW)
+    assert not write_new(tmp_path / "file", OLD)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == NEW
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda root: write_atomic(root / "file", NEW),
+        lambda root: write_new(root / "file", NEW),
+        lambda root: make_folder(root / "file"),
+    ],
+)
+def test_an_error_of_the_disk_names_the_file(write: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says of an open file, as in fsync, names none."""
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write(tmp_path)
+    assert Path(caught.value.filename) in (tmp_path, tmp_path / "file")
+
+
+def test_an_error_that_is_not_of_the_disk_stays_as_it_is(tmp_path: Path) -> None:
+    error = ConnectionResetError(errno.ECONNRESET, "reset")
+    with pytest.raises(ConnectionResetError) as caught, atomic_file(tmp_path / "file"):
+        raise error
+    assert caught.value is error

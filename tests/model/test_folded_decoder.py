@@ -9,17 +9,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.config import SamConfig
-from model.encoder_configs import EfficientNetConfig, ViTConfig
+from model.encoder_configs import EfficientNetConfig, HieraConfig, ViTConfig
 from model.encoders import ImageEmbedding
 from model.sam import Sam, build_sam
 from tests.peers.published import draw_weights
 
 SIDE = 96
 VIT = ViTConfig(32, 1, 2, global_attn_indexes=(0,), img_size=SIDE, window_size=3)
+HIERA = HieraConfig(8, 1, (1, 1, 1, 1), global_attn_indexes=(2,), window_sizes=(8, 4, 4, 2), img_size=SIDE)
 MODELS = {
     "published": SamConfig(VIT),
     "three layers": SamConfig(VIT, decoder_depth=3),
     "fine features": SamConfig(EfficientNetConfig(img_size=SIDE), high_res_features=True),
+    "sam-hq": SamConfig(VIT, decoder="sam_hq"),
+    "sam-hq, its token only": SamConfig(VIT, decoder="sam_hq", hq_token_only=True),
+    "sam 2": SamConfig(HIERA, decoder="sam2", high_res_features=True, stretched=True),
 }
 
 

@@ -52,10 +52,21 @@ def test_contrast_by_hand() -> None:
     inside_ring, inner_ring, inner_core, distance, spread, outer = module._contrast(features, shares)[0].tolist()
     assert [inside_ring, inner_ring, inner_core] == pytest.approx([0, 0, 1], abs=1e-6)
     assert distance == pytest.approx(math.sqrt(2 / features.var(dim=(1, 2)).sum().item()))
-    assert [spread, outer] == pytest.approx([0, 0], abs=1e-3)
+    assert [spread, outer] == pytest.approx([0, 0], abs=1e-6)
     shifted = torch.zeros(1, 16, 16)
     shifted[:, 4:12, 8:16] = 1
     assert module._contrast(features, shifted)[0, 1] > 0.5, "its border lies in the same on both sides"
+
+
+def test_the_spread_of_nearly_even_features_is_more_than_rounding() -> None:
+    """Features of 5 and 5.0001 by turns, in 256 channels: a difference of squares has no digit left."""
+    features = torch.full((256, 8, 8), 5.0)
+    features[:, :, ::2] += 1e-4
+    shares = torch.zeros(2, 8, 8)
+    shares[0], shares[1, 2:6, 2:6] = 1, 1
+    step = float(features[0, 0, 0].double() - 5)
+    found = module._spread(features, shares, module._mean(features, shares))
+    torch.testing.assert_close(found, torch.full((2,), 16 * step / 2), rtol=1e-2, atol=0)
 
 
 def test_each_mask_gives_what_it_gives_alone(predictor: Predictor) -> None:

@@ -260,7 +260,7 @@ def test_pictures_encoded_together_are_encoded_as_alone(real: Predictor) -> None
     assert real.encode_images([]) == []
 
 
-CLICKS = {"points": [[[10, 20]], [[70, 30]]], "labels": [[1], [1]]}
+CLICKS = {"points": [[[10, 20]], [[40, 30]]], "labels": [[1], [1]]}
 BOXES = {"points": None, "labels": None, "boxes": [[5, 10, 30, 40], [20, 0, 45, 45]]}
 
 

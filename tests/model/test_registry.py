@@ -1,5 +1,6 @@
 """Models on disk: what is written, found again, refused."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from model import storage
 from model.config import SamConfig
 from model.encoder_configs import ViTConfig
 from model.registry import (
@@ -25,6 +28,7 @@ from model.sam import Sam, build_sam
 from model.storage import import_weights, load_model, save_model
 from schemas.errors import InputError
 from tests.faults import check_power_cuts
+from tests.stages.workspaces import tiny_sam
 
 CONFIG = SamConfig(
     ViTConfig(embed_dim=16, depth=1, num_heads=2, global_attn_indexes=(0,), img_size=64, window_size=2),
@@ -167,6 +171,8 @@ def test_a_model_that_is_not_here(tmp_path: Path) -> None:
         InputError, match="no model 'vit_b'; get it with: sam-engine models fetch vit_b; models here: first"
     ):
         find_model("vit_b", [tmp_path])
+    with pytest.raises(InputError, match=r"sam-engine models import FILE, once you have its weights"):
+        find_model("sam_hq_vit_b", [tmp_path])
     (tmp_path / "a.pth").write_bytes(b"")
     with pytest.raises(InputError, match="a file, not a model; import it first"):
         find_model(tmp_path / "a.pth", [tmp_path])
@@ -280,3 +286,20 @@ def test_loading_is_found_where_it_was() -> None:
     assert registry.load_model is storage.load_model
     with pytest.raises(AttributeError, match="no attribute 'load_models'"):
         _ = registry.load_models
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [("I/O error: No space left on device (os error 28)", errno.ENOSPC), ("something else", errno.EIO)],
+)
+def test_what_the_disk_said_of_weights_is_an_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SafetensorError(told)
+
+    monkeypatch.setattr(storage, "save_file", refuse)
+    with pytest.raises(OSError, match=r"weights\.safetensors") as caught:
+        save_model(tiny_sam(), tmp_path, ModelCard(name="a"))
+    assert caught.value.errno == code
+    assert list(tmp_path.iterdir()) == []

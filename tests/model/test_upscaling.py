@@ -12,6 +12,13 @@ def test_two_steps_with_the_padding_cut_off_in_between() -> None:
     assert torch.equal(upscaled, expected)
 
 
+def test_in_one_step() -> None:
+    logits = torch.randn((2, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    upscaling = Upscaling((64, 64), (64, 64), (100, 63), direct=True)
+    assert upscaling.steps((16, 16)) == ((16, 16), (16, 16))
+    assert torch.equal(upscaling.apply(logits), F.interpolate(logits, (100, 63), mode="bilinear", align_corners=False))
+
+
 def test_one_size_throughout_changes_nothing() -> None:
     logits = torch.randn((1, 2, 7, 9), generator=torch.Generator().manual_seed(0))
     assert torch.equal(Upscaling((7, 9), (7, 9), (7, 9)).apply(logits), logits)

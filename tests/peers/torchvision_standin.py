@@ -1,4 +1,4 @@
-"""The five functions of torchvision that `segment_anything` calls, for machines where torchvision cannot be had.
+"""What `segment_anything` and `sam2` call of torchvision, for machines where torchvision cannot be had.
 
 They follow the documented behaviour of torchvision's CPU operators: `nms` visits boxes in the order of a stable
 descending sort, computes overlaps in the boxes' own type and compares them with the threshold in double precision;
@@ -12,7 +12,8 @@ from types import ModuleType
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def install_torchvision_standin() -> None:
@@ -22,7 +23,8 @@ def install_torchvision_standin() -> None:
     boxes = _module("torchvision.ops.boxes", nms=nms, batched_nms=batched_nms, box_area=box_area)
     ops = _module("torchvision.ops", boxes=boxes, nms=nms, batched_nms=batched_nms)
     functional = _module("torchvision.transforms.functional", resize=resize, to_pil_image=to_pil_image)
-    transforms = _module("torchvision.transforms", functional=functional)
+    modules = {"Resize": Resize, "Normalize": Normalize, "ToTensor": ToTensor}
+    transforms = _module("torchvision.transforms", functional=functional, **modules)
     _module("torchvision", ops=ops, transforms=transforms)
 
 
@@ -61,6 +63,37 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize to (height, width), bilinear."""
     height, width = size
     return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+class Resize(nn.Module):
+    """(3, H, W) to (3, height, width), bilinear with antialiasing."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.height, self.width = size
+
+    def forward(self, image: Tensor) -> Tensor:
+        size = [self.height, self.width]
+        return F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+
+
+class Normalize(nn.Module):
+    """(3, H, W) less the means, over the deviations."""
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+
+class ToTensor:
+    """An HxWx3 uint8 array as (3, H, W) in 0..1."""
+
+    def __call__(self, image: np.ndarray) -> Tensor:
+        return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 
 def to_pil_image(image: np.ndarray) -> Image.Image:

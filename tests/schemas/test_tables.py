@@ -20,9 +20,8 @@ def test_no_column_may_be_null_and_ids_are_whole_64_bit_numbers(name: str) -> No
 def test_table_of_keeps_ids_of_63_bits_exact() -> None:
     rows = [{"source": "a.jpg", "kind": "image", "reason": "the file is empty"}]
     assert table_of("rejected", rows).to_pylist() == rows
-    largest = {"stage": "semi_automatic", "round": 1, "image_ids": [2**63 - 1], "state": "open"}
-    rounds = table_of("rounds", [largest | {"model_before": "", "model_after": "", "metrics": "{}"}])
-    assert rounds["image_ids"].to_pylist() == [[2**63 - 1]]
+    largest = {"stage": "semi_automatic", "round": 1, "place": 0, "in_shard": "000000", "image_ids": [2**63 - 1]}
+    assert table_of("round_images", [largest])["image_ids"].to_pylist() == [[2**63 - 1]]
 
 
 def test_table_of_names_a_missing_column() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from engine import rle as rle_codec
@@ -13,6 +15,7 @@ from engine.labeling.regions import brush_region
 from engine.quality.sampling import sample_images
 from engine.store import Store
 from schemas.rle import Rle
+from schemas.tables import table_of
 from stages import audits
 from stages.audits import AuditRound, AuditState
 from tests.engine.labeling.label_studio import FakeLabelStudio
@@ -54,6 +57,47 @@ def test_a_seeded_choice_of_images_is_audited(server: FakeLabelStudio, tmp_path:
         image_id = int(task["data"]["image_id"])
         rows = store.read_rows(STAGE, image_id=image_id).sort_by("mask_id").to_pylist()
         assert [region["id"] for region in task["predictions"][0]["result"]] == [str(row["mask_id"]) for row in rows]
+
+
+def once(import_tasks: Callable[..., list[int]]) -> Callable[..., list[int]]:
+    """Fails from the second call on."""
+    calls = iter([import_tasks])
+
+    def called(*arguments: Any) -> list[int]:
+        function = next(calls, None)
+        if function is None:
+            raise ConnectionError("killed")
+        return function(*arguments)
+
+    return called
+
+
+def test_the_choice_stays_while_a_gate_takes_masks_away(
+    server: FakeLabelStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = annotated_round(tmp_path, audit_images=2, images_per_chunk=1)
+    ids = store.rounds()[0].image_ids
+    chosen = sample_images(ids, count=2, gate="audit", seed=0, stage=STAGE, round=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "import_tasks", once(server.import_tasks))
+        with pytest.raises(ConnectionError):
+            audit(store)
+    assert subjects(server) == chosen[:1]
+    for shard in store.shards():
+        rows = store.read_shard(STAGE, shard, round=1)
+        left = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(sorted(set(ids) - set(chosen)))))
+        store.replace_shard(STAGE, shard, left, round=1, key="0" * 16)
+    assert audit(store).asked == 2
+    assert subjects(server) == chosen
+
+
+def test_images_that_went_out_before_a_choice_was_kept_are_audited_too(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = annotated_round(tmp_path, audit_images=4)
+    audit(store)
+    store.replace_rows("gates", table_of("gates", []), gate="audit", stage=STAGE, round=1)
+    file = store.workspace / "engine.yaml"
+    file.write_text(file.read_text().replace("audit_images: 4", "audit_images: 1"))
+    assert audit(store).asked == 4
 
 
 def test_images_are_published_in_chunks(server: FakeLabelStudio, tmp_path: Path) -> None:
@@ -135,3 +179,17 @@ def test_an_annotation_that_was_deleted_counts_no_more(server: FakeLabelStudio, 
     assert audit(store).answered == 0
     before = [Rle.of_row(row) for row in store.read_rows(STAGE).to_pylist()]
     assert len(before) == 12, "the audit changes no mask"
+
+
+def test_images_whose_picture_cannot_be_read_any_more_are_left_out(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = annotated_round(tmp_path, audit_images=4)
+    row = store.images().to_pylist()[0]
+    path = store.workspace / row["path"]
+    path.write_bytes(path.read_bytes()[:60])
+    for _ in range(2):
+        state = audit(store)
+        assert state.asked == 3
+        assert sorted(subjects(server)) == sorted(set(store.rounds()[0].image_ids) - {row["image_id"]})
+    for number in server.stored:
+        submit(server, number)
+    assert audit(store).finished

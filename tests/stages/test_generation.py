@@ -8,7 +8,6 @@ import pytest
 
 from engine import rle
 from engine.masks.generator import GenerationResult
-from engine.store import Store
 from schemas.config import EngineConfig, SemiAutomaticConfig
 from schemas.errors import InputError
 from schemas.presets import GeneratorConfig
@@ -19,6 +18,7 @@ from stages.prefilling import RoundWork
 from stages.records import ShardRows, Where
 from stages.workers import Picture
 from tests.stages.workspaces import ALL_MASKS, shapes, tiny_sam
+from tests.templates import new_store
 
 WHERE = Where(7, "000000", "semi_automatic", 1, "model")
 PICTURE = Picture(7, shapes(0)[0], decode_s=1.25)
@@ -77,7 +77,7 @@ def test_what_is_no_picture_is_named_by_its_id() -> None:
 def masks_to_start_from(folder: Path, **settings: int) -> GeneratorMasks:
     config = EngineConfig.model_validate({"semi_automatic": {"generator": ALL_MASKS} | settings})
     record = Round("semi_automatic", 1, (7,), model_before="model")
-    return GeneratorMasks(RoundWork(Store.create(folder / "w"), config, record, tiny_sam()))
+    return GeneratorMasks(RoundWork(new_store(folder / "w"), config, record, tiny_sam()))
 
 
 class Unordered:

@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from engine import rle as rle_codec
 from engine.masks.generator import GenerationResult
 from engine.store import Store
 from model.predictor import Predictor
 from model.registry import find_model, model_roots
+from schemas.config import CONFIG_FILE
 from schemas.errors import WaitError
 from schemas.presets import GeneratorConfig
 from schemas.rle import Rle
 from schemas.round_metrics import NOTHING_PASSES
+from schemas.stages import Stage
 from schemas.tables import GROUND_TRUTH
 from stages import generator_threshold
 from stages.fully_automatic import FullyAutomaticWorker
@@ -23,16 +26,16 @@ from stages.generator_threshold import threshold_for_precision, threshold_of_rou
 from stages.measuring import held_out_truth
 from stages.progress import silent
 from stages.rounds import tick
-from tests.stages.workspaces import ALL_MASKS, make_workspace, tiny_sam
+from tests.stages.workspaces import ALL_MASKS, SETTINGS, make_workspace, tiny_sam
 
 
 def _workspace(folder: Path, *, precision: float, holdout: int = 2) -> Store:
-    store = make_workspace(
-        folder, images=6, holdout=holdout, fully_automatic={"precision": precision, "generator": ALL_MASKS}
-    )
-    for stage in ("assisted_manual", "semi_automatic"):
-        while tick(store, stage).state == "advanced":
-            pass
+    """Whose first two stages are through."""
+    settings = {"assisted_manual": {"rounds": 1}, "fully_automatic": {"generator": ALL_MASKS}}
+    through: tuple[Stage, ...] = ("assisted_manual", "semi_automatic")
+    store = make_workspace(folder, images=6, holdout=holdout, through=through, **settings)
+    asked = SETTINGS | settings | {"fully_automatic": {"precision": precision, "generator": ALL_MASKS}}
+    (store.workspace / CONFIG_FILE).write_text(yaml.safe_dump(asked), encoding="utf-8")
     return store
 
 
@@ -93,6 +96,18 @@ def test_the_generator_runs_once_on_each_picture_without_its_threshold(
     assert told == [("choosing the generator's threshold", done, 3) for done in (1, 2, 3)]
     truth = held_out_truth(store, images=3, seed=3)
     assert truth.keys() != held_out_truth(store, images=3, seed=0).keys(), "of this seed"
+
+
+def test_pictures_that_cannot_be_read_any_more_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_workspace(tmp_path, images=4, holdout=2)
+    config, sam = GeneratorConfig.model_validate(ALL_MASKS), tiny_sam()
+    monkeypatch.setattr(generator_threshold, "choose_threshold", lambda *_, **measured: measured)
+    for images in (1, 0):
+        row = [row for row in store.images().to_pylist() if row["split"] == "holdout"][images]
+        path = store.workspace / row["path"]
+        path.write_bytes(path.read_bytes()[:60])
+        found: Any = threshold_for_precision(store, sam, config, precision=0.6, seed=3, progress=silent)
+        assert found == ({"objects": 3, "images": 1, "precision": 0.6} if images else None)
 
 
 def test_without_a_stated_precision_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from stages.measuring import MeasuringSet, measuring_set
 from stages.model_choice import SHARES, Choice
 from stages.retraining import RETRAINING_VERSION, Retrained, retrain, training_config
 from tests.rows import mask_row
+from tests.stages.test_step_rates import a_report
 from tests.stages.workspaces import make_workspace, write_pictures
 
 STAGE = "assisted_manual"
@@ -78,7 +79,7 @@ class Training:
         with torch.no_grad():
             sam.mask_decoder.iou_token.weight.fill_(1.0)
         options["checkpoints"].mkdir(parents=True)
-        options["on_step"](type("Report", (), {"step": 1, "loss": 0.123})())
+        options["on_step"](a_report(step=1, loss=0.123, ious=(0.5, 0.75), seconds=1.5))
 
 
 @pytest.fixture
@@ -174,7 +175,9 @@ def test_what_the_training_is_told(tmp_path: Path, training: Training) -> None:
     )
     title = f"{STAGE} round 1"
     assert told[0] == (f"{title}, measuring before", 1, 1, "")
-    assert (f"{title}, retraining", 2, 2, "loss 0.12") in told
+    speed = f"{training.config.phase(1).batch_size / 2:.1f} img/s"
+    note = f"loss 0.123  IoU 0.75  lr 1.0e-04  {speed}  waiting for data 25%"
+    assert (f"{title}, retraining", 2, 2, note) in told
     assert told[-1] == (f"{title}, measuring after", 1, 1, "")
 
 

@@ -25,13 +25,29 @@ from stages.rounds import tick
 from tests.stages.workspaces import make_workspace, tiny_sam, write_pictures
 
 
-def test_a_name_that_another_model_has_is_said_before_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = make_workspace(tmp_path, images=2, holdout=0)
+@pytest.fixture(scope="module")
+def annotated_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("annotated")
+    _until_retraining(make_workspace(folder, images=6, holdout=2, assisted_manual={"rounds": 2}))
+    return folder
+
+
+@pytest.fixture
+def annotated(annotated_once: Path, tmp_path: Path) -> Store:
+    """A workspace whose next step is its first retraining; two of its six pictures are held out."""
+    return Store(shutil.copytree(annotated_once, tmp_path, dirs_exist_ok=True) / "workspace")
+
+
+def _until_retraining(store: Store) -> Store:
     while next_step(store, "assisted_manual").action != "retrain":
         tick(store, "assisted_manual")
-    twin = Store(shutil.copytree(store.workspace, tmp_path / "twin"))
+    return store
+
+
+def test_a_name_that_another_model_has_is_said_before_the_training(
+    annotated: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, twin = annotated, Store(shutil.copytree(annotated.workspace, tmp_path / "twin"))
     tick(twin, "assisted_manual")
     (made,) = (model for model in list_models([twin.workspace / "models"]) if model.name != "tiny")
     save_model(tiny_sam(), store.workspace / "models", ModelCard(name=made.name))
@@ -45,11 +61,8 @@ def test_a_name_that_another_model_has_is_said_before_the_training(
 
 
 def test_a_model_is_trained_on_the_device_that_the_settings_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    annotated: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = make_workspace(tmp_path, images=2, holdout=0)
-    while next_step(store, "assisted_manual").action != "retrain":
-        tick(store, "assisted_manual")
     asked: list[str] = []
 
     def score(_: object, sam: Sam, when: str) -> None:
@@ -59,7 +72,7 @@ def test_a_model_is_trained_on_the_device_that_the_settings_name(
     monkeypatch.setattr(retraining, "device_of", lambda name: asked.append(name) or "meta")
     monkeypatch.setattr(retraining._Retraining, "_score_new", score)
     with pytest.raises(InputError, match="before: meta"):
-        tick(store, "assisted_manual")
+        tick(annotated, "assisted_manual")
     assert asked == ["cpu"]
 
 
@@ -72,10 +85,9 @@ def _until_retrained(store: Store) -> str:
 
 
 def test_a_model_that_the_guard_refuses_is_registered_and_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    annotated: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = make_workspace(tmp_path, images=6, holdout=2)
-    refused = Guard(accepted=False, reason="worse at 1 click")
+    store, refused = annotated, Guard(accepted=False, reason="worse at 1 click")
     monkeypatch.setattr(retraining, "guard", lambda _before, _after: refused)
     message = _until_retrained(store)
     assert "the next round does not use it: worse at 1 click" in message
@@ -90,8 +102,8 @@ def test_a_model_that_the_guard_refuses_is_registered_and_not_used(
     assert store.rounds()[-1].model_before == record.model_before
 
 
-def test_old_knowledge_is_replayed_and_measured_beside_the_start_model(tmp_path: Path) -> None:
-    store = make_workspace(tmp_path, images=6, holdout=2)
+def test_old_knowledge_is_replayed_and_measured_beside_the_start_model(annotated: Store, tmp_path: Path) -> None:
+    store = annotated
     replayed = write_pictures(tmp_path / "replayed", images=2, first_seed=90)
     shutil.copytree(tmp_path / "replayed", store.workspace / "models" / "tiny", dirs_exist_ok=True)
     (store.workspace / "models" / "tiny" / replayed.name).rename(store.workspace / "models" / "tiny" / REPLAY_FILE)
@@ -109,9 +121,9 @@ def test_old_knowledge_is_replayed_and_measured_beside_the_start_model(tmp_path:
     assert not torch.equal(*weights)
 
 
-def test_pictures_of_the_workspace_are_not_replayed(tmp_path: Path) -> None:
+def test_pictures_of_the_workspace_are_not_replayed(annotated: Store, tmp_path: Path) -> None:
     """The replay set is the workspace's own pictures, held-out ones too: none of them may come in."""
-    store = make_workspace(tmp_path, images=6, holdout=2)
+    store = annotated
     for file in (tmp_path / "pictures").iterdir():
         shutil.copy(file, store.workspace / "models" / "tiny" / file.name)
     (store.workspace / "models" / "tiny" / "masks.json").rename(store.workspace / "models" / "tiny" / REPLAY_FILE)
@@ -121,8 +133,8 @@ def test_pictures_of_the_workspace_are_not_replayed(tmp_path: Path) -> None:
     assert read_info(next((store.workspace / "models").glob("assisted_manual-1-*"))).card.trained_on["replay"] == ""
 
 
-def test_the_same_retraining_again_is_found(tmp_path: Path) -> None:
-    store = make_workspace(tmp_path, images=6, holdout=2)
+def test_the_same_retraining_again_is_found(annotated: Store) -> None:
+    store = annotated
     _until_retrained(store)
     (record,) = store.rounds()
     again = retraining.retrain(store, store.files.settings(), replace(record, state="annotated"), silent)
@@ -154,12 +166,13 @@ def test_without_held_out_images_a_fifth_of_the_annotated_ones_measures(tmp_path
 def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> None:
     store = make_workspace(
         tmp_path,
-        images=24,
-        holdout=8,
+        images=12,
+        holdout=4,
         model={"start": "untaught", "device": "cpu"},
         assisted_manual={"rounds": 1},
-        # Between a model that knows nothing and one that knows something lies none that is good for anything.
-        retraining={"steps": 600, "masks_per_image": 3, "averaging": False},
+        # Between a model that knows nothing and one that knows something lies none that is good for anything. With
+        # this rate each of three seeds came from 0.06 to 0.58 or more.
+        retraining={"steps": 110, "lr": 1.5e-3, "masks_per_image": 3, "averaging": False},
     )
     untaught = tiny_sam()
     point_cross_attention(untaught, seed=0)
@@ -168,12 +181,12 @@ def test_a_retraining_raises_the_score_on_held_out_pictures(tmp_path: Path) -> N
         pass
     (record,) = store.rounds()
     for score in ("miou", "miou_oracle"):
-        assert _after(record, score) > _before(record, score) + 0.05
+        assert _after(record, score) > _before(record, score) + 0.2
     (folder,) = (store.workspace / "models").glob("assisted_manual-1-*")
     trained = read_info(folder)
     assert trained.model_id == record.model_after
     assert trained.card.parent == record.model_before
-    assert trained.card.trained_on["masks"] == record.metrics.trained_masks == 8 * 3
+    assert trained.card.trained_on["masks"] == record.metrics.trained_masks == 4 * 3
 
 
 def _before(found: Round | retraining.Retrained, score: str) -> float:

@@ -16,12 +16,14 @@ from schemas.stages import BUILTIN_STAGES, STAGES, Stage, StageInfo
 from schemas.tables import Round
 from stages import steps
 from stages.annotation import AnnotationWorker
+from stages.assisted_manual import AssistedManualWorker
 from stages.fully_automatic import FullyAutomaticWorker
 from stages.planning import Step, next_step
 from stages.progress import silent
 from stages.quality import GateResult
 from stages.retraining import Retrained
 from stages.rounds import tick
+from stages.semi_automatic import SemiAutomaticWorker
 from stages.shards import ShardOutcome, serial
 from stages.workers import Opening
 from tests.stages.workspaces import make_workspace
@@ -45,7 +47,11 @@ def test_the_worker_of_a_stage_is_built_in_or_comes_with_its_package(monkeypatch
     brought = {"boxes": "BoxesWorker", "crates": "BoxesWorker", "told": "told", "none": "Nothing"}
     infos = {stage: StageInfo(f"{__name__}:{name}") for stage, name in brought.items()}
     monkeypatch.setattr(steps, "INSTALLED_STAGES", infos | {"gone": StageInfo("no.such:Worker")})
-    assert [steps.worker_of(stage) for stage in BUILTIN_STAGES] == list(steps.BUILTIN_WORKERS.values())
+    assert [steps.worker_of(stage) for stage in BUILTIN_STAGES] == [
+        AssistedManualWorker,
+        SemiAutomaticWorker,
+        FullyAutomaticWorker,
+    ]
     assert steps.worker_of("boxes") is BoxesWorker
     for stage, said in (
         ("crates", f"^stage crates: {__name__}:BoxesWorker is no ShardWorker whose stage is 'crates'; see"),
@@ -86,7 +92,7 @@ def test_what_is_settled_at_the_opening_is_kept_with_the_round(
         measured_on="holdout",
     )  # fmt: skip
     opening = Opening(RoundMetrics(generator_threshold=chosen), "threshold 0.5")
-    monkeypatch.setattr(steps.BUILTIN_WORKERS[AUTOMATIC], "opening", lambda *_: opening)
+    monkeypatch.setattr(steps.worker_of(AUTOMATIC), "opening", lambda *_: opening)
     message = steps.open_round(workspace, Step(AUTOMATIC, "open", 1, "", (1, 2)), silent)
     assert message.startswith("round 1 is open: 2 images, model tiny")
     assert message.endswith("; threshold 0.5")
@@ -138,6 +144,29 @@ def test_annotating_counts_the_masks_of_the_round(workspace: Store) -> None:
     assert workspace.rounds() == [annotated]
 
 
+def test_images_that_were_left_out_are_known_after_a_run_that_began_anew(workspace: Store) -> None:
+    tick(workspace, MANUAL)
+    (record,) = workspace.rounds()
+    killer = record.image_ids[0]
+
+    class KilledError(BaseException):
+        pass
+
+    def map_shards(worker: Any, shards: Sequence[str]) -> list[ShardOutcome]:
+        shard = workspace.shard_of(killer)
+        assert worker.leave_out(shard, [killer]).key == worker.key(shard)
+        raise KilledError  # after the commit, before the round is closed
+
+    step = next_step(workspace, MANUAL)
+    with pytest.raises(KilledError):
+        steps.annotate(workspace, step, map_shards, silent)
+    message = steps.annotate(workspace, step, serial, silent)
+    (annotated,) = workspace.rounds()
+    assert annotated.metrics.images_left_out == (killer,)
+    assert f"left out, since they take their process down: images [{killer}]" in message
+    assert killer not in workspace.read_table(MANUAL)["image_id"].to_pylist()
+
+
 def test_only_rows_of_the_round_and_stage_are_counted(workspace: Store) -> None:
     tick(workspace, MANUAL)
     tick(workspace, MANUAL)
@@ -159,7 +188,7 @@ def test_only_rows_of_the_round_and_stage_are_counted(workspace: Store) -> None:
 
 def test_what_a_worker_has_to_tell_is_kept_with_the_round(workspace: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tick(workspace, MANUAL)
-    monkeypatch.setattr(steps.BUILTIN_WORKERS[MANUAL], "metrics", lambda self: {"share": 0.75})
+    monkeypatch.setattr(steps.worker_of(MANUAL), "metrics", lambda self: {"share": 0.75})
     steps.annotate(workspace, next_step(workspace, MANUAL), serial, silent)
     assert workspace.rounds()[0].metrics.share == 0.75
 

@@ -143,7 +143,7 @@ def with_answers(made: RoundVerifier, *, good: int, bad: int, scores: Sequence[f
     made.__dict__ |= {
         "_answered": [answered],
         "_trained": lambda precision: verifier.TrainedVerifier(lambda _: torch.tensor(scores), sure, {}),  # type: ignore[arg-type]
-        "_features": lambda gate, sample: None,
+        "_features": lambda gate, sample: torch.zeros(len(sample.mask_ids), 1),
         "key": lambda precision: "0123456789abcdef",
     }
     return made
@@ -483,3 +483,66 @@ def test_answers_that_were_read_stay(server: FakeLabelStudio, tmp_path: Path) ->
     other = next(iter(known))
     gate.put_answers({other: Answer("reject", "", None, "")})
     assert gate.verdicts() == known | {other: "reject"}
+
+
+def damage(store: Store, count: int) -> list[int]:
+    """Cut off pictures; returns their ids."""
+    rows = store.images().sort_by("image_id").to_pylist()[:count]
+    for row in rows:
+        path = store.workspace / row["path"]
+        path.write_bytes(path.read_bytes()[:60])
+    return [row["image_id"] for row in rows]
+
+
+def test_pictures_that_cannot_be_read_any_more_have_no_answer_and_stop_nothing(
+    server: FakeLabelStudio, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path)
+    (gone,) = damage(store, 1)
+    first = move_gate(store, "verification")
+    sample = verification_records(store, 2).sample()
+    assert sample is not None
+    of_gone = {row["mask_id"] for row in sample.masks.to_pylist() if row["image_id"] == gone}
+    assert len(of_gone) == 3
+    assert not of_gone & (sample.pre_answers.keys() | set(asked(server)))
+    assert sample.pre_answers, "of the others it says what it is sure about"
+    assert "; 1 pictures cannot be read" in first.message
+    answer_rightly(server, store)
+    done = move_gate(store, "verification")
+    assert done.finished
+    assert done.found is not None
+    assert (done.found["skipped"], done.found["answers"], done.found["verifier"]["unreadable"]) == (3, 15, 1)
+    report = (store.workspace / "reports" / "quality-verification-assisted_manual-2.md").read_text()
+    assert "Pictures that cannot be read, of whose masks it says nothing: 1." in report
+
+
+def test_features_of_pictures_that_cannot_be_read_are_made_again(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    good = {row["image_id"]: (store.workspace / row["path"]).read_bytes() for row in store.images().to_pylist()}
+    (gone,) = damage(store, 1)
+    gate = verification_records(store, 1).sample()
+    assert gate is not None
+    features = of_round(store)._features("verification-x-1", gate)
+    unread = [row["image_id"] == gone for row in gate.masks.to_pylist()]
+    assert (~features.isfinite().any(dim=1)).tolist() == unread
+    path = store.workspace / next(row["path"] for row in store.images().to_pylist() if row["image_id"] == gone)
+    path.write_bytes(good[gone])
+    assert of_round(store)._features("verification-x-1", gate).isfinite().all()
+
+
+def test_where_too_few_answered_pictures_can_be_read_people_are_asked_all(
+    server: FakeLabelStudio, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path)
+    damage(store, 2)  # 40 of 60 answers are left, of 50 that it takes
+    sample = of_round(store).sample(store.read_rows(STAGE, round=2))
+    assert sample.pre_answers == {}
+    assert sample.verifier["reason"] == "of the pictures of 60 answers of earlier gates too few can still be read"
+
+
+def test_where_most_pictures_cannot_be_read_the_gate_says_so(server: FakeLabelStudio, tmp_path: Path) -> None:
+    store = make_store(tmp_path, verifier_precision=None)
+    damage(store, 4)
+    with pytest.raises(InputError, match=r"^more than half of the pictures of the gate verification cannot be read: "):
+        move_gate(store, "verification")
+    assert all(question.answer is None for question in verification_records(store, 2).questions())

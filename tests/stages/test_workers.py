@@ -1,6 +1,8 @@
 """Workers of shards: in which order a shard's rows are committed, and what a second run of one does."""
 
 import pickle
+import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,19 +12,20 @@ import pytest
 
 from engine import rle
 from engine.annotation import Event, GivenAnnotation, ImageWork
-from engine.keys import content_key
+from engine.keys import content_key, work_key
 from engine.rle import measured
 from engine.store import Store
 from engine.workspace import Workspace
 from model.registry import ModelCard
 from model.storage import save_model
 from schemas.config import CONFIG_FILE
+from schemas.errors import InputError
 from schemas.stages import Stage
-from schemas.tables import Round
+from schemas.tables import Round, table_of
 from stages import workers
 from stages.records import ShardRows, Where, add_annotations, add_given
 from stages.shards import ShardOutcome
-from stages.workers import ShardWorker, images_by_shard
+from stages.workers import Picture, ShardWorker, images_by_shard
 from tests.engine.stores import store_of_images
 from tests.stages.workspaces import tiny_sam
 
@@ -74,7 +77,7 @@ def _counts(store: Store) -> list[int]:
     return [store.counts()[table] for table in (STAGE, "events", "generation")]
 
 
-@pytest.mark.parametrize("commits", [0, 1, 2])
+@pytest.mark.parametrize("commits", [0, 1, 2, 3])
 def test_a_shard_counts_as_done_only_when_all_its_rows_are_there(
     store: Store, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
@@ -92,7 +95,7 @@ def test_a_shard_counts_as_done_only_when_all_its_rows_are_there(
         with pytest.raises(Stopped):
             worker(SHARD)
     assert store.committed(STAGE, SHARD, round=1) is None
-    assert sum(_counts(store)) == 2 * commits
+    assert sum(_counts(store)) == 2 * min(commits, 2)
     again = Worker(store.workspace, 1)(SHARD)
     assert not again.skipped
     assert _counts(store) == [2, 2, 2]
@@ -126,19 +129,31 @@ def test_what_people_gave_is_replaced_with_the_shard(store: Store) -> None:
 
 
 def test_a_shard_that_is_there_is_not_made_again(store: Store) -> None:
-    progress: list[tuple[str, int, int]] = []
+    progress: list[tuple[Any, ...]] = []
     worker = Worker(store.workspace, 1, lambda *done: progress.append(done))
-    assert worker(SHARD) == ShardOutcome(SHARD, images=2, skipped=False)
+    assert worker(SHARD) == ShardOutcome(SHARD, 2, skipped=False, key=worker.key(SHARD))
     assert progress == [], "its images were not loaded one by one"
-    assert worker(SHARD) == ShardOutcome(SHARD, images=2, skipped=True)
+    assert worker(SHARD) == ShardOutcome(SHARD, 2, skipped=True, key=worker.key(SHARD))
     assert Worker.made == [SHARD]
-    assert progress == [("assisted_manual round 1", 2, 2)]
+    assert progress == [("assisted_manual round 1", 2, 2, "")]
+
+
+def test_a_shard_from_before_keys_were_json_is_not_made_again(store: Store) -> None:
+    """Its key is what `repr` made of the same inputs."""
+    before = content_key(1, STAGE, 1, list(IMAGES), "m", 0, "a")
+    store.replace_shard(STAGE, SHARD, table_of(STAGE, []), round=1, key=before)
+    assert Worker(store.workspace, 1)(SHARD).skipped
+    assert Worker.made == []
+    assert store.committed(STAGE, SHARD, round=1) == before, "nothing is written"
+    changed = Worker(store.workspace, 1)
+    changed.setting = "b"
+    assert not changed(SHARD).skipped
 
 
 def test_what_rows_follow_from_is_in_the_key(store: Store) -> None:
     key = Worker(store.workspace, 1).key(SHARD)
     assert Worker(store.workspace, 1).key(SHARD) == key
-    assert key == content_key(1, STAGE, 1, list(IMAGES), "m", 0, "a"), "as it was when workspaces were first made"
+    assert key == work_key(1, STAGE, 1, list(IMAGES), "m", 0, "a")
     (store.workspace / CONFIG_FILE).write_text("seed: 77\n")
     other_seed = Worker(store.workspace, 1).key(SHARD)
     other_setting = Worker(store.workspace, 1)
@@ -170,3 +185,39 @@ def test_the_model_works_on_the_device_that_the_settings_name(store: Store, monk
     store.put_round(Round(STAGE, 2, IMAGES, model_before=model_id))
     monkeypatch.setattr(workers, "device_of", {"cuda": "meta"}.__getitem__)  # any machine has this one
     assert Worker(store.workspace, 2).sam.device.type == "meta"
+
+
+def test_a_picture_is_read_while_the_one_before_is_worked_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(store.workspace, 1)
+    read: list[int] = []
+    begun = {image_id: threading.Event() for image_id in IMAGES}
+
+    def load_image(self: Store, image_id: int) -> np.ndarray:
+        begun[image_id].set()
+        read.append(image_id)
+        if image_id == IMAGES[-1]:
+            raise InputError("gone")
+        return np.full((1, 1, 3), image_id, np.uint8)
+
+    monkeypatch.setattr(Store, "load_image", load_image)
+    pictures = worker.pictures(IMAGES)
+    first = next(pictures)
+    assert (first.image_id, first.pixels.max()) == (IMAGES[0], IMAGES[0])
+    assert begun[IMAGES[1]].wait(30), "the second is read although nobody asked for it"
+    assert next(pictures, None) is None, "the second cannot be read and is left out"
+    assert read == list(IMAGES)
+    assert list(worker.pictures([])) == []
+
+
+def test_progress_tells_how_quick_it_is_and_how_long_it_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((2, 2, 3), dtype=np.uint8)
+    monkeypatch.setattr(Worker, "_picture", lambda self, image_id: Picture(image_id, picture, 0.0))
+    notes: list[str] = []
+    worker = Worker(store.workspace, 1, lambda what, done, total, note="": notes.append(note))
+    image_ids = worker.images_by_shard[SHARD]
+    assert len(list(worker.pictures(image_ids))) == len(notes) == len(image_ids)
+    for note in notes:
+        found = re.fullmatch(r"([\d.e+]+) img/s  waiting for data (\d+)%", note)
+        assert found is not None, note
+        assert float(found[1]) > 0
+        assert 0 <= int(found[2]) <= 100

@@ -1,6 +1,9 @@
 """Small workspaces with pictures of shapes, their ground truth, and a tiny model with random weights."""
 
 import json
+import shutil
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,10 @@ from model.registry import ModelCard
 from model.sam import Sam, build_sam
 from model.storage import save_model
 from schemas.config import CONFIG_FILE
+from schemas.stages import Stage
+from stages.planning import next_step
+from stages.rounds import tick
+from tests.templates import new_store, new_template
 
 TINY = SamConfig(EfficientNetConfig(width=0.25, depth=0.3, img_size=64), decoder_mlp_dim=64, high_res_features=True)
 # No filter stands in the way of a model that has learned nothing.
@@ -86,11 +93,40 @@ def write_pictures(folder: Path, *, images: int, holdout: int = 0, first_seed: i
     return path
 
 
-def make_workspace(folder: Path, *, images: int = 6, holdout: int = 1, **settings: Any) -> Store:
-    """A workspace with its own tiny model. settings: sections of engine.yaml that replace those of SETTINGS."""
-    store = Store.create(folder / "workspace")
-    (store.workspace / CONFIG_FILE).write_text(yaml.safe_dump(SETTINGS | settings), encoding="utf-8")
+def make_workspace(
+    folder: Path, *, images: int = 6, holdout: int = 1, through: Sequence[Stage] = (), **settings: Any
+) -> Store:
+    """A workspace with its own tiny model, and its pictures in `folder / "pictures"`.
+
+    through: stages that are done. settings: sections of engine.yaml that replace those of SETTINGS, but for `images`,
+    by which pictures come in.
+    """
+    assert "images" not in settings
+    config = yaml.safe_dump(SETTINGS | settings)
+    made = _worked_through(images, holdout, tuple(through), config) if through else _ingested(images, holdout)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    (folder / "workspace" / CONFIG_FILE).write_text(config, encoding="utf-8")
+    return Store(folder / "workspace")
+
+
+@cache
+def _ingested(images: int, holdout: int) -> Path:
+    folder = new_template()
+    store = new_store(folder / "workspace")
+    (store.workspace / CONFIG_FILE).write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
     save_model(tiny_sam(), store.workspace / "models", ModelCard(name="tiny"))
     report = ingest(store, [write_pictures(folder / "pictures", images=images, holdout=holdout)])
     assert not report.rejected, report.rejected[0]
-    return store
+    return folder
+
+
+@cache
+def _worked_through(images: int, holdout: int, stages: tuple[Stage, ...], config: str) -> Path:
+    folder = shutil.copytree(_ingested(images, holdout), new_template())
+    (folder / "workspace" / CONFIG_FILE).write_text(config, encoding="utf-8")
+    store = Store(folder / "workspace")
+    for stage in stages:
+        while tick(store, stage).state == "advanced":
+            pass
+        assert next_step(store, stage).action == "none"
+    return folder

@@ -8,6 +8,7 @@
   const PROMPTS = new Set(["keypointregion", "rectangleregion"]);
   const NOTE = "sam-engine-note";
   const NOTE_MS = 8000;
+  const LONGEST_PROBLEM = 4096; // bytes
 
   const SMART_TOOLS = ["KeyPointTool-dynamic", "RectangleTool-dynamic"];
 
@@ -45,7 +46,41 @@
     return inHand ? prompts.filter((region) => !region.dynamic) : prompts;
   }
 
+  // To ask about a prompt the editor writes down all regions and throws all but the prompts away, and to write a mask down
+  // it draws it anew at full size: tens of milliseconds a mask. So only the prompts are written down.
+  const quick = new WeakSet();
+  let asking = false;
+
+  function writtenDown(annotation, options) {
+    const prompts = annotation.regions.filter((region) => PROMPTS.has(region.type));
+    return prompts.flatMap((region) => region.results.map((result) => result.serialize(options))).filter(Boolean);
+  }
+
+  function quicken(annotation) {
+    const events = window.Htx.$treenode?.environment?.events;
+    if (events && !quick.has(events)) {
+      const { invoke } = events;
+      events.invoke = function (name, ...more) {
+        const before = asking;
+        asking ||= name === "regionFinishedDrawing";
+        try {
+          return invoke.call(this, name, ...more);
+        } finally {
+          asking = before;
+        }
+      };
+      quick.add(events);
+    }
+    if (!quick.has(annotation)) {
+      const { serializeAnnotation } = annotation;
+      const value = (options) => (asking ? writtenDown(annotation, options) : serializeAnnotation(options));
+      Object.defineProperty(annotation, "serializeAnnotation", { value, configurable: true }); // it cannot be assigned
+      quick.add(annotation);
+    }
+  }
+
   function prepare({ annotation, tool }) {
+    quicken(annotation);
     for (const region of leftOver(annotation)) {
       region.setDrawing(true); // else the model would be asked about what is left
       region.deleteRegion();
@@ -84,6 +119,15 @@
     true,
   );
 
+  // Label Studio saves a draft five seconds after a change. Who leaves the page before is asked, and saved meanwhile. A stroke
+  // that begins stops it from saving what was done before, too.
+  window.addEventListener("beforeunload", (event) => {
+    const annotation = window.Htx?.annotationStore?.selected;
+    if (annotation?.autosave?.paused) annotation.saveDraft();
+    else annotation?.saveDraftImmediately?.();
+    if (annotation?.isDraftSaving) event.preventDefault();
+  });
+
   function tell(text) {
     document.getElementById(NOTE)?.remove();
     const note = document.createElement("div");
@@ -97,10 +141,21 @@
     setTimeout(() => note.remove(), NOTE_MS);
   }
 
+  // A mask is long, what went wrong is short: a mask is not read twice while somebody waits for it.
   async function problemOf(response) {
     if (!response.ok) return `status ${response.status}`;
+    if (Number(response.headers.get("Content-Length")) > LONGEST_PROBLEM) return "";
     const answer = await response.clone().json();
-    return answer.errors?.[0] ?? answer.data?.error ?? "";
+    return inWords(answer.errors?.[0] ?? answer.data?.error ?? "");
+  }
+
+  // Of a model backend that does not answer Label Studio says a line full of addresses, which helps no annotator.
+  function inWords(problem) {
+    const status = /^(\d{3}) (Client|Server) Error/.exec(problem)?.[1];
+    if (status === "413") return "there are too many masks on this picture; submit it";
+    if (status || /ConnectionPool|Connection aborted|timed out/.test(problem))
+      return "it does not answer; tell whoever runs it: sam-engine labeling doctor says why";
+    return problem;
   }
 
   const fetchBefore = window.fetch;

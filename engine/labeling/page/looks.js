@@ -38,6 +38,17 @@
     picture.sizeToFit();
   }
 
+  // The buttons beside a suggestion have a component where an address should be, and ask the server for a page of its name.
+  function askForNoComponent() {
+    const src = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+    Object.defineProperty(HTMLImageElement.prototype, "src", {
+      ...src,
+      set(address) {
+        if (String(address) !== "[object Object]") src.set.call(this, address);
+      },
+    });
+  }
+
   function look() {
     const annotation = window.Htx?.annotationStore?.selected;
     if (!annotation) return;
@@ -48,5 +59,6 @@
     for (const picture of annotation.objects ?? []) fit(picture);
   }
 
+  askForNoComponent();
   setInterval(look, LOOK_MS);
 })();

@@ -1,4 +1,4 @@
-"""Adds `editor.js`, `acts.js` and `looks.js` to Label Studio's pages.
+"""Adds the scripts of this folder to Label Studio's pages.
 
 Run by Label Studio's own Python, which has nothing of this package.
 """
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 _END = b"</head>"
-_FILES = ("acts.js", "editor.js", "looks.js")  # a key has been heard before what it does is done
+# A key has been heard before what it does is done.
+_FILES = ("acts.js", "editor.js", "looks.js", "draws.js", "fold.js")
 _SCRIPT = b"<script>" + b"\n".join(Path(__file__).with_name(name).read_bytes() for name in _FILES) + b"</script>"
 
 

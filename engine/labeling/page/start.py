@@ -1,4 +1,6 @@
-"""Starts Label Studio 1.23.2 with `sam_engine_page` and `hand_out` added. Run as a file by Label Studio's own Python.
+"""Starts Label Studio 1.23.2 with `sam_engine_page`, `hand_out` and `lean_clicks` added.
+
+Run as a file by Label Studio's own Python.
 
 Its settings cannot be extended by a module of settings, since they read themselves while they are read. So the addition
 comes between their reading and the making of the application that answers.
@@ -18,8 +20,10 @@ def _run_with_page(host: str, port: str) -> None:
     sys.path.append(str(Path(__file__).parent))
     settings.MIDDLEWARE.append("sam_engine_page.add_script")
     import hand_out
+    import lean_clicks
 
     hand_out.install()
+    lean_clicks.install()
     _run(host=host, port=port)
 
 

@@ -1,53 +1,34 @@
-"""The section on fairness: whether a model is as good on the masks of each group (SAM paper, table 2).
-
-Points are random, first in the mask, then in the error region. Intervals are bootstrapped over pictures, because masks
-of one picture are alike.
-"""
+"""The section on fairness: whether a model is as good on the masks of each group (`engine.evaluation.groups`)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from engine.evaluation.points import evaluate_points, random_point
-from engine.quality.audit import Estimate, ratio_estimate
-from engine.release.report.plots import COLOURS
+from engine.evaluation.groups import (
+    POINTS,
+    Group,
+    LabelledScores,
+    group_columns,
+    group_notes,
+    group_rows,
+    group_values,
+    groups_by_column,
+    score_labelled,
+)
+from engine.figures import COLOURS
 from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
-from engine.release.report.tables import read_rows
+from engine.release.report.tables import read_labels
 from model.predictor import Predictor
 from model.training.samples import Sample
 from schemas.errors import InputError
 
 # Columns of a table of labels: ids of the workspace, which stay from one release to the next, or those of the json.
 CONTENT_KEY, KEY = "mask_id", "id"
-POINTS = (1, 3)
 _AUTOMATIC = "automatic"
-
-
-@dataclass(frozen=True)
-class Group:
-    """masks, pictures: how many. miou: by the number of points; None with masks of fewer than two pictures."""
-
-    name: str
-    masks: int
-    pictures: int
-    mean: dict[int, float]
-    miou: dict[int, Estimate | None]
-
-
-@dataclass(frozen=True)
-class LabelledScores:
-    """IoU of N masks. ious: (N,) by the number of points. pictures: (N,), which masks share one."""
-
-    mask_ids: npt.NDArray[np.int64]
-    pictures: npt.NDArray[np.int64]
-    ious: Mapping[int, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -60,37 +41,8 @@ class Labels:
 
 def read_groups(path: Path) -> Labels:
     """Raises InputError for a table that cannot be read or used."""
-    found: dict[int, dict[str, str]] = {}
-    column = ""
-    for column, key, labels in read_rows(path, (CONTENT_KEY, KEY)):
-        if not key.isdecimal():
-            raise InputError(f"{path}: {column} {key!r} is no whole number")
-        if int(key) in found:
-            raise InputError(f"{path}: {column} {key} stands there twice; give each mask one line")
-        found[int(key)] = labels
-    if not found:
-        raise InputError(f"{path}: no row below its header")
-    return Labels(found, content_ids=column == CONTENT_KEY)
-
-
-def group_scores(scores: LabelledScores, labels: Mapping[int, Mapping[str, str]], column: str) -> list[Group]:
-    """The groups of a column that have masks, by name; masks without a label are in none."""
-    of_mask = np.array([labels[mask_id].get(column, "") for mask_id in scores.mask_ids.tolist()], dtype=object)
-    return [_group(name, scores, of_mask == name) for name in sorted(set(of_mask.tolist()) - {""})]
-
-
-def disjoint(groups: Sequence[Group], points: int) -> list[tuple[str, str]]:
-    """Pairs (better, worse) of groups whose intervals do not touch."""
-    found = []
-    for first, second in combinations(groups, 2):
-        one, other = first.miou[points], second.miou[points]
-        if one is None or other is None:
-            continue
-        if one.low > other.high:
-            found.append((first.name, second.name))
-        elif other.low > one.high:
-            found.append((second.name, first.name))
-    return found
+    column, labels = read_labels(path, (CONTENT_KEY, KEY))
+    return Labels(labels, content_ids=column == CONTENT_KEY)
 
 
 def fairness_section(
@@ -99,9 +51,7 @@ def fairness_section(
     """model: its name. Raises InputError if no mask of the release has a label."""
     origins: dict[int, str] = {}
     labels = groups.of_mask
-    scores = _measure(release, groups, predictor, origins, seed)
-    columns = sorted({column for of_mask in labels.values() for column in of_mask})
-    by_column = {column: group_scores(scores, labels, column) for column in columns}
+    by_column = groups_by_column(_measure(release, groups, predictor, origins, seed), labels)
     missing = len(labels) - len(origins)
     automatic = sum(origin == _AUTOMATIC for origin in origins.values())
     notes = [f"{len(origins):,} masks, model {model}; 95 % bootstrap intervals over pictures."]
@@ -109,16 +59,15 @@ def fairness_section(
     if automatic:
         notes.append(f"Masks that were made by a model, where likeness to it is measured: {automatic:,}.")
     for column, found in by_column.items():
-        notes += _small_groups(column, found, labels)
-        notes += _pairs(column, found)
+        notes += group_notes(column, found, labels, where="this release")
     return Section(
         "fairness",
         "Fairness",
-        "mIoU of the model on each group, from 1 and from 3 random points (tables 2 and 6 of the SAM paper). Intervals "
-        "that do not touch hint at a difference; intervals that do are no proof that there is none.",
-        {column: _values(found) for column, found in by_column.items()},
+        "mIoU of the model on each group, from 1 random point and after 2 more that correct (tables 2 and 6 of the SAM "
+        "paper). Intervals that do not touch hint at a difference; intervals that do are no proof that there is none.",
+        {column: group_values(found) for column, found in by_column.items()},
         figures={"fairness": (_figure(by_column), "mIoU with 95 % intervals.")} if any(by_column.values()) else {},
-        tables=[_table(column, found) for column, found in by_column.items() if found],
+        tables=[Table(group_columns(column), group_rows(found)) for column, found in by_column.items() if found],
         notes=notes,
     )
 
@@ -127,89 +76,16 @@ def _measure(
     release: ReleasedMasks, groups: Labels, predictor: Predictor, origins: dict[int, str], seed: int
 ) -> LabelledScores:
     """Also fills the origin of each mask that is in the release."""
-    mask_ids: list[int] = []
-    pictures: list[int] = []
 
-    def samples() -> Iterator[Sample]:
-        for number, picture in enumerate(release.labelled(groups.of_mask.keys(), content_ids=groups.content_ids)):
+    def pictures() -> Iterator[tuple[Sample, list[int]]]:
+        for picture in release.labelled(groups.of_mask.keys(), content_ids=groups.content_ids):
             origins.update(picture.origins)
-            mask_ids.extend(picture.masks)
-            pictures.extend([number] * len(picture.masks))
-            yield Sample(picture.pixels, [mask.coco() for mask in picture.masks.values()])
+            yield Sample(picture.pixels, [mask.coco() for mask in picture.masks.values()]), list(picture.masks)
 
-    found = evaluate_points(predictor, samples(), clicks=POINTS, choose=random_point(seed))
-    if not mask_ids:
+    found = score_labelled(predictor, pictures(), seed=seed)
+    if found is None:
         raise InputError(f"{release.place}: has none of the {len(groups.of_mask)} masks that the table of groups names")
-    return LabelledScores(
-        np.array(mask_ids), np.array(pictures), {points: scores.confident for points, scores in found.items()}
-    )
-
-
-def _group(name: str, scores: LabelledScores, chosen: npt.NDArray[np.bool_]) -> Group:
-    _, place = np.unique(scores.pictures[chosen], return_inverse=True)
-    masks = _sums(place, np.ones(len(place)))
-    means, estimates = {}, {}
-    for points, ious in scores.ious.items():
-        means[points] = float(ious[chosen].mean())
-        estimates[points] = ratio_estimate(_sums(place, ious[chosen]), masks) if len(masks) > 1 else None
-    return Group(name, int(chosen.sum()), len(masks), means, estimates)
-
-
-def _sums(place: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of the values at each place from 0 on."""
-    return np.bincount(place, values).astype(np.float64)
-
-
-def _small_groups(column: str, groups: Sequence[Group], labels: Mapping[int, Mapping[str, str]]) -> list[str]:
-    """One line for each group of which nothing can be said."""
-    named = {of_mask[column] for of_mask in labels.values() if of_mask.get(column)}
-    absent = sorted(named - {group.name for group in groups})
-    lines = [f"{column}, {name}: no mask in this release." for name in absent]
-    few = [group for group in groups if group.pictures < 2]
-    return lines + [f"{column}, {one.name}: masks of a single picture ({one.masks}), so no interval." for one in few]
-
-
-def _pairs(column: str, groups: Sequence[Group]) -> list[str]:
-    """One line for each number of points: whose intervals are disjoint."""
-    lines = []
-    for points in POINTS:
-        pairs = [f"{better} over {worse}" for better, worse in disjoint(groups, points)]
-        what = "point" if points == 1 else "points"
-        lines.append(f"{column}, {points} {what}: disjoint intervals: {', '.join(pairs) or 'none'}.")
-    return lines
-
-
-def _values(groups: Sequence[Group]) -> dict[str, Any]:
-    return {
-        "groups": {
-            one.name: {
-                "masks": one.masks,
-                "pictures": one.pictures,
-                **{f"points_{points}": _estimate(one, points) for points in POINTS},
-            }
-            for one in groups
-        },
-        "disjoint": {f"points_{points}": [list(pair) for pair in disjoint(groups, points)] for points in POINTS},
-    }
-
-
-def _estimate(group: Group, points: int) -> dict[str, float | None]:
-    found = group.miou[points]
-    bounds = (None, None) if found is None else (found.low, found.high)
-    return {"miou": group.mean[points], "low": bounds[0], "high": bounds[1]}
-
-
-def _table(column: str, groups: Sequence[Group]) -> Table:
-    rows = tuple(
-        (one.name, f"{one.masks:,}", f"{one.pictures:,}", *(_cell(one, points) for points in POINTS)) for one in groups
-    )
-    return Table((column, "Masks", "Pictures", "mIoU, 1 point", "mIoU, 3 points"), rows)
-
-
-def _cell(group: Group, points: int) -> str:
-    found = group.miou[points]
-    mean = f"{group.mean[points]:.3f}"
-    return mean if found is None else f"{mean} ({found.low:.3f} to {found.high:.3f})"
+    return found
 
 
 def _figure(by_column: Mapping[str, Sequence[Group]]) -> Figure:

@@ -1,23 +1,26 @@
 """The section on geography: from which countries the pictures come (SAM paper, section 5, figure 7 and table 1)."""
 
+import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from engine.figures import COLOURS
 from engine.release.reader import cannot_be_read
-from engine.release.report.plots import COLOURS
 from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
 from engine.release.report.tables import read_rows
 from engine.release.report.world import INCOME_GROUPS, REGIONS, UNKNOWN, World
+from engine.release.statistics import STATISTICS_FILE
 from schemas.errors import InputError
 from schemas.release import FIRST_FORMAT
 
@@ -25,8 +28,43 @@ from schemas.release import FIRST_FORMAT
 KEYS = ("source", "image_id", "content_id", "file_name")
 _COUNTRY, _CAPTION = "country", "caption"
 _TOP = 30
+GEOGRAPHY = "geography"  # key of the section
 # Shares of the pictures of SA-1B in table 1 of the paper.
 _SA1B = dict(zip((*REGIONS, *INCOME_GROUPS), (0.028, 0.362, 0.498, 0.035, 0.077, 0.540, 0.450, 0.009), strict=True))
+
+
+class PictureCountries(Protocol):
+    """Countries by picture. key: the column of the image index by which pictures are called.
+
+    countries: codes, the first of them `UNKNOWN`. unknown: what was written where no country was found; how often.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def countries(self) -> tuple[str, ...]: ...
+    @property
+    def unknown(self) -> Counter[str]: ...
+    @property
+    def note(self) -> str: ...
+
+    def of(self, pictures: Sequence[str]) -> npt.NDArray[np.int16]:
+        """Places in `countries`; -1 for a picture of which nothing is said."""
+        ...
+
+
+class IndexCountries:
+    """What the index of a release says itself, by the place in photographs' EXIF."""
+
+    key, note = "country", "Countries: of the city nearest to the place that a photograph's EXIF tells, told at ingest."
+
+    def __init__(self, world: World) -> None:
+        self.countries = (UNKNOWN, *sorted(world.countries))
+        self.unknown: Counter[str] = Counter()
+        self._places = {code: place for place, code in enumerate(self.countries)}
+
+    def of(self, pictures: Sequence[str]) -> npt.NDArray[np.int16]:
+        return np.array([self._places.get(code, 0) for code in pictures], dtype=np.int16)
 
 
 @dataclass(frozen=True)
@@ -42,6 +80,11 @@ class CountryTable:
     countries: tuple[str, ...]
     unknown: Counter[str]
     from_captions: bool
+
+    @property
+    def note(self) -> str:
+        told = "Countries that a caption tells are estimates: the first country, else province, else city named."
+        return told if self.from_captions else ""
 
     def of(self, pictures: Sequence[str]) -> npt.NDArray[np.int16]:
         """Places in `countries`; -1 for a picture that the table does not have."""
@@ -79,7 +122,7 @@ def read_countries(path: Path, world: World) -> CountryTable:
     return CountryTable(key, found[order], known, countries, unknown, from_captions=_CAPTION in columns)
 
 
-def geography_section(release: ReleasedMasks, *, table: CountryTable, world: World) -> Section:
+def geography_section(release: ReleasedMasks, *, table: PictureCountries, world: World) -> Section:
     """Raises InputError for a release that cannot be read or whose pictures are not in the table."""
     pictures, masks, absent = _count(release, table)
     by_country = {
@@ -90,16 +133,17 @@ def geography_section(release: ReleasedMasks, *, table: CountryTable, world: Wor
         raise InputError(f"{release.place}: the table of countries has no country for any of its pictures")
     regions = _grouped(by_country, world.region, REGIONS)
     incomes = _grouped(by_country, world.income_group, INCOME_GROUPS)
-    notes = [f"Pictures without a country: {nowhere + absent:,}, of which {absent:,} are not in the table."]
+    listed = f", of which {absent:,} are not in the table" if absent else ""
+    notes = [f"Pictures without a country: {nowhere + absent:,}{listed}."]
     if table.unknown:
         named = ", ".join(f"{name or 'nothing'} ({count:,})" for name, count in table.unknown.most_common(10))
         notes.append(f"What is no country in the table, lines each: {named}.")
-    if table.from_captions:
-        notes.append("Countries that a caption tells are estimates: the first country, else province, else city named.")
+    if table.note:
+        notes.append(table.note)
     notes.append("Income groups: World Bank, fiscal year 2024. SA-1B: share of its pictures, table 1 of the SAM paper.")
     notes.append("Names and cities: GeoNames (CC BY 4.0) and pycountry.")
     return Section(
-        "geography",
+        GEOGRAPHY,
         "Where pictures come from",
         f"{sum(one for one, _ in by_country.values()):,} pictures of {len(by_country)} countries.",
         {
@@ -109,11 +153,30 @@ def geography_section(release: ReleasedMasks, *, table: CountryTable, world: Wor
             "without_country": nowhere + absent,
         },
         figures={
-            "geography": (_figure(by_country, world), "Figure 7 of the SAM paper. Disc areas: pictures; dots: cities.")
+            GEOGRAPHY: (_figure(by_country, world), "Figure 7 of the SAM paper. Disc areas: pictures; dots: cities.")
         },
         tables=[_table("Region", regions), _table("Income group", incomes)],
         notes=notes,
     )
+
+
+def geography_of_index(release: ReleasedMasks) -> Section | None:
+    """The section on the countries in the index; None where it has none, or where the packages are not installed."""
+    if not _tells_countries(release):
+        return None
+    try:
+        world = World()
+    except InputError:
+        return None
+    return geography_section(release, table=IndexCountries(world), world=world)
+
+
+def _tells_countries(release: ReleasedMasks) -> bool:
+    """By its statistics, which `verify` vouches for; those of older releases know no countries."""
+    if STATISTICS_FILE not in release.manifest.file_names():
+        return False
+    told = json.loads((release.place / STATISTICS_FILE).read())
+    return any(told.get("pictures_by_country", {}))
 
 
 def _checked(path: Path, columns: frozenset[str]) -> frozenset[str]:
@@ -122,7 +185,9 @@ def _checked(path: Path, columns: frozenset[str]) -> frozenset[str]:
     return columns
 
 
-def _count(release: ReleasedMasks, table: CountryTable) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
+def _count(
+    release: ReleasedMasks, table: PictureCountries
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], int]:
     """Pictures and masks of each country of the table, and how many pictures the table does not have."""
     pictures, masks, absent = np.zeros(len(table.countries)), np.zeros(len(table.countries)), 0
     first_format = release.manifest.format == FIRST_FORMAT  # pictures were called by their content ids

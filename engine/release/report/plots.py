@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from engine.figures import COLOURS
 from engine.release.report.properties import PER_PICTURE_ENDS, MaskProperties, grid_side
 
-# Colours that people with any colour vision tell apart (Okabe and Ito), the release's first.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", "-.", ":")
 _SIZE_BINS, _CONCAVITY_BINS = 50, 20
 _MAPS_A_ROW = 4

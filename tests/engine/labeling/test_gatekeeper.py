@@ -13,6 +13,7 @@ from engine.labeling.gatekeeper import MAX_BODY_BYTES, Gatekeeper
 from engine.labeling.secret import BackendLogin
 
 JSON = {"content-type": "application/json"}
+GUARDED = ("/predict", "/health", "/metrics", "/webhook", "/setup")
 LOGIN = BackendLogin("sam-engine", "a" * 64)
 
 
@@ -65,7 +66,7 @@ def test_only_json_is_read(client: TestClient, kind: str) -> None:
 
 @pytest.fixture
 def guarded() -> TestClient:
-    routes = [Route(path, size, methods=["GET", "POST"]) for path in ("/predict", "/health", "/webhook", "/setup")]
+    routes = [Route(path, size, methods=["GET", "POST"]) for path in GUARDED]
     app = Starlette(routes=routes)
     app.add_middleware(Gatekeeper, login=LOGIN)
     return TestClient(app, base_url="http://127.0.0.1:9090")
@@ -98,7 +99,8 @@ def test_with_the_secret_all_is_answered(guarded: TestClient) -> None:
     for path in ("/predict", "/setup", "/webhook"):
         assert guarded.post(path, content=b"{}", headers=JSON | {"Authorization": LOGIN.header}).status_code == 200
         assert guarded.post(path, json={}, auth=(LOGIN.user, LOGIN.password)).status_code == 200
-    assert guarded.get("/health").status_code == 200, "anybody may ask whether it is up"
+    for path in ("/health", "/metrics"):
+        assert guarded.get(path).status_code == 200, "anybody may ask whether it is up"
 
 
 def test_what_a_webhook_shows_opens_webhooks_alone(guarded: TestClient) -> None:
@@ -118,4 +120,4 @@ def test_large_bodies_are_refused_with_and_without_their_length(client: TestClie
     for body in (most + b" ", parts(b" ")):
         answer = ask(client, body)
         assert answer.status_code == 413
-        assert answer.json()["error"].startswith("more than 8 MB")
+        assert answer.json()["error"].startswith("more than 5 MB")

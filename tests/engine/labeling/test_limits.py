@@ -19,7 +19,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from engine.labeling import prompting
 from engine.labeling.backend import make_app
+from engine.labeling.embeddings import EmbeddingCache, ReadyImage
 from engine.labeling.gatekeeper import MAX_BODY_BYTES
 from engine.labeling.prompting import MAX_PROMPTS, Prompter
 from engine.labeling.routes import CLICKS_AT_ONCE
@@ -109,7 +111,7 @@ def test_the_largest_picture(client: TestClient) -> None:
 
 
 def test_the_largest_body(client: TestClient) -> None:
-    """A thousand masks on the picture, as a draft carries them along."""
+    """Masks on the picture, as a draft carries them along where the server is another than ours."""
     numbers = [255] * (MAX_BODY_BYTES // 1000 // 4 - 100)
     regions = [
         {"id": f"r{number}", "type": "brushlabels", "value": {"format": "rle", "rle": numbers}}
@@ -142,7 +144,7 @@ def test_a_click_that_nobody_waits_for_is_not_computed(
     computed: list[str] = []
     go_on = threading.Event()
 
-    def predict(_: Prompter, request: dict[str, Any]) -> dict[str, Any]:
+    def predict(_: Prompter, request: dict[str, Any], left: Any) -> dict[str, Any]:
         computed.append(request["project"])
         assert go_on.wait(60)
         return {"results": [{"result": []}]}
@@ -169,6 +171,37 @@ def test_a_click_that_nobody_waits_for_is_not_computed(
         go_on.set()
         assert [answer.result() for answer in answers] == [200] * (CLICKS_AT_ONCE + 1)
     assert sorted(computed) == [*(f"at work {number}" for number in range(CLICKS_AT_ONCE)), "stays"]
+
+
+def test_a_click_whose_client_leaves_is_computed_no_further(
+    workspace: Path, nano: tuple[Sam, ModelInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its picture is encoded."""
+    at_work, go_on, encoded, decoded = threading.Event(), threading.Event(), [], []
+    get, decode = EmbeddingCache.get, prompting.decode
+
+    def slowly(cache: EmbeddingCache, path: Path) -> ReadyImage:
+        at_work.set()
+        assert go_on.wait(60)
+        encoded.append(path)
+        return get(cache, path)
+
+    monkeypatch.setattr(EmbeddingCache, "get", slowly)
+    monkeypatch.setattr(prompting, "decode", lambda *given, **more: decoded.append(1) or decode(*given, **more))
+    with listening(make_app(workspace, nano[0], model_id=nano[1].model_id)) as (host, port):
+
+        def ask(timeout_s: float) -> int:
+            body = click_body(task_body("usual.jpg", task=16), *clicks(1, "leaving"))
+            return httpx.post(f"http://{host}:{port}/predict", json=body, timeout=timeout_s).status_code
+
+        with pytest.raises(httpx.ReadTimeout):
+            ask(1.0)
+        assert at_work.is_set()
+        time.sleep(0.2)  # it is heard that the client has left
+        go_on.set()
+        wait_for(lambda: len(encoded) == 1)
+        assert ask(60) == 200
+    assert len(decoded) == 1, "of the one that stayed"
 
 
 def wait_for(condition: Any) -> None:

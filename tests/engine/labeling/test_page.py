@@ -1,7 +1,10 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from engine.labeling.page import lean_clicks
+from engine.labeling.page.lean_clicks import task_of_click
 from engine.labeling.page.sam_engine_page import add_script
 
 
@@ -41,3 +44,38 @@ def test_a_page_gets_the_script_once() -> None:
 def test_all_else_leaves_as_it_is(response: Response) -> None:
     before = response.content
     assert through(response) == before
+
+
+class Rows(list[dict[str, Any]]):
+    """As much of Django's rows of a task as is looked at."""
+
+    def values_list(self, name: str, *, flat: bool) -> list[Any]:
+        assert flat
+        return [row[name] for row in self]
+
+    def filter(self, **wanted: Any) -> "Rows":
+        return Rows(row for row in self if row.items() >= wanted.items())
+
+    def exists(self) -> bool:
+        return bool(self)
+
+
+def task_with_masks(backend: str) -> Any:
+    mask = {"id": "a", "type": "brushlabels", "value": {"format": "rle", "rle": [255] * 2000}}
+    relation = {"type": "relation", "from_id": "a", "to_id": "b"}
+    project = SimpleNamespace(ml_backends=Rows([{"title": backend}]))
+    work = {"drafts": Rows([{"result": [mask]}]), "annotations": Rows([{"result": [relation, mask]}, {"result": None}])}
+    return SimpleNamespace(pk=7, data={"image": "a.jpg", "image_id": "1"}, project=project, **work)
+
+
+def test_our_backend_is_told_which_masks_there_are_and_no_pixels() -> None:
+    lean_clicks._all_of_it = lambda tasks, **options: SimpleNamespace(data=("all", options))
+    mask = {"id": "a", "type": "brushlabels"}
+    expected = {
+        "id": 7,
+        "data": {"image": "a.jpg", "image_id": "1"},
+        "drafts": [{"result": [mask]}],
+        "annotations": [{"result": [{"type": "relation"}, mask]}, {"result": []}],
+    }
+    assert task_of_click([task_with_masks("sam-engine")], many=True).data == [expected]
+    assert task_of_click([task_with_masks("another")], many=True).data == ("all", {"many": True})

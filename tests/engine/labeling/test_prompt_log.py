@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen, append, keep_prompts, log_file, read
-from engine.store import Store
+from tests.templates import new_store
 
 PERCENT = st.floats(0, 100)
 CALLS = st.builds(
@@ -127,7 +127,7 @@ def test_of_a_long_log_the_end_is_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_table_has_each_call_once(
     tmp_path_factory: pytest.TempPathFactory, calls: list[PromptCall], parts: int
 ) -> None:
-    store = Store.create(tmp_path_factory.mktemp("prompts") / "workspace")
+    store = new_store(tmp_path_factory.mktemp("prompts") / "workspace")
     for number, each in enumerate(calls):
         append(store.workspace, each)
         if number % parts == 0:
@@ -143,7 +143,7 @@ def test_the_table_has_each_call_once(
 
 
 def test_a_line_that_is_being_written_is_kept_once_it_is_whole(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "workspace")
+    store = new_store(tmp_path / "workspace")
     append(store.workspace, call("a"))
     with log_file(store.workspace, 3).open("ab") as file:
         file.write(b'{"at": 1800000')
@@ -154,7 +154,7 @@ def test_a_line_that_is_being_written_is_kept_once_it_is_whole(tmp_path: Path) -
 
 
 def test_a_log_that_was_deleted_begins_anew(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "workspace")
+    store = new_store(tmp_path / "workspace")
     append(store.workspace, call("a", at=10))
     append(store.workspace, call("a", "b", at=12))
     keep_prompts(store)

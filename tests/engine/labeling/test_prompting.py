@@ -14,10 +14,10 @@ from torch import Tensor
 
 from engine.labeling import prompt_log
 from engine.labeling.brush import decode_brush
-from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer
+from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer, from_bytes, to_bytes
 from engine.labeling.prompting import Prompter
 from model.config import SamConfig
-from model.encoder_configs import EfficientNetConfig
+from model.encoder_configs import EfficientNetConfig, ViTConfig
 from model.folded_decoder import FoldedMasks
 from model.folded_image import SharedImage
 from model.predictor import DecodedMasks, Predictor
@@ -554,3 +554,18 @@ def test_why_there_is_no_mask_is_in_the_answer(prompter: Prompter) -> None:
     assert result["result"] == []
     assert "gone.png" in result["error"]
     assert "publish the image again" in result["error"]
+
+
+def test_a_model_that_gives_one_mask_gives_it_to_each_click_at_a_place(workspace: Path, clock: Clock) -> None:
+    encoder = ViTConfig(32, 1, 2, global_attn_indexes=(0,), img_size=96, window_size=3)
+    sam = build_sam(SamConfig(encoder, decoder="sam_hq"))
+    draw_weights(sam, seed=10)
+    cache = EmbeddingCache(sam, EmbeddingFolder(workspace / "embeddings", MODEL_ID, limit_mb=10), in_memory=2)
+    prompter = Prompter(workspace, sam, model_id=MODEL_ID, cache=cache, ahead=Precomputer(cache), clock=clock)
+    first, second = point(25.0, 50.0, id="a"), point(25.2, 50.0, id="b")
+    found = [ask(prompter, first), ask(prompter, first, second)]
+    assert np.array_equal(*(mask_of(region) for region in found))
+    assert all("other_predicted_iou" not in meta_of(region) for region in found)
+    encoded = cache.get(workspace / "labeling" / "images" / PICTURE).encoded
+    for stored, kept in zip(from_bytes(to_bytes(encoded)).embedding.high_res, encoded.embedding.high_res, strict=True):
+        assert torch.equal(stored, kept)

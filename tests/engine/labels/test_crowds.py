@@ -40,6 +40,7 @@ def test_what_says_yes_is_flagged(value: Any) -> None:
         (OF_DATUMARO, masks((RLE, 0), (RLE, 1)), True),
         (OF_SUPERVISION, masks((POLYGON, 0), (RLE, 1)), False),
         ({"id": 1}, masks((RLE, 1), (RLE, "1")), False),
+        ({"id": 1, "darwin_workview_url": ""}, masks((RLE, 0), (RLE, 1)), False),
         (OF_COCO, masks((POLYGON, 0), (RLE, "0")), True),
     ],
 )

@@ -13,7 +13,7 @@ from engine import rle as rle_codec
 from engine.coco import read_coco
 from engine.ingest import ingest
 from engine.labeling.brush import encode_brush
-from engine.labels.importers import IMPORTERS, to_coco
+from engine.labels.importers import IMPORTERS, Imported, to_coco
 from engine.store import Store
 from schemas.errors import InputError
 from tests.pictures import encoded
@@ -229,6 +229,21 @@ _LIKE = st.recursive(
 def test_any_json_is_taken_or_refused(content: Any) -> None:
     with contextlib.suppress(InputError):
         to_coco(content, Path("labels.json"))
+
+
+def test_values_of_unknown_kinds_are_named_and_end_no_batch(
+    empty_store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(content: Any, path: Path) -> Imported:
+        raise TypeError("unhashable\ntype")
+
+    monkeypatch.setattr(IMPORTERS["sa1b"], "read", fails)
+    path = sa1b(folder)
+    report = ingest(empty_store, [folder])
+    assert report.added == 1
+    (problem,) = report.rejected
+    assert problem.source == str(path)
+    assert problem.reason == "of the form sa1b, but not as it has to be (TypeError: unhashable type); export it again"
 
 
 def test_built_in_importers_are_found_by_name() -> None:

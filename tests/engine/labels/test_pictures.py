@@ -1,3 +1,4 @@
+import os
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -91,3 +92,35 @@ def test_a_picture_that_holds_masks_does_not_stand_for_the_one_of_its_name(tmp_p
     masks = frozenset({tmp_path / "a.png"})
     found = PictureFinder(tmp_path).find_all(["a.jpg"], beside=tmp_path, mended=Counter(), mask_files=masks)
     assert "holds masks" in str(found["a.jpg"])
+
+
+def test_of_several_pictures_the_one_that_the_label_file_tells(tmp_path: Path) -> None:
+    for subset in ("train", "val"):
+        (tmp_path / "images" / subset).mkdir(parents=True)
+        (tmp_path / "images" / subset / "a.png").write_bytes(b"x")
+    finder = PictureFinder(tmp_path, whole_folder=True)
+    (tmp_path / "annotations").mkdir()
+    for subset in ("train", "val"):
+        found = finder.find_all(["a.png"], beside=tmp_path / "annotations", mended=Counter(), of=f"instances_{subset}")
+        assert found == {"a.png": tmp_path / "images" / subset / "a.png"}
+    unclear = finder.find_all(["a.png"], beside=tmp_path / "annotations", mended=Counter(), of="instances_test")[
+        "a.png"
+    ]
+    assert "2 pictures fit" in str(unclear)
+
+
+def test_labels_and_pictures_in_folders_of_the_same_names(tmp_path: Path) -> None:
+    for folder in ("img/x", "img/y", "json/x"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("x", "y"):
+        (tmp_path / "img" / folder / "a.png").write_bytes(b"x")
+    finder = PictureFinder(tmp_path, whole_folder=True)
+    found = finder.find_all(["a.png"], beside=tmp_path / "json" / "x", mended=Counter(), of="json/x/a.json")
+    assert found == {"a.png": tmp_path / "img" / "x" / "a.png"}
+
+
+def test_names_in_latin_1_on_the_disk(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(b"x")
+    found = PictureFinder(tmp_path).find_all(["caf\u00e9.png"], beside=tmp_path, mended=Counter())
+    assert found == {"caf\u00e9.png": path}

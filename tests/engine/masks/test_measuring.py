@@ -48,6 +48,9 @@ def threads(request: pytest.FixtureRequest) -> None:
 
 def at_full_size(logits: Tensor, upscaling: Upscaling) -> Tensor:
     """(n, h, w) to (n, H, W), in the shape that the published code uses: three masks a prompt."""
+    if upscaling.direct:
+        of_prompts = logits.unflatten(0, (-1, 3))
+        return F.interpolate(of_prompts, upscaling.image_hw, mode="bilinear", align_corners=False).flatten(0, 1)
     padded = F.interpolate(logits.unflatten(0, (-1, 3)), upscaling.padded_hw, mode="bilinear", align_corners=False)
     cut = padded[..., : upscaling.input_hw[0], : upscaling.input_hw[1]]
     return F.interpolate(cut, upscaling.image_hw, mode="bilinear", align_corners=False).flatten(0, 1)
@@ -88,6 +91,13 @@ def assert_as_at_full_size(
 def test_same_counts_boxes_and_pixels_as_upscaling_twice(size: str) -> None:
     low_hw, *hws = SIZES[size]
     assert_as_at_full_size(random_logits(low_hw), Upscaling(*hws))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("image_hw", [(300, 451), (64, 64), (30, 17)], ids=str)
+def test_one_step_from_the_logits_to_the_picture(image_hw: tuple[int, int]) -> None:
+    upscaling = Upscaling((256, 256), (256, 256), image_hw, direct=True)
+    assert_as_at_full_size(random_logits((64, 64)), upscaling, offset=0.5)
 
 
 @pytest.mark.usefixtures("threads")

@@ -16,6 +16,7 @@ from schemas.mask import Prompt
 from schemas.stages import Stage
 from schemas.tables import table_of
 from tests.rows import mask_row
+from tests.templates import new_store
 
 SIZES = [(40, 60), (60, 40), (48, 48), (90, 31), (33, 70), (50, 64), (41, 43)]
 
@@ -67,7 +68,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "pictures").mkdir()
     for number, (height, width) in enumerate(SIZES):
         Image.fromarray(draw(height, width, number)).save(root / "pictures" / f"{number}.png")
-    ingest(Store.create(root / "bare"), [root / "pictures"], config=ImagesConfig(shard_size=3))
+    ingest(new_store(root / "bare"), [root / "pictures"], config=ImagesConfig(shard_size=3))
     shutil.copytree(root / "bare", root / "filled")
     filled = Store(root / "filled")
     add_masks(filled, "fully_automatic")

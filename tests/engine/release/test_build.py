@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from pycocotools import mask as coco_mask
 from engine.ingest import ingest
 from engine.labeling.folder import Scope
 from engine.places import Place
+from engine.processes import Processes
 from engine.quality.gate_records import GateRecords, Question
 from engine.release import build as build_module
 from engine.release.build import build_release
@@ -34,15 +33,15 @@ from schemas.errors import InputError, WaitError
 from schemas.mask import Mask
 from schemas.release import IMAGE_INDEX, MASK_INDEX, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation
+from schemas.tables import table_of
 from tests.engine.release.conftest import SIZES, add_masks, draw
+from tests.engine.release.work_to_kill import CONFIG, build_to_image
 from tests.faults import check_power_cuts
+from tests.forks import exit_code
+from tests.templates import new_store
 
 SMALL_TARS = ReleaseConfig(images_per_tar=3)
-KILLS = {
-    "within the first tar": "progress=lambda what, done, total: done == 2 and kill()",
-    "within the second tar": "progress=lambda what, done, total: done == 5 and kill()",
-    "before it becomes visible": "",
-}
+KILLS = {"within the first tar": 2, "within the second tar": 5, "before it becomes visible": 0}
 
 
 def records(folder: Path) -> dict[int, dict[str, Any]]:
@@ -186,6 +185,24 @@ def test_equal_workspaces_give_equal_bytes(make_store: Callable[..., Store]) -> 
         made = make_store(name)
         folders.append(build_release(made, config=SMALL_TARS, name="release").path)
     assert contents(folders[0]) == contents(folders[1])
+
+
+def test_bytes_are_the_same_by_how_many_processes_ever(make_store: Callable[..., Store]) -> None:
+    made, heard = [], []
+    for number in (1, 2):
+        store, told = make_store(f"by-{number}"), list[tuple[str, int, int]]()
+        info = build_release(
+            store,
+            config=SMALL_TARS,
+            name="release",
+            verify=True,
+            map_tars=Processes(number),
+            progress=lambda *step, told=told: told.append(step),
+        )
+        made.append(contents(info.path))
+        heard.append(told)
+    assert made[0] == made[1]
+    assert heard[0] == heard[1]
 
 
 def test_second_build_writes_nothing_and_says_so(store: Store) -> None:
@@ -350,7 +367,7 @@ def test_what_a_file_says_beside_its_pixels_is_not_released(tmp_path: Path) -> N
     exif[0x0112] = 6  # to be turned by 90 degrees
     source = tmp_path / "turned.jpg"
     Image.fromarray(draw(40, 60, 0)).save(source, exif=exif)
-    store = Store.create(tmp_path / "workspace")
+    store = new_store(tmp_path / "workspace")
     ingest(store, [source])
     add_masks(store, "fully_automatic")
     info = build_release(store)
@@ -359,27 +376,15 @@ def test_what_a_file_says_beside_its_pixels_is_not_released(tmp_path: Path) -> N
     assert next(iter(records(info.path).values()))["image"]["height"] == 60
 
 
-@pytest.mark.parametrize("moment", KILLS)
-def test_killed_build_shows_nothing_and_the_next_run_finishes_it(make_store: Callable[..., Store], moment: str) -> None:
+@pytest.mark.parametrize("image", KILLS.values(), ids=KILLS)
+def test_killed_build_shows_nothing_and_the_next_run_finishes_it(make_store: Callable[..., Store], image: int) -> None:
     undisturbed, killed = make_store("undisturbed"), make_store("killed")
-    expected = contents(build_release(undisturbed, config=SMALL_TARS, name="release").path)
-    script = f"""
-import os, signal
-from pathlib import Path
-import engine.release.build as build
-from engine.store import Store
-from schemas.config import ReleaseConfig
-def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
-if not {KILLS[moment]!r}: build.publish = kill
-build.build_release(Store(Path({str(killed.workspace)!r})), config=ReleaseConfig(images_per_tar=3), name="release",
-                    {KILLS[moment]})
-"""
-    result = subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parents[3])
-    assert result.returncode == -signal.SIGKILL
+    expected = contents(build_release(undisturbed, config=CONFIG, name="release").path)
+    assert exit_code(build_to_image, killed.workspace, image) == -signal.SIGKILL
     releases = killed.workspace / "releases"
     assert not [path for path in releases.iterdir() if not path.name.startswith(".")]
     finished = {path.name: path.stat().st_mtime_ns for path in releases.glob(".*.building/*.tar")}
-    info = build_release(killed, config=SMALL_TARS, name="release")
+    info = build_release(killed, config=CONFIG, name="release")
     assert contents(info.path) == expected
     for name, written_ns in finished.items():
         assert (info.path / name).stat().st_mtime_ns == written_ns
@@ -417,7 +422,7 @@ def test_workspace_without_masks_says_what_to_do(make_store: Callable[..., Store
 def test_changed_or_missing_picture_is_named(tmp_path: Path) -> None:
     picture = tmp_path / "3.png"
     Image.fromarray(draw(40, 60, 3)).save(picture)
-    linked = Store.create(tmp_path / "workspace")
+    linked = new_store(tmp_path / "workspace")
     ingest(linked, [picture], config=ImagesConfig(copy_images=False))
     add_masks(linked, "fully_automatic")
     Image.fromarray(draw(40, 60, 99)).save(picture)
@@ -428,6 +433,20 @@ def test_changed_or_missing_picture_is_named(tmp_path: Path) -> None:
         build_release(linked)
     Image.fromarray(draw(40, 60, 3)).save(picture)
     assert build_release(linked).created
+
+
+def test_masks_without_their_picture_are_named(store: Store) -> None:
+    shard = store.shards()[0]
+    rows = store.read_shard("images", shard).to_pylist()
+    for count in (1, len(rows)):
+        store.replace_shard("images", shard, table_of("images", rows[count:]), key=f"{count:016x}")
+        with pytest.raises(
+            InputError, match=rf"masks of {count} pictures that the table images has not, such as \d+; "
+        ):
+            build_release(store)
+    assert not list((store.workspace / "releases").glob("[!.]*"))
+    store.replace_shard("images", shard, table_of("images", rows), key="0" * 16)
+    assert build_release(store).created
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", ".hidden", "a b", "a/b"])
@@ -446,7 +465,7 @@ def test_name_that_another_release_has_is_refused(store: Store) -> None:
 def test_two_builds_at_once_are_refused(store: Store) -> None:
     def while_building(what: str, done: int, total: int) -> None:
         if done == 1:
-            with pytest.raises(WaitError, match="another release is being built"):
+            with pytest.raises(WaitError, match="another release is being built or repaired"):
                 build_release(store, name="other")
 
     build_release(store, progress=while_building)
@@ -462,15 +481,19 @@ def test_manifest_tells_what_the_release_was_made_of(store: Store) -> None:
     assert [tar.images for tar in manifest.tars] == [3, 3, 1]
 
 
-def test_after_a_power_cut_a_release_is_whole_or_not_there(store: Store, tmp_path: Path) -> None:
+def test_after_a_power_cut_a_release_is_whole_or_not_there(templates: Path, tmp_path: Path) -> None:
+    small = new_store(tmp_path / "small")
+    ingest(small, [templates / "pictures" / f"{number}.png" for number in range(2)])
+    add_masks(small, "fully_automatic", per_image=1)
+
     def problems(root: Path) -> list[str] | None:
         release = root / "w" / "releases" / "release"
         return [str(problem) for problem in verify_release(release)] if release.exists() else None
 
     check_power_cuts(
         tmp_path / "cuts",
-        lambda root: shutil.copytree(store.workspace, root / "w") and None,
-        lambda root: build_release(Store(root / "w"), name="release"),
+        lambda root: shutil.copytree(small.workspace, root / "w") and None,
+        lambda root: build_release(Store(root / "w"), config=CONFIG, name="release"),
         problems,
         old=None,
         new=[],

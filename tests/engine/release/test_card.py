@@ -66,9 +66,18 @@ def test_datasets_loads_every_picture_with_all_its_masks(release: Path, tmp_path
 
 
 def test_its_code_runs(release: Path, tmp_path: Path) -> None:
-    plain, by_datasets = re.findall(r"```python\n(.*?)```", (release / "README.md").read_text(), re.DOTALL)
-    assert _run(plain + "\nprint(pixels.shape)", release, tmp_path / "home").startswith("(")
+    code = re.findall(r"```python\n(.*?)```", (release / "README.md").read_text(), re.DOTALL)
+    plain, by_datasets, by_webdataset = code
+    *_, last = Release(release)
+    in_tar = [picture for picture in Release(release) if picture.row["tar"] == "sa_000000.tar"]
+    last_of_tar = max(in_tar, key=lambda picture: picture.name)
+    shown = _run(plain + "\nprint(picture.size, sum(int(each.sum()) for each in masks))", release, tmp_path / "home")
+    areas = sum(annotation.area for annotation in last_of_tar.record.annotations)
+    assert shown == f"{(last_of_tar.width, last_of_tar.height)} {areas}\n"
     assert _run(by_datasets, release, tmp_path / "home") == ""
+    count = f"n = 0\n{by_webdataset}    n += len(picture['json']['annotations'])\nprint(n, picture['jpg'].size)"
+    shown = _run(count, release, tmp_path / "home")
+    assert shown == f"{Release(release).manifest.masks} {(last.width, last.height)}\n"
 
 
 def test_it_says_what_the_user_and_the_manifest_say(release: Path, store: Store) -> None:
@@ -102,3 +111,19 @@ def test_a_simulated_annotator_is_called_simulated(release: Path, store: Store) 
     assert manifest.annotators == {"generator": manifest.masks - 5, "simulated": 5}
     assert "- 5 of the masks come from a simulated annotator: a program" in (release / "README.md").read_text()
     assert "simulated" not in card_text(build_release(store).manifest)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("Our own, v2", {"license": "other", "license_name": "our-own-v2", "license_link": "LICENSE"}),
+        ("", {}),
+    ],
+)
+def test_the_hub_is_told_a_licence_that_it_knows(release: Path, given: str, told: dict[str, str]) -> None:
+    manifest = Release(release).manifest
+    card = manifest.config.card.model_copy(update={"license": given})
+    config = manifest.config.model_copy(update={"card": card})
+    front = yaml.safe_load(card_text(manifest.model_copy(update={"config": config})).split("---\n")[1])
+    assert {name: value for name, value in front.items() if name.startswith("license")} == told

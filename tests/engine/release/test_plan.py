@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
 from engine.release.choice import Choice, verified_of
@@ -23,7 +24,8 @@ def row(stage: str, round: int, counts: bytes, mask_id: int, **scores: object) -
 def chosen(rows: list[dict[str, object]], **masks: object) -> list[object]:
     config = ReleaseConfig.model_validate({"masks": masks})
     snapshot = Snapshot(Store.__new__(Store), (), {}, Choice(config))
-    return [each["mask_id"] for each in distinct(snapshot.chosen(rows, frozenset({3, 4})))]
+    table = pa.Table.from_pylist([{"image_id": 7, **each} for each in rows])
+    return [each["mask_id"] for each in distinct(snapshot.chosen(table, frozenset({3, 4})).to_pylist())]
 
 
 def test_of_automatic_masks_only_the_last_round_is_released() -> None:
@@ -98,8 +100,8 @@ def test_tars_fill_in_order_across_shards_and_skip_images_without_masks(make_sto
     tars, without_masks = plan_tars(Snapshot.take(store, ["fully_automatic"]), images_per_tar=3)
     assert without_masks == 3  # the first of each of three shards; the last shard has one image
     assert [tar.name for tar in tars] == ["sa_000000.tar", "sa_000001.tar"]
-    assert [len(tar.images) for tar in tars] == [3, 1]
-    planned = [image for tar in tars for image in tar.images]
+    assert [tar.n_images for tar in tars] == [3, 1]
+    planned = [image for tar in tars for image in tar.images()]
     assert planned == sorted(planned)
     assert len(SIZES) == len(planned) + without_masks
 

@@ -15,6 +15,7 @@ from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 from tests.engine.release.conftest import draw
+from tests.templates import new_store
 
 RED = np.array([255, 60, 60])
 
@@ -25,7 +26,7 @@ def made(tmp_path: Path) -> Store:
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "pictures" / "face.png")
     for number in range(5):
         Image.fromarray(draw(60, 90, number)).save(tmp_path / "pictures" / f"{number}.png")
-    store = Store.create(tmp_path / "workspace")
+    store = new_store(tmp_path / "workspace")
     ingest(store, [tmp_path / "pictures"])
     return store
 
@@ -63,4 +64,4 @@ def test_what_is_found_is_shown_also_where_nothing_would_be_blurred(made: Store,
 
 def test_a_workspace_without_pictures_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no pictures to look at; add some with: sam-engine ingest"):
-        write_preview(Store.create(tmp_path / "empty"), LocalPlace(tmp_path / "sheet.jpg"))
+        write_preview(new_store(tmp_path / "empty"), LocalPlace(tmp_path / "sheet.jpg"))

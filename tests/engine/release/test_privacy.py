@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 from tests.engine.release.conftest import add_masks, draw
+from tests.templates import new_store
 
 PLAIN = ReleaseConfig(blur=False)
 # Where the faces are, XYXY, by eye.
@@ -56,6 +58,10 @@ def covered(wanted: tuple[int, int, int, int], box: tuple[int, int, int, int]) -
     return max(width, 0) * max(height, 0) / ((x1 - x0) * (y1 - y0))
 
 
+def half_size(*pictures: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(picture[::2, ::2]) for picture in pictures]
+
+
 @pytest.fixture
 def portraits(tmp_path: Path) -> Store:
     """A workspace with a face, a plate and a picture with neither, and masks of all."""
@@ -74,7 +80,7 @@ def portraits(tmp_path: Path) -> Store:
             comment="somebody",
             xmp=b"<somebody/>",
         )
-    made = Store.create(tmp_path / "workspace_of_somebody")
+    made = new_store(tmp_path / "workspace_of_somebody")
     ingest(made, [folder])
     add_masks(made, "fully_automatic")
     return made
@@ -109,7 +115,7 @@ def test_a_face_in_a_picture_too_large_to_be_looked_at_as_a_whole() -> None:
 
 def test_what_is_found_does_not_depend_on_the_pictures_before() -> None:
     """OpenCV's network once gave other numbers from its second size of picture on."""
-    pictures = [skimage.data.coffee(), skimage.data.astronaut(), skimage.data.chelsea(), hopper()]
+    pictures = half_size(skimage.data.coffee(), skimage.data.astronaut(), skimage.data.chelsea(), hopper())
     alone = [CenterFace()(picture) for picture in pictures]
     after_others = CenterFace()
     for picture, (boxes, scores) in zip(pictures, alone, strict=True):
@@ -120,10 +126,11 @@ def test_what_is_found_does_not_depend_on_the_pictures_before() -> None:
 
 def test_threads_find_the_same() -> None:
     anonymizer = Anonymizer(("faces", "plates"))
-    pictures = [skimage.data.astronaut(), hopper(), skimage.data.coffee(), plate()] * 2
+    pictures = half_size(skimage.data.astronaut(), hopper(), skimage.data.coffee(), plate())
     with ThreadPoolExecutor(max_workers=4) as pool:
-        found = list(pool.map(anonymizer.regions, pictures))
-    assert found == [anonymizer.regions(picture) for picture in pictures]
+        found = list(pool.map(anonymizer.regions, pictures * 2))
+    assert found == [anonymizer.regions(picture) for picture in pictures] * 2
+    assert any(found)
 
 
 @pytest.mark.parametrize("picture", [skimage.data.coffee(), skimage.data.chelsea(), skimage.data.brick()])
@@ -160,7 +167,7 @@ def test_a_released_face_cannot_be_seen_and_everything_else_can(portraits: Store
 
 def test_index_and_manifest_tell_what_was_blurred_by_what(portraits: Store) -> None:
     info = build_release(portraits)
-    versions = {"faces": "centerface 1", "plates": "opencv plates 1"}
+    versions = {"faces": "centerface 1", "plates": "opencv plates 2"}
     assert read_manifest(info.path).blur_versions == versions
     rows = {name: picture.row for name, picture in by_source(info.path).items()}
     assert {tuple(row["blur_detectors"]) for row in rows.values()} == {("faces", "plates")}
@@ -235,6 +242,11 @@ def _all_texts(path: Path) -> Iterator[str]:
                         yield from _texts(json.load(content))
 
 
+def _is_of_json_ld(text: str) -> bool:
+    """Whether it is a word of JSON-LD, or an address of a vocabulary, both of croissant.json."""
+    return bool(re.fullmatch(r"@(\w+)|https?://(schema\.org|mlcommons\.org|purl\.org|www\.w3\.org)/[\w./#-]*", text))
+
+
 def test_no_path_and_no_account_is_in_a_release(portraits: Store) -> None:
     add_masks(portraits, "assisted_manual", seed=1)
     rows = portraits.read_table("assisted_manual")
@@ -247,9 +259,11 @@ def test_no_path_and_no_account_is_in_a_release(portraits: Store) -> None:
     texts = list(_all_texts(path))
     assert "face.jpg" in texts
     assert "label_studio" in texts
+    ours = [text for text in texts if not _is_of_json_ld(text)]
     assert [
-        text for text in texts if "@" in text or text.startswith(("/", "\\")) or ":\\" in text or "://" in text
+        text for text in ours if "@" in text or text.startswith(("/", "\\")) or ":\\" in text or "://" in text
     ] == []
+
     for file in path.rglob("*"):
         if file.is_file():
             content = file.read_bytes()

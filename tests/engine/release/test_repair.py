@@ -7,6 +7,7 @@ import pytest
 
 from engine.places import place
 from engine.release.build import build_release
+from engine.release.reader import read_manifest
 from engine.release.repair import repair_release
 from engine.release.subset import subset_release
 from engine.release.verify import verify_release
@@ -17,6 +18,7 @@ from tests.engine.release.conftest import add_masks
 from tests.engine.release.test_build import contents
 
 SMALL_TARS = ReleaseConfig(images_per_tar=3)
+FIRST_SHARD = "000000"
 
 
 @pytest.fixture
@@ -81,6 +83,20 @@ def test_a_picture_that_is_gone_leaves_its_tar_and_mends_the_others(release: Pat
     assert line.startswith(f"{release}/sa_000000.tar: ")
     assert gone in line
     assert not (release / "sa_000000.tar").exists()
+
+
+def test_a_version_of_a_table_that_is_gone_is_named_and_the_rest_is_mended(release: Path, store: Store) -> None:
+    card = (release / "README.md").read_bytes()
+    files = store.files_at("fully_automatic", read_manifest(release).table_versions["fully_automatic"])
+    name = files.names[FIRST_SHARD][0]
+    (Path(files.uri) / f"shard={FIRST_SHARD}" / name).unlink()
+    flip_a_bit(release / "sa_000000.tar")
+    (release / "README.md").unlink()
+    mended, left = repair_release(place(release), store)
+    assert (mended, (release / "README.md").read_bytes()) == (["README.md"], card)
+    (line,) = left
+    assert line.startswith(f"{release / 'sa_000000.tar'}: ")
+    assert f"{name}: this file of a table is gone" in line
 
 
 def test_another_workspace_mends_nothing(release: Path, make_store: Callable[..., Store]) -> None:

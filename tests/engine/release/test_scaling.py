@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from engine import rle
 from engine.release.scaling import JPEG_MAX_SIDE_PX, Scaling
@@ -90,4 +91,4 @@ def test_picture_shrinks_with_its_masks() -> None:
     scaling = Scaling.to_shortest_side(40, 80, shortest_side_px=10)
     mask = scaling.mask(rle.encode(pixels[..., 0] > 0))
     assert mask is not None
-    np.testing.assert_array_equal(np.asarray(scaling.picture(pixels))[..., 0] > 127, rle.decode(mask))
+    np.testing.assert_array_equal(np.asarray(scaling.picture(Image.fromarray(pixels)))[..., 0] > 127, rle.decode(mask))

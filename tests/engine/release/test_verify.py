@@ -194,7 +194,15 @@ def test_wrong_totals_are_found(release: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [(None, "not a release"), ("{", "broken manifest"), ('{"format": "x"}', "broken manifest")]
+    ("text", "expected"),
+    [
+        (None, "not a release"),
+        ("{", "broken manifest"),
+        ("[]", "broken manifest"),
+        ('{"format": "x"}', "broken manifest"),
+        ('{"format": "sam-data-engine release 1"}', "broken manifest"),
+        ('{"format": "sam-data-engine release 10"}', "release 10 is of a newer version; update sam-data-engine"),
+    ],
 )
 def test_folder_without_good_manifest_is_one_problem(release: Path, text: str | None, expected: str) -> None:
     (release / "manifest.json").unlink()

@@ -22,11 +22,13 @@ SQUARE_FRAC = 0.2  # side of the square, of the picture's width and height
 @dataclass
 class EchoBackend:
     """prompts: the `context.result` of every interactive call, empty ones left out. masks: by region id, what was
-    answered. Both in the order of the calls. fail: answer with status 500 instead."""
+    answered. Both in the order of the calls. tasks: what came with each of these prompts, and how many bytes it was.
+    fail: answer with status 500 instead."""
 
     url: str = ""
     prompts: list[list[dict[str, Any]]] = field(default_factory=list)
     masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    tasks: list[tuple[dict[str, Any], int]] = field(default_factory=list)
     fail: bool = False
 
     def answer(self, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -35,6 +37,7 @@ class EchoBackend:
         if not prompts:
             return [{"model_version": MODEL_VERSION, "score": 0.0, "result": []} for _ in body["tasks"]]
         self.prompts.append(prompts)
+        self.tasks.append((body["tasks"][0], len(json.dumps(body))))
         region_id, mask = uuid.uuid4().hex[:10], echoed_mask(prompts)
         self.masks[region_id] = mask
         region = brush_region(rle.encode(mask), region_id=region_id, score=0.91, meta={"points": len(prompts)})

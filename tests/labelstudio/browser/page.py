@@ -5,7 +5,7 @@ Places in the picture are fractions (x, y) of its width and height. Calls that p
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from engine.labeling.server_settings import is_loopback
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Request, Response
+    from playwright.sync_api import Browser, Dialog, Locator, Page, Request, Response
 
 _SMART_TOOLS = {"point": "key-point-tool", "box": "rectangle-tool"}
 _POLL_MS, _QUIET_MS = 50, 300
@@ -28,7 +28,8 @@ _TIMEOUT_MS = 30_000  # a busy machine takes its time over the first page
 
 class LabelingPage:
     """A page of one browser window. errors: what its scripts complained of. foreign: hosts other than this machine
-    that it asked for something."""
+    that it asked for something. asked_to_stay: how often it asked whether it may be left; it always may, once
+    `before_leaving` is done."""
 
     def __init__(self, page: "Page", url: str, output: Path) -> None:
         self.page = page
@@ -36,9 +37,12 @@ class LabelingPage:
         self.output = output
         self.errors: list[str] = []
         self.foreign: set[str] = set()
+        self.asked_to_stay = 0
+        self.before_leaving: Callable[[], None] = lambda: None
         page.set_default_timeout(_TIMEOUT_MS)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         self._open_requests: set[Request] = set()
+        page.on("dialog", self._leave)
         page.on("request", self._begun)
         page.on("requestfinished", self._ended)
         page.on("requestfailed", self._ended)
@@ -126,11 +130,16 @@ class LabelingPage:
 
     def stroke(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """Draw with the tool in hand; the page asks the model for nothing."""
+        self.begin_stroke(x0, y0, x1, y1)
+        self.page.mouse.up()
+        self.page.wait_for_function("![...Htx.annotationStore.selected.objects][0].drawingRegion")  # it is a mask then
+
+    def begin_stroke(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """As `stroke`, with the button of the mouse held down at its end."""
         self.page.mouse.move(*self._at(x0, y0))
         self.page.mouse.down()
         self.page.mouse.move(*self._at((x0 + x1) / 2, (y0 + y1) / 2), steps=5)
         self.page.mouse.move(*self._at(x1, y1), steps=5)
-        self.page.mouse.up()
 
     def masks(self) -> list[str]:
         """Ids of the masks, as they are saved, the newest last."""
@@ -193,6 +202,11 @@ class LabelingPage:
         path = self.output / f"{name}.png"
         self.page.screenshot(path=path)
         return path
+
+    def _leave(self, dialog: "Dialog") -> None:
+        self.asked_to_stay += dialog.type == "beforeunload"
+        self.before_leaving()
+        dialog.accept()
 
     def _begun(self, request: "Request") -> None:
         self._open_requests.add(request)

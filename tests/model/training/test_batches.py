@@ -139,11 +139,10 @@ class FreshProcess(Shapes):
 
 def test_processes_that_make_batches_are_no_copies_of_a_process_with_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FreshProcess, "copied", True)
-    batches = StepBatches(FreshProcess(3), _config(), image_size=64)
     with pytest.raises(InputError):
-        next(batch_loader(batches, first_step=0, workers=0))
+        next(batch_loader(StepBatches(FreshProcess(3), _config(), image_size=64), first_step=0, workers=0))
     assert torch.equal(
-        next(batch_loader(batches, first_step=0, workers=1)).masks,
+        next(batch_loader(StepBatches(FreshProcess(3), _config(), image_size=64), first_step=0, workers=1)).masks,
         StepBatches(Shapes(3), _config(), image_size=64)[0].masks,
     )
 

@@ -2,23 +2,29 @@
 
 import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.model.training.train_to_kill import STEPS
+from tests.forks import exit_code
+from tests.model.training.train_to_kill import STEPS, train_to
 
-ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.faults
 
 
 def _train(folder: Path, moment: str) -> int:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.model.training.train_to_kill", str(folder), moment]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode
+    return exit_code(train_to, folder, moment)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _losses(folder: Path) -> dict[int, str]:
@@ -39,6 +45,12 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_training_goes_on_bit_for_bit(unharmed: Path, tmp_path: Path, moment: str) -> None:
     assert _train(tmp_path, moment) == -signal.SIGKILL
     assert not (tmp_path / "weights.pt").exists()
+    loaders = [int(process) for process in (tmp_path / "loaders.txt").read_text().split()]
+    assert len(loaders) == 1
+    end = time.monotonic() + 60
+    while any(map(_lives, loaders)):
+        assert time.monotonic() < end, "a process goes on making batches for nobody"
+        time.sleep(0.1)
     assert _train(tmp_path, "never") == 0
     assert _losses(tmp_path) == _losses(unharmed)
     expected = torch.load(unharmed / "weights.pt", weights_only=True)

@@ -1,10 +1,6 @@
-"""Two processes of torch's launcher learn what one does with the whole batch."""
+"""Two processes learn what one does with the whole batch."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,27 +10,25 @@ from model.training.batches import StepBatches
 from model.training.config import Phase, TrainingConfig
 from model.training.processes import Processes
 from schemas.errors import InputError
+from tests.forks import PROCESSES
 from tests.model.training.shapes import Shapes
-
-ROOT = Path(__file__).parents[3]
-
-
-def _train(folder: Path, *, processes: int) -> list[dict[str, Any]]:
-    name = folder / f"of-{processes}"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, "-m", "tests.model.training.train_in_processes", str(name), "4"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stderr
-    return [torch.load(f"{name}.{index}", weights_only=True) for index in range(processes)]
+from tests.model.training.train_in_processes import train_share, trained
 
 
 def test_two_processes_learn_what_one_does_with_the_whole_batch(tmp_path: Path) -> None:
-    (alone,) = _train(tmp_path, processes=1)
-    first, second = _train(tmp_path, processes=2)
+    """Started as torch's launcher does; tests/flows/test_torchrun.py has the launcher itself."""
+    processes = [PROCESSES.Process(target=train_share, args=(tmp_path, index, 2)) for index in range(2)]
+    for process in processes:
+        process.start()
+    alone = trained()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    first, second = (torch.load(tmp_path / str(index), weights_only=True) for index in range(2))
+    assert alone["processes"] == 1
     assert first["processes"] == second["processes"] == 2
     assert first["losses"] == second["losses"]
-    assert first["masks"] == alone["masks"] == [12] * 6
+    assert first["masks"] == alone["masks"] == [8] * 4
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-9)
     for name, value in alone["weights"].items():
         torch.testing.assert_close(first["weights"][name], value, rtol=0, atol=1e-9, msg=name)

@@ -264,10 +264,17 @@ class _StopHereError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_after", [1, 5])
-def test_a_resumed_run_ends_in_the_same_weights_and_losses(tmp_path: Path, stop_after: int) -> None:
+@pytest.fixture(scope="module")
+def whole_run() -> tuple[Sam, list[StepReport]]:
     whole = disc_model()
-    reports = train(whole, Shapes(6), _config())
+    return whole, train(whole, Shapes(6), _config())
+
+
+@pytest.mark.parametrize("stop_after", [1, 5])
+def test_a_resumed_run_ends_in_the_same_weights_and_losses(
+    whole_run: tuple[Sam, list[StepReport]], tmp_path: Path, stop_after: int
+) -> None:
+    whole, reports = whole_run
 
     def stop(report: StepReport) -> None:
         if report.step == stop_after:
@@ -288,16 +295,24 @@ def test_a_resumed_run_ends_in_the_same_weights_and_losses(tmp_path: Path, stop_
 def _losses(**changes: object) -> tuple[list[float], Sam]:
     settings: dict[str, object] = {"dropout": 0.0, "ema_decay": None, **changes}
     sam = disc_model()
-    return [report.loss for report in train(sam, Shapes(6), _config(**settings))], sam
+    return [report.loss for report in train(sam, Shapes(6), _config(**settings))], sam  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+@double_precision()
+def with_all_memory() -> tuple[list[float], Sam]:
+    return _losses(images_at_once=2, steps=4)
 
 
 @pytest.mark.parametrize(
     "changes", [{"masks_at_once": 1}, {"images_at_once": 1}, {"checkpoint_activations": True}], ids=str
 )
 @double_precision()
-def test_saving_memory_changes_nothing_but_rounding(changes: dict[str, object]) -> None:
-    expected, whole = _losses(images_at_once=2)
-    found, sam = _losses(**{"images_at_once": 2} | changes)
+def test_saving_memory_changes_nothing_but_rounding(
+    with_all_memory: tuple[list[float], Sam], changes: dict[str, object]
+) -> None:
+    expected, whole = with_all_memory
+    found, sam = _losses(**{"images_at_once": 2, "steps": 4} | changes)
     assert found == pytest.approx(expected, rel=1e-9)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(sam.state_dict()[name], value, rtol=0, atol=1e-9, msg=name)
@@ -386,6 +401,27 @@ def test_drop_path_grows_to_the_last_block_and_ends_with_the_training() -> None:
     assert rates() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("frozen", [False, True], ids=["all of it", "with embeddings kept"])
+def test_sam_hq_learns_too(frozen: bool) -> None:
+    encoder = ViTConfig(32, 1, 2, global_attn_indexes=(0,), img_size=64, window_size=2)
+    torch.manual_seed(0)
+    sam = build_sam(SamConfig(encoder, decoder_mlp_dim=64, decoder="sam_hq"))
+    before = sam.mask_decoder.hf_token.weight.clone()
+    kept: dict[str, object] = {
+        "freeze_encoder": True,
+        "scale_range": (1.0, 1.0),
+        "flip": False,
+        "cache_embeddings_mib": 9,
+    }
+    losses: list[float] = []
+    train(
+        sam, Shapes(3), _config(steps=4, **(kept if frozen else {})), on_step=lambda report: losses.append(report.loss)
+    )
+    assert len(losses) == 4
+    assert np.isfinite(losses).all()
+    assert not torch.equal(sam.mask_decoder.hf_token.weight, before)
+
+
 def test_a_report_is_one_short_line_of_json() -> None:
     report = StepReport(3, 0.123456789, 0.25, 0.5, 0.75, (0.123456, 1.0), 8e-4, 12, 1.5, 0.0)
     assert json.loads(report.to_json()) == {
@@ -404,10 +440,10 @@ def test_a_report_is_one_short_line_of_json() -> None:
 
 def test_it_learns_where_a_point_is() -> None:
     """Discs of any colour: what a point means cannot be guessed without looking at it."""
-    phase = Phase(until=160, batch_size=4, masks_per_image=3, correction_points=0)
-    # Without the clip rounding decides whether a run finds the point or falls to all-background: with it all of four
-    # seeds reach an IoU of .85.
-    settings: dict[str, object] = {"lr": 6e-4, "grad_clip": 0.3, "warmup_steps": 10, "ema_decay": None}
+    phase = Phase(until=90, batch_size=4, masks_per_image=3, correction_points=0)
+    # Without the clip rounding decides whether a run finds the point or falls to all-background: with it each of two
+    # seeds gained an IoU of .67 or more.
+    settings: dict[str, object] = {"lr": 1e-3, "grad_clip": 0.3, "warmup_steps": 10, "ema_decay": None}
     config = _config(phases=(phase,), box_prob=0.0, dropout=0.0, encoder_lr_factor=1.0, **settings)
     reports = train(disc_model(), Shapes(64), config)
     first, last = reports[:20], reports[-20:]

@@ -1,6 +1,8 @@
-"""Trains on discs for a few steps in double precision; writes losses and weights. Run as a program: FILE BATCH_SIZE."""
+"""Trains on discs for a few steps in double precision; writes losses and weights. Called in processes of their own."""
 
-import sys
+import os
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,16 +15,21 @@ from tests.model.training.shapes import Shapes
 
 
 @double_precision()
-def main() -> None:
-    torch.set_num_threads(1)
-    phase = Phase(until=6, batch_size=int(sys.argv[2]), masks_per_image=3, correction_points=2)
+def trained() -> dict[str, Any]:
+    phase = Phase(until=4, batch_size=4, masks_per_image=2, correction_points=1)
     config = TrainingConfig(name="test", phases=(phase,), dropout=0.0, warmup_steps=2, loader_workers=0, lr=1e-3)
     sam = disc_model()
     reports = train(sam, Shapes(9), config)
-    processes = Processes()
     values = {"losses": [report.loss for report in reports], "masks": [report.masks for report in reports]}
-    torch.save(values | {"weights": sam.state_dict(), "processes": processes.count}, f"{sys.argv[1]}.{processes.index}")
+    return values | {"weights": sam.state_dict(), "processes": Processes().count}
 
 
-if __name__ == "__main__":
-    main()
+def train_share(folder: Path, index: int, count: int) -> None:
+    """As one of `count` processes, in the environment that torch's launcher gives them; they meet at a file."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": str(count)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # asked for, and not used
+    meeting = f"file://{folder / 'meeting'}"
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=index, world_size=count)
+    torch.save(trained(), folder / str(index))
+    torch.distributed.destroy_process_group()

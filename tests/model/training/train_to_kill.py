@@ -1,11 +1,11 @@
 """Trains on discs and kills itself (SIGKILL) after a step, or in the middle of writing a checkpoint.
 
-Run as a program: FOLDER MOMENT, where MOMENT is "never", "writing" or the number of a step. Writes FOLDER/weights.pt.
+Called in processes of their own.
 """
 
+import multiprocessing
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -19,13 +19,15 @@ from tests.model.training.shapes import Shapes
 STEPS = 8
 
 
-def main() -> None:
-    folder, moment = Path(sys.argv[1]), sys.argv[2]
+def train_to(folder: Path, moment: str) -> None:
+    """moment: "never", "writing" or the number of a step. Writes FOLDER/weights.pt."""
     torch.set_num_threads(1)
     if moment == "writing":
         files.os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
 
     def on_step(report: StepReport) -> None:
+        loaders = [str(process.pid) for process in multiprocessing.active_children()]
+        (folder / "loaders.txt").write_text(" ".join(loaders))
         with (folder / "losses.txt").open("a") as log:
             log.write(f"{report.step} {report.loss.hex()}\n")
         if moment == str(report.step):
@@ -48,7 +50,3 @@ def main() -> None:
     sam = disc_model()
     train(sam, Shapes(6), config, checkpoints=folder / "checkpoints", checkpoint_every_s=0, on_step=on_step)
     torch.save(sam.state_dict(), folder / "weights.pt")
-
-
-if __name__ == "__main__":
-    main()

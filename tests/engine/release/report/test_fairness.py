@@ -3,20 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from engine.places import place
-from engine.quality.audit import Estimate
 from engine.release.build import build_release
 from engine.release.reader import Release
 from engine.release.report.fairness import (
-    Group,
-    LabelledScores,
     Labels,
-    disjoint,
     fairness_section,
-    group_scores,
     read_groups,
 )
 from engine.release.report.released import ReleasedMasks
@@ -28,41 +22,6 @@ from schemas.errors import InputError
 from tests.engine.evaluation.fakes import ThreeHalves
 
 MakeSection = Callable[..., Section]
-
-
-def scores(pictures: list[int], ious: list[float]) -> LabelledScores:
-    return LabelledScores(np.arange(len(ious)), np.array(pictures), {1: np.array(ious), 3: np.array([0.9] * len(ious))})
-
-
-def test_means_are_over_masks_and_intervals_over_pictures() -> None:
-    labels = {0: {"age": "young"}, 1: {"age": "young"}, 2: {"age": "young"}, 3: {"age": "old"}, 4: {"age": ""}}
-    young, old = reversed(group_scores(scores([0, 0, 1, 2, 3], [0.2, 0.4, 0.9, 0.7, 0.1]), labels, "age"))
-    assert (young.name, young.masks, young.pictures) == ("young", 3, 2)
-    assert young.mean[1] == pytest.approx(0.5)
-    found = young.miou[1]
-    assert found is not None
-    assert found.value == pytest.approx(0.5)
-    # Of two pictures, the first (mean 0.3) or the second (0.9) may be drawn twice.
-    assert found.low < 0.35
-    assert found.high > 0.7
-    assert (old.masks, old.mean[1], old.miou[1]) == (1, pytest.approx(0.7), None)
-
-
-def test_equal_masks_have_an_interval_of_no_width() -> None:
-    (group,) = group_scores(scores([0, 1, 2], [0.5] * 3), {key: {"a": "x"} for key in range(3)}, "a")
-    assert group.miou[3] == Estimate(pytest.approx(0.9), pytest.approx(0.9), pytest.approx(0.9))
-
-
-def group(name: str, low: float | None, high: float = 0.0) -> Group:
-    found = None if low is None else Estimate((low + high) / 2, low, high)
-    return Group(name, 9, 9, {1: 0.5}, {1: found})
-
-
-def test_intervals_that_touch_are_not_disjoint() -> None:
-    groups = [group("a", 0.5, 0.6), group("b", 0.6, 0.7), group("c", 0.1, 0.4), group("d", None)]
-    assert disjoint(groups, 1) == [("a", "c"), ("b", "c")]
-    assert disjoint(groups[::-1], 1) == [("b", "c"), ("a", "c")]
-    assert disjoint([group("a", None), group("b", 0.1, 0.2)], 1) == []
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,20 @@ def test_income_groups_are_those_of_fiscal_year_2024(world: World) -> None:
     assert groups["High income"] == 84  # the World Bank's 83: Guernsey and Jersey are one there
 
 
+@pytest.mark.parametrize(
+    ("codes", "group"),
+    [
+        ("GN ZM", "Middle income"),  # low the year before
+        ("GY AS", "High income"),  # middle the year before
+        ("RU BG PW MN UA", "Middle income"),  # the first three were high the year after
+        ("VE", ""),  # not classified
+        ("SY YE KP AF ER", "Low income"),
+    ],
+)
+def test_countries_that_moved_are_where_they_were_in_that_year(world: World, codes: str, group: str) -> None:
+    assert {world.income_group(code) for code in codes.split()} == {group}
+
+
 def test_every_country_is_in_one_region(world: World) -> None:
     found = {world.region(code) for code in world.countries}
     assert found == {*REGIONS, ""}

@@ -1,0 +1,209 @@
+"""What a suite found: mIoU of each peer by set and as the mean over sets, and how much better the first model is.
+
+Intervals are 95 % bootstrap intervals; masks are drawn within each set, while the sets stay those that they are.
+Differences are paired: both peers were asked for the same masks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.evaluation.bootstrap import bootstrap_mean_of_means
+from engine.evaluation.peers import BOX
+from engine.evaluation.suite import SuiteResult
+from engine.quality.audit import Estimate
+from schemas.suite import Suite
+
+_THREE_MASKS = ("1", BOX)  # prompts that get three masks; others get one, which is confident and oracle alike
+
+
+@dataclass(frozen=True)
+class Question:
+    """prompt: a number of clicks as text, or "box". answer: the mask that counts."""
+
+    prompt: str
+    answer: Literal["confident", "oracle"]
+
+    @property
+    def title(self) -> str:
+        clicks = {"1": "1 click", BOX: "box"}.get(self.prompt, f"{self.prompt} clicks")
+        return clicks if self.answer == "confident" else f"{clicks}, oracle"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Of one set, or of all. miou: of each peer that was asked. better_by: the first model than each other; by name."""
+
+    miou: dict[str, Estimate]
+    better_by: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came of one question. mean: over the sets."""
+
+    question: Question
+    sets: dict[str, Compared]
+    mean: Compared
+
+
+def suite_answers(suite: Suite, result: SuiteResult) -> list[Answers]:
+    """One a question: numbers of clicks, then boxes. Raises ValueError where the result has no set."""
+    return [
+        Answers(
+            question,
+            {name: _compared(result, question, [name]) for name in result.sets},
+            _compared(result, question, list(result.sets)),
+        )
+        for question in _questions(suite)
+    ]
+
+
+def excludes_zero(difference: Estimate) -> bool:
+    """Whether 0 lies outside its interval."""
+    return difference.low > 0 or difference.high < 0
+
+
+def suite_values(suite: Suite, result: SuiteResult, answers: Sequence[Answers]) -> dict[str, Any]:
+    """All of it, for JSON."""
+    return {
+        "peers": list(result.peers),
+        "first_point": suite.first_point,
+        "seed": suite.seed,
+        "sets": {
+            name: {"masks": each.masks, "pictures": each.pictures, "note": each.note}
+            for name, each in result.sets.items()
+        },
+        "left_out": result.left_out,
+        "results": [
+            {
+                "prompt": each.question.prompt,
+                "answer": each.question.answer,
+                "sets": {name: _values(compared) for name, compared in each.sets.items()},
+                "mean": _values(each.mean),
+            }
+            for each in answers
+        ],
+    }
+
+
+def mean_table(result: SuiteResult, answers: Sequence[Answers]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows: the mean over sets of each peer, a row a question."""
+    rows = [(each.question.title, *(_cell(each.mean.miou.get(peer)) for peer in result.peers)) for each in answers]
+    return ("Prompt", *result.peers), rows
+
+
+def suite_lines(suite: Suite, result: SuiteResult) -> list[str]:
+    """What has to be known beside the tables, a line each."""
+    point = "the pixel farthest from the boundary" if suite.first_point == "centre" else "any pixel"
+    lines = [
+        f"mIoU, mean over {len(result.sets)} sets; in brackets 95 % bootstrap intervals: masks are drawn within each "
+        "set.",
+        f"First click: {point} of the mask; each further one corrects, in the middle of the error.",
+        "Confident: the mask with the highest predicted IoU; oracle: the best of the three that 1 click or a box gets.",
+    ]
+    lines += [f"{name}: a single mask, whose interval says nothing." for name, s in result.sets.items() if s.masks == 1]
+    return lines + [f"{name}: left out: {reason}" for name, reason in result.left_out.items()]
+
+
+def suite_markdown(suite: Suite, result: SuiteResult, answers: Sequence[Answers]) -> str:
+    """A page: the mean over sets, then a table of all sets for each question."""
+    lines = ["# Suite", "", *_table(*mean_table(result, answers)), ""]
+    lines += [f"- {line}" for line in suite_lines(suite, result)]
+    lines += [
+        "",
+        "## Sets",
+        "",
+        *_table(
+            ("Set", "Masks", "Pictures", "Measured"),
+            [(name, f"{s.masks:,}", f"{s.pictures:,}", s.note) for name, s in result.sets.items()],
+        ),
+    ]
+    if len(result.peers) > 1:
+        bold = "bold where the interval excludes 0"
+        lines += ["", f"Differences are of {result.peers[0]} from the other, on the same masks; {bold}."]
+    for each in answers:
+        lines += ["", f"## {each.question.title[0].upper()}{each.question.title[1:]}", "", *_of_sets(result, each)]
+    return "\n".join([*lines, ""])
+
+
+def _questions(suite: Suite) -> Iterator[Question]:
+    for prompt in (*map(str, suite.clicks), *([BOX] if suite.boxes else [])):
+        yield Question(prompt, "confident")
+        if prompt in _THREE_MASKS:
+            yield Question(prompt, "oracle")
+
+
+def _compared(result: SuiteResult, question: Question, names: Sequence[str]) -> Compared:
+    """Of these sets together."""
+    ious = {
+        peer: [_ious(result, name, peer, question) for name in names]
+        for peer in result.peers
+        if all(question.prompt in result.sets[name].scores[peer] for name in names)
+    }
+    first = ious[result.peers[0]]
+    better = {
+        peer: [ours - theirs for ours, theirs in zip(first, others, strict=True)]
+        for peer, others in ious.items()
+        if peer != result.peers[0]
+    }
+    return Compared(
+        {peer: _estimate(groups) for peer, groups in ious.items()},
+        {peer: _estimate(groups) for peer, groups in better.items()},
+    )
+
+
+def _ious(result: SuiteResult, name: str, peer: str, question: Question) -> npt.NDArray[np.float64]:
+    scores = result.sets[name].scores[peer][question.prompt]
+    return scores.confident if question.answer == "confident" else scores.oracle
+
+
+def _estimate(groups: Sequence[npt.NDArray[np.float64]]) -> Estimate:
+    low, high = bootstrap_mean_of_means(groups)
+    return Estimate(float(np.mean([values.mean() for values in groups])), low, high)
+
+
+def _values(compared: Compared) -> dict[str, Any]:
+    return {
+        "miou": {peer: {"miou": it.value, "low": it.low, "high": it.high} for peer, it in compared.miou.items()},
+        "better_by": {
+            peer: {"difference": it.value, "low": it.low, "high": it.high, "excludes_zero": excludes_zero(it)}
+            for peer, it in compared.better_by.items()
+        },
+    }
+
+
+def _of_sets(result: SuiteResult, answers: Answers) -> list[str]:
+    """A table: a row a set and one of the mean, with the peers that were asked and their differences."""
+    asked, others = list(answers.mean.miou), list(answers.mean.better_by)
+    columns = ("Set", *asked, *(f"{result.peers[0]} − {peer}" for peer in others))
+    rows = [
+        (
+            name,
+            *(_cell(compared.miou[peer]) for peer in asked),
+            *(_difference_cell(compared.better_by[peer]) for peer in others),
+        )
+        for name, compared in (*answers.sets.items(), ("mean over sets", answers.mean))
+    ]
+    return _table(columns, rows)
+
+
+def _cell(found: Estimate | None) -> str:
+    return "-" if found is None else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _difference_cell(found: Estimate) -> str:
+    value = f"**{found.value:+.3f}**" if excludes_zero(found) else f"{found.value:+.3f}"
+    return f"{value} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_row(columns), _row(["---"] * len(columns)), *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("|", r"\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
