@@ -16,6 +16,7 @@ from engine.analysis.rounds import round_reports
 from engine.places import Place, full_name
 from engine.store import Store
 from engine.workspace import Workspace
+from flows.deployments import name_of
 from schemas.stages import Stage
 
 _CURVES_DPI = 60  # the picture travels inside the text: 30 kB of it
@@ -30,7 +31,7 @@ def show_round(store: Store, stage: Stage, number: int) -> None:
         with may_fail():
             create_table_artifact(
                 [{"": title, "Value": cell} for title, cell in rows],
-                key=artifact_key(store.files.name, stage, "round", str(number), "summary"),
+                key=artifact_key(name_of(store.files), stage, "round", str(number), "summary"),
                 description=f"{store.files.name}: {stage} round {number}",
             )
 
@@ -44,7 +45,7 @@ def show_stage(store: Store, stage: Stage) -> None:
     with may_fail():
         create_markdown_artifact(
             f"{as_markdown(reports)}\n![The curves of the rounds](data:image/png;base64,{curves})\n",
-            key=artifact_key(store.files.name, stage, "report"),
+            key=artifact_key(name_of(store.files), stage, "report"),
             description=f"{store.files.name}: {stage}",
         )
 
@@ -56,7 +57,7 @@ def link_to(workspace: Workspace, what: str, target: Place | str) -> None:
         create_link_artifact(
             address if "://" in address else f"file://{quote(address)}",
             link_text=address,
-            key=artifact_key(workspace.name, what, "link"),
+            key=artifact_key(name_of(workspace), what, "link"),
             description=f"{workspace.name}: {what}",
         )
 

@@ -51,7 +51,8 @@ DEPLOYMENTS = (
 
 
 def name_of(workspace: Workspace) -> str:
-    """What deployments of a workspace are called, behind the name of their flow."""
+    """What a workspace is called on a server, apart from others in folders of that name: its deployments, triggers and
+    artifacts."""
     return f"{workspace.name}-{content_key(workspace.full_name)[:6]}"
 
 
@@ -100,7 +101,7 @@ def _trigger(workspace: Workspace, planned: Planned) -> Any:
 
     of_stage = {STAGE_LABEL: planned.of_stage} if planned.of_stage else {}
     return DeploymentEventTrigger(
-        name=f"{TAG} {workspace.name}: {planned.after.removeprefix('sam-engine.')} starts {planned.flow}",
+        name=f"{TAG} {name_of(workspace)}: {planned.after.removeprefix('sam-engine.')} starts {planned.flow}",
         enabled=True,
         match={"prefect.resource.id": resource_of(workspace)} | of_stage,
         expect={planned.after},

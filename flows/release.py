@@ -14,6 +14,7 @@ from engine.workspace import Workspace
 from flows.allocator import keep_freed_memory
 from flows.artifacts import link_to
 from flows.asking import ask_for
+from flows.deployments import name_of
 from flows.engine_flows import engine_flow
 from flows.ray_items import RayItems
 from flows.stage_runs import current_progress
@@ -36,7 +37,7 @@ def build(workspace: str, stages: list[Stage], name: str | None, withheld: bool)
         withheld=withheld,
         verify=True,
         map_tars=tars_of(store.files.settings().flow),
-        progress=told_everywhere(current_progress.get(), Workspace(workspace).name),
+        progress=told_everywhere(current_progress.get(), name_of(Workspace(workspace))),
     )
     manifest = made.manifest
     counts = {"images": manifest.images, "masks": manifest.masks, "tars": len(manifest.tars)}

@@ -17,6 +17,7 @@ from engine.store import Store
 from flows.allocator import keep_freed_memory
 from flows.artifacts import show_round, show_stage
 from flows.asking import ask_for
+from flows.deployments import name_of
 from flows.endings import waiting
 from flows.engine_flows import engine_flow
 from flows.events import MODEL_REGISTERED, ROUND_COMPLETE, STAGE_FINISHED, tell
@@ -54,7 +55,7 @@ def do_tick(workspace: str, stage: Stage) -> Any:
     store = Store(workspace)
     config = store.files.settings().flow
     try:
-        progress = told_everywhere(current_progress.get(), store.files.name)
+        progress = told_everywhere(current_progress.get(), name_of(store.files))
         result = tick(store, stage, map_shards=shard_groups(config), progress=progress)
     except WaitError as error:
         return waiting(str(error), TickResult(stage, "wait", 0, str(error), "waiting"))

@@ -50,8 +50,7 @@ def release_image(
     number = image["number"]
     name = f"sa_{number}"
     annotations, rows = [], []
-    for mask in masks:
-        released = scaling.released(Mask.from_row(mask))
+    for mask, released in zip(masks, scaling.released([Mask.from_row(mask) for mask in masks]), strict=True):
         if released is not None:
             rows.append({"image_id": number, "tar": tar} | _index_row(mask, released))
             annotations.append(released.to_sa1b(mask["number"]))

@@ -13,6 +13,7 @@ from engine.compiled import compiled
 BROKEN = -1
 _FEW = 24  # pieces in a released column, of which a sorted list is quicker than a walk over its cells
 EVENTS = 4 * _FEW
+MOST_BYTES = 7  # of a run length in compressed counts
 
 
 @compiled()
@@ -111,16 +112,38 @@ def _turn(chain: Any, size: int, x: int, y: int) -> int:
 
 
 @compiled()
-def scale(
-    counts: Any, size: Any, lengths: Any, pieces: Any, cells: Any, events: Any, scaled: Any, written: Any, found: Any
-) -> int:
-    """A mask at another size: a pixel is in it if the mask covers at least half of what it is made of, exactly.
+def scale_all(
+    counts: Any, ends: Any, size: Any, lengths: Any, pieces: Any, rows: Any, cells: Any, events: Any, scaled: Any,
+    written: Any, sizes: Any, found: Any,
+) -> int:  # fmt: skip
+    """Masks of one picture at another size: a pixel is in one that covers at least half of what it is made of, exactly.
 
-    counts: compressed. size: (height, width, released height, released width), released at most as large. lengths: room
-    for a run a byte; pieces: (3, runs + columns); cells: (2, released height + 2) zeros; events: (EVENTS,); scaled:
-    for the released runs. written: for the compressed counts. found: (5,), area and box (XYXY) of what is released.
-    Returns how many bytes were written, 0 for a mask without a pixel, BROKEN where the counts fill no mask.
+    counts, ends: compressed, of all masks together. size: (height, width, released height, released width), released
+    at most as large. For the longest mask: lengths, room for a run a byte; pieces: (3, runs + columns); scaled: for the
+    released runs. rows: (2, height + 1); cells: (2, released height + 2) zeros; events: (EVENTS,). written: for
+    compressed counts, one behind the other.
+    sizes: (N,), how many bytes of it are of each mask, 0 for one without a pixel, BROKEN where the counts fill none.
+    found: (N, 5), area and box (XYXY) of what is released.
+    Returns how many masks are done: it ends early where less is left of `written` than the next could need.
     """
+    for row in range(size[0] + 1):
+        rows[0, row] = row * size[2] // size[0]  # the released row that it lies in, and how much of that is below
+        rows[1, row] = (rows[0, row] + 1) * size[0] - row * size[2]
+    used = 0
+    for n in range(len(ends) - 1):
+        if len(written) - used < MOST_BYTES * len(scaled):
+            return n
+        mask = counts[ends[n] : ends[n + 1]]
+        sizes[n] = _scale(mask, size, lengths, pieces, rows, cells, events, scaled, written[used:], found[n])
+        used += max(sizes[n], 0)
+    return len(ends) - 1
+
+
+@compiled()
+def _scale(
+    counts: Any, size: Any, lengths: Any, pieces: Any, rows: Any, cells: Any, events: Any, scaled: Any, written: Any,
+    found: Any,
+) -> int:  # fmt: skip
     source_h, source_w, height, width = size
     runs = _run_lengths(counts, source_h * source_w, lengths)
     if runs == BROKEN:
@@ -142,10 +165,10 @@ def scale(
         for piece in range(first, end):
             start = pieces[0, piece] * width
             weight = min(start + width, right) - max(start, left)
-            top, bottom = pieces[1, piece] * height, pieces[2, piece] * height
-            above, below = top // source_h, bottom // source_h
-            cells[0, above] += weight * ((above + 1) * source_h - top)
-            cells[0, below] += weight * (bottom - below * source_h)
+            top, bottom = pieces[1, piece], pieces[2, piece]
+            above, below = rows[0, top], rows[0, bottom]
+            cells[0, above] += weight * rows[1, top]
+            cells[0, below] += weight * (source_h - rows[1, bottom])
             cells[1, above + 1] += weight * source_h
             cells[1, below] -= weight * source_h
             low, high = min(low, above), max(high, below)
@@ -194,17 +217,14 @@ def scale(
 @compiled()
 def _pieces_of(lengths: Any, runs: int, height: int, pieces: Any) -> int:
     """Fill (column, first row, row behind the last) of each stretch of foreground in a column; returns how many."""
-    count, position = 0, 0
+    count, position, column, top = 0, 0, 0, 0  # top: where the column begins
     for run in range(runs):
         end = position + lengths[run]
         while run % 2 and position < end:
-            column = position // height
-            stop = min(end, (column + 1) * height)
-            pieces[0, count], pieces[1, count], pieces[2, count] = (
-                column,
-                position - column * height,
-                stop - column * height,
-            )
+            while position >= top + height:
+                column, top = column + 1, top + height
+            stop = min(end, top + height)
+            pieces[0, count], pieces[1, count], pieces[2, count] = column, position - top, stop - top
             count += 1
             position = stop
         position = end

@@ -1,6 +1,6 @@
 """Pictures and masks at the size in which they are released: the shortest side at most as long as configured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,6 @@ from schemas.mask import Box, Mask, Prompt
 from schemas.rle import Rle
 
 JPEG_MAX_SIDE_PX = 65_500
-_MOST_BYTES = 7  # of a run length in compressed counts
 
 
 @dataclass(frozen=True)
@@ -47,57 +46,74 @@ class Scaling:
         """The released picture of a source picture, RGB."""
         if self.is_identity:
             return picture
-        return picture.resize((self.width, self.height), Image.Resampling.LANCZOS)
+        from engine.release.lanczos import shrink
 
-    def released(self, mask: Mask) -> Mask | None:
-        """The mask in the released picture, its prompt and crop with it; None where no pixel is left."""
+        return shrink(picture, self.height, self.width)
+
+    def released(self, masks: Sequence[Mask]) -> list[Mask | None]:
+        """The masks in the released picture, prompts and crops with them; None where no pixel is left."""
         if self.is_identity:
-            return mask
-        found = self._scaled(mask.rle)
-        if found is None:
-            return None
-        rle, area, box = found
-        prompt, crop_box = self._prompt(mask.prompt), self._box(mask.crop_box)
-        return replace(mask, rle=rle, area=area, box=box, prompt=prompt, crop_box=crop_box)
+            return list(masks)
+        return [
+            None if found is None else self._moved(mask, *found)
+            for mask, found in zip(masks, self._scaled([mask.rle for mask in masks]), strict=True)
+        ]
 
-    def mask(self, rle: Rle) -> Rle | None:
-        """The mask in the released picture: a pixel is in it if the mask covers at least half of what it was made of.
+    def masks(self, rles: Sequence[Rle]) -> list[Rle | None]:
+        """The masks in the released picture: a pixel is in one if that covers at least half of what it was made of.
 
         None for a mask that covers no pixel so far, such as a line far thinner than a released pixel.
-        Raises InputError if the counts are broken.
+        Raises InputError if the counts of one are broken.
         """
         if self.is_identity:
-            return rle
-        found = self._scaled(rle)
-        return None if found is None else found[0]
+            return list(rles)
+        return [None if found is None else found[0] for found in self._scaled(rles)]
 
-    def _scaled(self, rle: Rle) -> tuple[Rle, int, Box] | None:
-        """With its area and its box."""
-        from engine.release.run_kernel import BROKEN, EVENTS, scale
+    def _scaled(self, rles: Sequence[Rle]) -> list[tuple[Rle, int, Box] | None]:
+        """With area and box."""
+        found: list[tuple[Rle, int, Box] | None] = []
+        while len(found) < len(rles):
+            found.extend(self._some(rles[len(found) :]))
+        return found
 
-        counts = np.frombuffer(rle.counts, dtype=np.uint8)
-        pieces = np.empty((3, len(counts) + self.source_width), dtype=np.int64)
+    def _some(self, rles: Sequence[Rle]) -> Iterator[tuple[Rle, int, Box] | None]:
+        """Of as many as have room where they are written to, which is at least one."""
+        from engine.release.run_kernel import BROKEN, EVENTS, MOST_BYTES, scale_all
+
+        ends = np.cumsum([0, *(len(rle.counts) for rle in rles)])
+        longest = int(np.diff(ends).max())
         # A piece is part of two released columns at most, and in each the mask begins or ends at four rows of it.
-        scaled = np.empty(8 * pieces.shape[1] + 4, dtype=np.int64)
-        written = np.empty(_MOST_BYTES * len(scaled), dtype=np.uint8)
-        found = np.zeros(5, dtype=np.int64)
-        size = scale(
-            counts,
+        runs = 8 * (longest + self.source_width) + 4
+        written = np.empty(MOST_BYTES * runs + int(ends[-1]), dtype=np.uint8)
+        sizes = np.empty(len(rles), dtype=np.int64)
+        measured = np.empty((len(rles), 5), dtype=np.int64)
+        done = scale_all(
+            np.frombuffer(b"".join(rle.counts for rle in rles), dtype=np.uint8),
+            ends,
             (self.source_height, self.source_width, self.height, self.width),
-            np.empty(len(counts), dtype=np.int64),
-            pieces,
+            np.empty(longest, dtype=np.int64),
+            np.empty((3, longest + self.source_width), dtype=np.int64),
+            np.empty((2, self.source_height + 1), dtype=np.int64),
             np.zeros((2, self.height + 2), dtype=np.int64),
             np.empty(EVENTS, dtype=np.int64),
-            scaled,
+            np.empty(runs, dtype=np.int64),
             written,
-            found,
+            sizes,
+            measured,
         )
-        if size == BROKEN:
-            rle_codec.runs(rle)  # says what is wrong
-        if size <= 0:
-            return None
-        area, x0, y0, x1, y1 = found.tolist()
-        return Rle(self.height, self.width, written[:size].tobytes()), area, (x0, y0, x1, y1)
+        start = 0
+        for rle, size, (area, x0, y0, x1, y1) in zip(rles[:done], sizes.tolist(), measured.tolist(), strict=False):
+            if size == BROKEN:
+                rle_codec.runs(rle)  # says what is wrong
+            if size > 0:
+                yield Rle(self.height, self.width, written[start : start + size].tobytes()), area, (x0, y0, x1, y1)
+                start += size
+            else:
+                yield None
+
+    def _moved(self, mask: Mask, rle: Rle, area: int, box: Box) -> Mask:
+        prompt, crop_box = self._prompt(mask.prompt), self._box(mask.crop_box)
+        return replace(mask, rle=rle, area=area, box=box, prompt=prompt, crop_box=crop_box)
 
     def coordinates(self, values: Sequence[float]) -> list[float]:
         """Coordinates x, y, x, y, ... of the source picture in the released one."""
@@ -115,5 +131,5 @@ class Scaling:
         return Prompt(
             tuple(zip(places[0::2], places[1::2], labels, strict=True)),
             None if prompt.box is None else self._box(prompt.box),
-            None if prompt.mask is None else self.mask(prompt.mask),
+            None if prompt.mask is None else self.masks([prompt.mask])[0],
         )

@@ -23,7 +23,7 @@ def write_tar(path: Place, images: Iterable[ReleasedImage]) -> None:
     Owner, mode and time of all members are fixed. Images are taken one by one, so they need not fit into memory.
     Raises InputError if the disk is full or not writable.
     """
-    with path.writing() as file, tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+    with path.writing() as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for image in images:
             _add(tar, f"{image.name}.jpg", image.jpeg)
             _add(tar, f"{image.name}.json", image.record)

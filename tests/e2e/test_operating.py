@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.workspace import Workspace
+from flows.deployments import name_of
 from tests.documents import ROOT, blocks
 from tests.e2e.unattended import Operator, asked_for, processes_of, wait_until
 from tests.stages.workspaces import SETTINGS, make_workspace
@@ -64,7 +66,7 @@ def test_from_a_workspace_to_a_scheduled_run(tmp_path: Path) -> None:
             _approve_the_release(operator, work)
             planned = operator.post("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
             assert planned, "a deployment with a time has runs in the future"
-            _look_at_artifacts(operator)
+            _look_at_artifacts(operator, name_of(Workspace(work)))
         finally:
             os.killpg(shell.pid, signal.SIGKILL)
     status = json.loads(operator.sam_engine("status", work, "--json", server=False))
@@ -108,16 +110,16 @@ def _runs_of(flow: str, operator: Operator) -> list[dict[str, Any]]:
     return runs
 
 
-def _look_at_artifacts(operator: Operator) -> None:
+def _look_at_artifacts(operator: Operator, name: str) -> None:
     found = {each["key"]: each for each in operator.post("artifacts/filter")}
-    assert found["work-assisted-manual-round-1-retraining"]["data"] == 100
-    table = {row[""]: row["Value"] for row in json.loads(found["work-semi-automatic-round-1-summary"]["data"])}
+    assert found[f"{name}-assisted-manual-round-1-retraining"]["data"] == 100
+    table = {row[""]: row["Value"] for row in json.loads(found[f"{name}-semi-automatic-round-1-summary"]["data"])}
     assert table["Round"] == "1"
-    report = found["work-fully-automatic-report"]["data"]
+    report = found[f"{name}-fully-automatic-report"]["data"]
     assert report.startswith("# Rounds")
     assert "data:image/png;base64," in report
-    assert "file://" in found["work-release-link"]["data"]
-    assert found["work-release-report-link"]["data"].count(".html") > 0
+    assert "file://" in found[f"{name}-release-link"]["data"]
+    assert found[f"{name}-release-report-link"]["data"].count(".html") > 0
     assert any("img/s  waiting for data" in line["message"] for line in _logged(operator))
 
 

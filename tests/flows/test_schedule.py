@@ -10,7 +10,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from engine.store import Store
-from flows.deployments import DEPLOYMENTS
+from engine.workspace import Workspace
+from flows.deployments import DEPLOYMENTS, name_of
 from tests.flows.cli_runner import Finished, sam_engine
 from tests.stages.workspaces import make_workspace
 
@@ -24,12 +25,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return make_workspace(tmp_path, images=2, holdout=0, flow={"concurrency_limit": "gpu", "retries": 0})
 
 
-def automations(workspace: str) -> list[Any]:
+def automations(workspace: Workspace) -> list[Any]:
     async def read() -> list[Any]:
         async with get_client() as client:
             return await client.read_automations()
 
-    return [each for each in asyncio.run(read()) if workspace in each.name]
+    return [each for each in asyncio.run(read()) if name_of(workspace) in each.name]
 
 
 def schedule(*arguments: object) -> Finished:
@@ -78,11 +79,11 @@ def test_a_workspace_is_scheduled_changed_shown_and_taken_away(store: Store) -> 
     assert (crons["release"], crons["gates"]) == ("0 4 * * 0", "")
     assert len(changed["deployments"]) == len(DEPLOYMENTS)
     triggers = [planned for planned in DEPLOYMENTS if planned.after]
-    assert len(automations(store.files.name)) == len(triggers), "made again, not twice"
+    assert len(automations(store.files)) == len(triggers), "made again, not twice"
 
     assert len(schedule("remove", store.workspace, "--json").result["removed"]) == len(DEPLOYMENTS)
     assert schedule("show", store.workspace, "--json").result["deployments"] == []
-    assert automations(store.files.name) == []
+    assert automations(store.files) == []
 
 
 def test_what_is_wrong_is_said_in_one_line(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

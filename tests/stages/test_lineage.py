@@ -221,7 +221,7 @@ def test_ground_truth_names_no_prompt() -> None:
 
 @given(prompts)
 def test_a_release_at_half_the_size_has_the_prompt_at_half_the_size(prompt: Prompt) -> None:
-    released = Scaling(HEIGHT, WIDTH, HEIGHT // 2, WIDTH // 2).released(known(prompt))
+    (released,) = Scaling(HEIGHT, WIDTH, HEIGHT // 2, WIDTH // 2).released([known(prompt)])
     assert released is not None
     half = Prompt(
         tuple((x / 2, y / 2, label) for x, y, label in prompt.points),

@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine import rle
 from engine.release.scaling import JPEG_MAX_SIDE_PX, Scaling
+from schemas.errors import InputError
 
 
 def exact(mask: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -48,7 +49,7 @@ def test_half_covered_pixel_is_in_and_less_is_out() -> None:
     mask[0:2, 0] = True  # half of the first 2x2 cell
     mask[0, 2] = True  # a quarter of the second
     mask[2:4, 4:7] = True  # all of the third of the lower row, half of the fourth
-    scaled = Scaling(4, 8, 2, 4).mask(rle.encode(mask))
+    scaled = Scaling(4, 8, 2, 4).masks([rle.encode(mask)])[0]
     assert scaled is not None
     np.testing.assert_array_equal(rle.decode(scaled), [[True, False, False, False], [False, False, True, True]])
 
@@ -56,12 +57,12 @@ def test_half_covered_pixel_is_in_and_less_is_out() -> None:
 def test_mask_too_thin_to_show_is_none() -> None:
     mask = np.zeros((30, 30), dtype=bool)
     mask[:, 10] = True
-    assert Scaling(30, 30, 10, 10).mask(rle.encode(mask)) is None
+    assert Scaling(30, 30, 10, 10).masks([rle.encode(mask)])[0] is None
 
 
 def test_same_size_keeps_the_mask_byte_for_byte() -> None:
     mask = rle.encode(np.eye(7, dtype=bool))
-    assert Scaling(7, 7, 7, 7).mask(mask) is mask
+    assert Scaling(7, 7, 7, 7).masks([mask])[0] is mask
 
 
 @given(st.data())
@@ -74,9 +75,23 @@ def test_scaled_mask_equals_exact_coverage(data: st.DataObject) -> None:
     if not mask.any():
         mask[0, 0] = True
     expected = exact(mask, scaling.height, scaling.width)
-    scaled = scaling.mask(rle.encode(mask))
+    scaled = scaling.masks([rle.encode(mask)])[0]
     found = np.zeros_like(expected) if scaled is None else rle.decode(scaled)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_many_masks_together_are_as_each_alone_and_a_broken_one_is_told() -> None:
+    rng = np.random.default_rng(0)
+    masks = [rle.encode(rng.random((30, 40)) < share) for share in rng.uniform(0, 1, 70)]
+    masks[::9] = [rle.encode(np.eye(30, 40, k, dtype=bool)) for k in range(len(masks[::9]))]
+    scaling = Scaling(30, 40, 9, 11)
+    together = scaling.masks(masks)
+    assert together == [scaling.masks([mask])[0] for mask in masks]
+    assert None in together
+    assert scaling.masks([]) == []
+    for counts in (b"", masks[1].counts[:-1], b"0"):
+        with pytest.raises(InputError, match="RLE counts"):
+            scaling.masks([*masks, masks[1]._replace(counts=counts)])
 
 
 def test_coordinates_shrink_by_each_axis_own_factor() -> None:
@@ -89,6 +104,6 @@ def test_picture_shrinks_with_its_masks() -> None:
     pixels = np.zeros((40, 80, 3), dtype=np.uint8)
     pixels[12:28, 20:40] = 255
     scaling = Scaling.to_shortest_side(40, 80, shortest_side_px=10)
-    mask = scaling.mask(rle.encode(pixels[..., 0] > 0))
+    mask = scaling.masks([rle.encode(pixels[..., 0] > 0)])[0]
     assert mask is not None
     np.testing.assert_array_equal(np.asarray(scaling.picture(Image.fromarray(pixels)))[..., 0] > 127, rle.decode(mask))
