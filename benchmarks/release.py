@@ -29,6 +29,7 @@ from PIL import Image
 
 from engine.quality.gate_summary import wilson_share
 from engine.release.privacy import Anonymizer, PrivateRegion
+from engine.release.rendering import one_opencv_thread
 
 Pixels = npt.NDArray[np.uint8]
 Box = Sequence[int]
@@ -151,7 +152,7 @@ def cost(data: Path, rounds: int) -> Iterator[str]:
     workers = os.cpu_count() or 1
     walls: dict[str, list[float]] = {"plain": [], "blurred": []}
     cpus: dict[str, list[float]] = {"plain": [], "blurred": []}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with one_opencv_thread(), ThreadPoolExecutor(max_workers=workers) as pool:
         list(pool.map(hidden, large[:workers]))
         for _ in range(rounds):
             for name, work in (("plain", plain), ("blurred", hidden)):

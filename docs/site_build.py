@@ -13,7 +13,15 @@ from schemas.config import DEFAULT_YAML
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUTSIDE = (
-    *("*.md", "LICENSE", "benchmarks/**/*.md", "benchmarks/**/*.txt", "examples/**/*.ipynb", "model/**/*.md"),
+    *(
+        "*.md",
+        "LICENSE",
+        "benchmarks/**/*.md",
+        "benchmarks/**/*.txt",
+        "benchmarks/**/*.png",
+        "examples/**/*.ipynb",
+        "model/**/*.md",
+    ),
     "engine/**/*.LICENSE.txt",
 )
 _HOME = "index.md"
