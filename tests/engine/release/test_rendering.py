@@ -22,5 +22,7 @@ def test_opencv_has_its_threads_again_whatever_happens() -> None:
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    counts = [threads_beside(Processes(processes), tars) for processes, tars in ((1, 9), (2, 9), (4, 2), (8, 9), (16, 99))]
+    counts = [
+        threads_beside(Processes(processes), tars) for processes, tars in ((1, 9), (2, 9), (4, 2), (8, 9), (16, 99))
+    ]
     assert counts == [8, 4, 4, 1, 1]
