@@ -43,7 +43,7 @@ USERS = {
     "engine/release/parquet_images.py",
     "engine/release/png.py",
     "engine/release/report/references.py",
-    "engine/release/report/tables.py",
+    "engine/label_tables.py",
     "engine/release/yolo.py",
     "engine/replay.py",
     "engine/sources.py",

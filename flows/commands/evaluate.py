@@ -1,11 +1,11 @@
 """`sam-engine evaluate`: how good a model is on any COCO-format data."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
+from flows.options import CocoFiles, DeviceName, ImagesFolder, MaskFrame, ModelName, ModelWorkspace
 from flows.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -16,12 +16,10 @@ def evaluate(
     name: Annotated[
         str, typer.Argument(help="points, boxes, masks, shapes, edges, proposals, instances, or a package's.")
     ],
-    coco: Annotated[list[Path], typer.Option("--coco", help="COCO json with ground-truth masks; may be repeated.")],
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder that file names in the json are relative to.")
-    ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
-    workspace: Annotated[str | None, typer.Option("--workspace", help="Also look for the model there.")] = None,
+    coco: CocoFiles,
+    images: ImagesFolder = None,
+    model: ModelName = "nano",
+    workspace: ModelWorkspace = None,
     clicks: Annotated[
         str | None, typer.Option("--clicks", help="points: numbers of clicks to report; default: 1,2,3,5,9.")
     ] = None,
@@ -35,11 +33,8 @@ def evaluate(
     max_masks: Annotated[int | None, typer.Option("--max-masks", min=1, help="A random sample of masks.")] = None,
     min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave smaller masks out (pixels).")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample.")] = 0,
-    mask_frame: Annotated[
-        Literal["auto", "stored", "upright"],
-        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
-    ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    mask_frame: MaskFrame = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a model against ground truth in COCO format.

@@ -1,11 +1,12 @@
 """`sam-engine evaluate groups`: whether a model is as good on the masks of each group."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
+from flows.options import DeviceName, ImagesFolder, MaskFrame, ModelName, ModelWorkspace
 
 if TYPE_CHECKING:
     from engine.evaluation.groups import Group
@@ -19,18 +20,13 @@ def groups(
     groups: Annotated[
         Path, typer.Option("--groups", help="Labels of masks: .csv or .json with annotation_id and other columns.")
     ],
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder that file names in the json are relative to.")
-    ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
-    workspace: Annotated[str | None, typer.Option("--workspace", help="Also look for the model there.")] = None,
+    images: ImagesFolder = None,
+    model: ModelName = "nano",
+    workspace: ModelWorkspace = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the tables there: .md.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first points.")] = 0,
-    mask_frame: Annotated[
-        Literal["auto", "stored", "upright"],
-        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
-    ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    mask_frame: MaskFrame = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a model on groups of masks, from 1 and from 3 points (SAM paper, tables 2 and 6).
@@ -40,7 +36,7 @@ def groups(
     """
     from engine.evaluation.groups import group_notes, group_values, groups_by_column, score_labelled
     from engine.files import write_atomic
-    from engine.release.report.tables import read_labels
+    from engine.label_tables import read_labels
     from engine.samples import CocoSamples
     from engine.workspace import roots_of
     from model.devices import device_of

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
+from flows.options import DeviceName
 
 if TYPE_CHECKING:
     from engine.evaluation.suite import SuiteResult
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def suite(
     file: Annotated[Path, typer.Argument(help="YAML: sets, models, baselines, and the output folder.")],
     workspace: Annotated[str | None, typer.Option("--workspace", help="Also look for models there.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Measure models and baselines on many data sets (SAM paper, section 7.1): by clicks and from boxes.

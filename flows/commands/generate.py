@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from flows.console import JsonFlag, emit, progress_bars
+from flows.options import ModelName
 from flows.rejects import check_something_was_good, ignored_line, report_rejected
 from flows.settings import parse_settings, setting_error
 from flows.weights import load_sam
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def generate(
     images: Annotated[list[Path], typer.Argument(help="Pictures, folders, or .txt lists (one path a line).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; it is made if missing.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
+    model: ModelName = "nano",
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of SAM or MobileSAM to use instead of a model.")
     ] = None,

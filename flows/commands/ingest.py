@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.console import JsonFlag, emit, progress_bars
+from flows.options import MaskFrame
 from flows.rejects import check_something_was_good, ignored_line, report_rejected
 
 
@@ -22,10 +23,7 @@ def ingest(
         Literal["auto", "keep", "drop"],
         typer.Option(help="Masks with iscrowd: keep or drop them; auto drops them unless the exporter flags all RLE."),
     ] = "auto",
-    mask_frame: Annotated[
-        Literal["auto", "stored", "upright"],
-        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
-    ] = "auto",
+    mask_frame: MaskFrame = "auto",
     bit_depth: Annotated[
         int | None,
         typer.Option(min=8, max=32, help="Of values in samples of more than 8 bits; kept in engine.yaml."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.console import JsonFlag, emit, progress_bars
+from flows.options import DeviceName, ModelName
 from flows.rejects import check_something_was_good, report_rejected
 from flows.weights import load_sam
 
@@ -26,12 +27,12 @@ def masks(
         Path | None, typer.Option("--images", help="Folder of the pictures; default: beside the file.")
     ] = None,
     coco: Annotated[Path | None, typer.Option("--coco", help="COCO json whose image ids results refer to.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or id of a model, or its folder.")] = "nano",
+    model: ModelName = "nano",
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of SAM or MobileSAM to use instead of a model.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output where it is there.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Make the mask of every box or point of a file and write them as COCO json.

@@ -1,11 +1,12 @@
 """`sam-engine train`: a model from the masks of a workspace or of COCO files, outside the rounds of the engine."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from flows.console import JsonFlag, emit
+from flows.options import DeviceName, MaskFrame
 
 
 def train(
@@ -34,15 +35,12 @@ def train(
     keep_replay: Annotated[
         int, typer.Option("--keep-replay", min=0, help="Keep so many pictures of --coco beside the model, for rounds.")
     ] = 0,
-    mask_frame: Annotated[
-        Literal["auto", "stored", "upright"],
-        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
-    ] = "auto",
+    mask_frame: MaskFrame = "auto",
     max_bad_frac: Annotated[
         float,
         typer.Option("--max-bad-frac", min=0, max=1, help="Skip pictures that cannot be read, up to this share."),
     ] = 0.1,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model by simulated interaction and register it with where it comes from.

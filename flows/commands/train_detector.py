@@ -1,11 +1,12 @@
 """`sam-engine train-detector`: the object detector that semi-automatic rounds with a model begin with."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from flows.console import JsonFlag, emit
+from flows.options import DeviceName, MaskFrame
 
 
 def train_detector(
@@ -18,15 +19,12 @@ def train_detector(
     ] = None,
     min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave out masks of fewer pixels.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
-    mask_frame: Annotated[
-        Literal["auto", "stored", "upright"],
-        typer.Option(help="Whether masks of photos with EXIF orientation lie on the stored pixels; auto finds out."),
-    ] = "auto",
+    mask_frame: MaskFrame = "auto",
     max_bad_frac: Annotated[
         float,
         typer.Option("--max-bad-frac", min=0, max=1, help="Skip pictures that cannot be read, up to this share."),
     ] = 0.1,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: DeviceName = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Train an object detector on a model's image embedding and keep it beside the model.

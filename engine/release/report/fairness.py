@@ -19,9 +19,9 @@ from engine.evaluation.groups import (
     score_labelled,
 )
 from engine.figures import COLOURS
+from engine.label_tables import read_labels
 from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
-from engine.release.report.tables import read_labels
 from model.predictor import Predictor
 from model.training.samples import Sample
 from schemas.errors import InputError

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from engine.figures import COLOURS
+from engine.label_tables import read_rows
 from engine.release.reader import cannot_be_read
 from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
-from engine.release.report.tables import read_rows
 from engine.release.report.world import INCOME_GROUPS, REGIONS, UNKNOWN, World
 from engine.release.statistics import STATISTICS_FILE
 from schemas.errors import InputError

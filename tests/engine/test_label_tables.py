@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.release.report.tables import read_labels
+from engine.label_tables import read_labels
 from schemas.errors import InputError
 
 KEYS = ("annotation_id", "id")
