@@ -128,12 +128,13 @@ def nano() -> SamConfig:
     return SamConfig(LITE2, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3)
 
 
+_SAM2_SIZES = ("sam2.1_hiera_tiny", "sam2.1_hiera_small", "sam2.1_hiera_base_plus", "sam2.1_hiera_large")
 _SIZES = (
     *("vit_h", "vit_l", "vit_b", "vit_t", "nano"),
     *("sam_hq_vit_h", "sam_hq_vit_l", "sam_hq_vit_b", "sam_hq_vit_tiny"),
-    *("sam2.1_hiera_tiny", "sam2.1_hiera_small", "sam2.1_hiera_base_plus", "sam2.1_hiera_large"),
+    *_SAM2_SIZES,
 )
-FETCHED = ("vit_h", "vit_l", "vit_b", "vit_t")  # sizes whose published weights `models fetch` gets
+FETCHED = ("vit_h", "vit_l", "vit_b", "vit_t", *_SAM2_SIZES)  # sizes whose published weights `models fetch` gets
 # Each names the layout of a weights file, too: such files are recognised by the names and shapes in them.
 MODEL_SIZES: Registry[Callable[[], SamConfig]] = Registry(
     "model size",

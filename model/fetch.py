@@ -11,6 +11,7 @@ from model.storage import import_weights
 from schemas.errors import InputError
 
 _META_URL = "https://dl.fbaipublicfiles.com/segment_anything"
+_SAM2_URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
 _MOBILE_SAM_URL = "https://github.com/ChaoningZhang/MobileSAM/raw/f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights"
 
 
@@ -45,6 +46,26 @@ PUBLISHED: dict[str, PublishedWeights] = {
         f"{_MOBILE_SAM_URL}/mobile_sam.pt",
         sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         size_bytes=40_728_226,
+    ),
+    "sam2.1_hiera_tiny": PublishedWeights(
+        f"{_SAM2_URL}/sam2.1_hiera_tiny.pt",
+        sha256="7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        size_bytes=156_008_466,
+    ),
+    "sam2.1_hiera_small": PublishedWeights(
+        f"{_SAM2_URL}/sam2.1_hiera_small.pt",
+        sha256="6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        size_bytes=184_416_285,
+    ),
+    "sam2.1_hiera_base_plus": PublishedWeights(
+        f"{_SAM2_URL}/sam2.1_hiera_base_plus.pt",
+        sha256="a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        size_bytes=323_606_802,
+    ),
+    "sam2.1_hiera_large": PublishedWeights(
+        f"{_SAM2_URL}/sam2.1_hiera_large.pt",
+        sha256="2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+        size_bytes=898_083_611,
     ),
 }
 

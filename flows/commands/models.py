@@ -47,7 +47,9 @@ def import_(
 
 @app.command("fetch")
 def fetch_(
-    name: Annotated[str, typer.Argument(help="Published weights: vit_h, vit_l, vit_b or vit_t.")],
+    name: Annotated[
+        str, typer.Argument(help="Published weights: vit_h, vit_l, vit_b, vit_t, or SAM 2.1: sam2.1_hiera_tiny, ...")
+    ],
     workspace: Workspace = None,
     as_json: JsonFlag = False,
 ) -> None:
