@@ -17,6 +17,8 @@ _NAME = ("file_name", "filename", "image", "image_name", "path", "image_path")
 _CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("left", "top", "right", "bottom"))
 _SIDES = (("x", "y", "w", "h"), ("x", "y", "width", "height"))
 _OBJECT = ("object", "object_id", "id")
+# What detectors that understand words call what they found: kept as `label`.
+_PHRASES = ("phrase", "text_label", "category_name", "class_name")
 _KEPT = ("id", "category_id", "category", "label", "class", "score")  # go into the masks' annotations
 
 
@@ -25,8 +27,8 @@ class MaskPrompt:
     """What one mask is asked by. points: (x, y, label), label 1 on the object, 0 off it. box: XYXY. Both in pixels.
 
     source names it in messages; fields go into the annotation of its mask.
-    image_id and mask: of a detection, the id that its file gives its picture and the mask that it has of its own, as
-    COCO writes masks; None where it has none.
+    image_id: of a detection, the id that its file gives its picture. mask: its own, as COCO writes masks; None where it
+    has none.
     """
 
     source: str
@@ -138,9 +140,9 @@ def _read_boxes(
                 raise InputError(f"its image_id {image_id!r} is not among the images of the file")
             left, top, width, height = _numbers(record.get("bbox"), 4)
             box = (left, top, left + width, top + height)
-            prompt = MaskPrompt(what, box=box, fields=_kept(record))
+            prompt = MaskPrompt(what, box=box, fields=_kept(record), mask=record.get("segmentation"))
             if by_id:
-                prompt.image_id, prompt.mask = image_id, record.get("segmentation")
+                prompt.image_id = image_id
             found.prompts[name].append(prompt)
         except InputError as error:
             found.problems.append(Problem(what, "mask", str(error)))
@@ -201,7 +203,9 @@ class _Table:
 
 
 def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: record[key] for key in _KEPT if record.get(key) not in (None, "")}
+    kept = {key: record[key] for key in _KEPT if record.get(key) not in (None, "")}
+    phrase = next((record[key] for key in _PHRASES if isinstance(record.get(key), str) and record[key]), None)
+    return kept if phrase is None or "label" in kept else {**kept, "label": phrase}
 
 
 def _numbers(values: Any, count: int) -> list[float]:

@@ -69,6 +69,19 @@ def annotation_of(found: PromptedMask, *, annotation_id: int, image_id: int) -> 
     }
 
 
+def categories_of(annotations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """COCO categories of annotations that name none: one for each label, whose id they are given; else `object`."""
+    labels = sorted({str(each["label"]) for each in annotations if each.get("label")})
+    if not labels:
+        return [{"id": 1, "name": "object"}]
+    unnamed = any(not each.get("label") for each in annotations)
+    names = [*labels, *(["object"] if unnamed and "object" not in labels else [])]
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    for each in annotations:
+        each["category_id"] = ids[str(each.get("label") or "object")]
+    return [{"id": number, "name": name} for name, number in ids.items()]
+
+
 def _check(prompt: MaskPrompt, image_hw: tuple[int, int]) -> None:
     check_in_pixels([point[:2] for point in prompt.points] or None, prompt.box, image_hw)
     if prompt.box is None:

@@ -66,6 +66,7 @@ IMPORTERS: Registry[Importer] = Registry(
         "run-table": f"{_HERE}run_tables:IMPORTER",
         "coco-results": f"{_HERE}coco_results:IMPORTER",
         "via3": f"{_HERE}via3:IMPORTER",
+        "grounded-sam": f"{_HERE}grounded_sam:IMPORTER",
     },
 )
 

@@ -137,3 +137,20 @@ def test_pictures_lie_beside_a_file_or_in_the_folder(tmp_path: Path) -> None:
 def test_a_folder_without_boxes_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no boxes of YOLO"):
         read_prompt_file(tmp_path)
+
+
+def test_what_detectors_say_in_words_is_kept_as_label(tmp_path: Path) -> None:
+    names = ("phrase", "text_label", "category_name", "class_name")
+    records = [{"image_id": "a.jpg", "bbox": [1, 2, 3, 4], name: f"red {name}"} for name in names]
+    records.append({"image_id": "a.jpg", "bbox": [1, 2, 3, 4], "label": "car", "phrase": "red car"})
+    records.append({"image_id": "a.jpg", "bbox": [1, 2, 3, 4], "phrase": 7})
+    found = read_prompt_file(written(tmp_path, records)).prompts["a.jpg"]
+    assert [prompt.fields.get("label") for prompt in found] == [*(f"red {name}" for name in names), "car", None]
+
+
+def test_masks_of_detections_are_kept_whatever_names_their_pictures(tmp_path: Path) -> None:
+    mask = {"size": [4, 5], "counts": "0"}
+    path = written(tmp_path, [{"image_id": 7, "bbox": [1, 2, 3, 4], "segmentation": mask}])
+    names = written(tmp_path, {"images": IMAGES, "annotations": []}, "instances.json")
+    (prompt,) = read_prompt_file(path, names=names).prompts["a.jpg"]
+    assert (prompt.mask, prompt.image_id) == (mask, None)

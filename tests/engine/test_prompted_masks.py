@@ -3,7 +3,7 @@ import pytest
 
 from engine import rle as rle_codec
 from engine.prompt_files import MaskPrompt
-from engine.prompted_masks import annotation_of, masks_of_prompts
+from engine.prompted_masks import annotation_of, categories_of, masks_of_prompts
 from model.config import SamConfig
 from model.encoder_configs import ViTConfig
 from model.predictor import Predictor
@@ -90,3 +90,16 @@ def test_a_refined_mask_is_what_comes_back_for_the_best_one_and_the_same_prompt(
         assert each.predicted_iou == pytest.approx(float(predicted[0]), abs=1e-4)
         shown = np.zeros_like(again[0]) if each.mask is None else rle_codec.decode(each.mask)
         assert (shown != again[0]).mean() < 0.001
+
+
+def test_labels_become_categories_where_there_are_none() -> None:
+    annotations = [{"category_id": 1, "label": "tree"}, {"category_id": 7}, {"category_id": 1, "label": "car"}]
+    assert categories_of(annotations) == [
+        {"id": 1, "name": "car"},
+        {"id": 2, "name": "tree"},
+        {"id": 3, "name": "object"},
+    ]
+    assert [each["category_id"] for each in annotations] == [2, 3, 1]
+    unnamed = [{"category_id": 7}]
+    assert categories_of(unnamed) == [{"id": 1, "name": "object"}]
+    assert unnamed == [{"category_id": 7}]
