@@ -86,7 +86,7 @@ class CocoSamples:
             str(image.path),
             image.coco_id,
             [_facts(mask) for mask in masks],
-            [(mask.rle.coco(), _facts(mask)) for mask in image.masks if mask.iscrowd],
+            [(mask.rle.coco(), _facts(mask)) for mask in _crowds(image)],
         )
 
     def _upright(self, image: CocoImage) -> CocoImage | None:
@@ -147,6 +147,10 @@ class CocoSamples:
         fewer._is_part = self._is_part or len(chosen) < len(every)
         return fewer
 
+    def labels(self) -> set[str]:
+        """Of all masks and crowds; "" where one has none."""
+        return {mask.label for image, masks in self._images for mask in (*masks, *_crowds(image))}
+
     @property
     def mask_count(self) -> int:
         """Of all images together."""
@@ -184,8 +188,12 @@ class CocoSamples:
         return f"{value:08x}"
 
 
+def _crowds(image: CocoImage) -> list[CocoMask]:
+    return [mask for mask in image.masks if mask.iscrowd]
+
+
 def _facts(mask: CocoMask) -> MaskFacts:
-    return MaskFacts(mask.annotator, mask.category_id, mask.frequency)
+    return MaskFacts(mask.annotator, mask.category_id, mask.frequency, mask.label)
 
 
 def _broken(image: CocoImage) -> str:

@@ -21,6 +21,7 @@ from flows.commands.run import run
 from flows.commands.status import status
 from flows.commands.train import train
 from flows.commands.train_detector import train_detector
+from flows.commands.train_text import train_text
 from flows.commands.vacuum import vacuum
 from flows.console import note
 from flows.startup import keep_pandas_out, let_idle_threads_sleep, skip_collection_at_exit
@@ -47,6 +48,7 @@ for command in (
     masks,
     train,
     train_detector,
+    train_text,
     explain,
     vacuum,
 ):

@@ -31,6 +31,7 @@ from model.prompts import (
     to_points,
 )
 from model.published import ResizeLongestSide, check_resized, in_rgb
+from model.text_prompts import FoundText, TextPrompter
 from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 
@@ -93,6 +94,15 @@ class SharingModel(PromptableModel, Protocol):
         ...
 
 
+@runtime_checkable
+class TextModel(PromptableModel, Protocol):
+    """A model that understands texts by itself, without a text head; `engine.fast_sam.FastSam` is one."""
+
+    def decode_texts(self, embedding: Any, texts: Sequence[str], /) -> MaskPrediction:
+        """One mask (C = 1) for each of N texts."""
+        ...
+
+
 class PromptedMasks(Protocol):
     """The masks of N prompts, of which the predicted IoU is known and the logits are made when they are asked for."""
 
@@ -136,12 +146,15 @@ class Predictor:
     picture. Threads share a model, not a predictor: a call that comes while another thread is in one raises WaitError.
     """
 
-    def __init__(self, sam: PromptableModel, *, contract: ContractName = "exact") -> None:
+    def __init__(
+        self, sam: PromptableModel, *, contract: ContractName = "exact", text: TextPrompter | None = None
+    ) -> None:
         """contract: `exact` gives the published numbers up to rounding, `fast` others in less time.
 
+        text: of the same model (`text_prompter(folder)`), for prompts of words; None to do without.
         Raises InputError for another contract.
         """
-        self.sam = sam
+        self.sam, self.text = sam, text
         self.contract = Contract(contract, sam.device)
         self._encoded: EncodedImage | None = None
         self._shared: SharedImage | None = None  # what prompts share on the picture in use
@@ -285,6 +298,60 @@ class Predictor:
         with self._alone():
             return self._predict_low_res(points, labels, boxes, mask_inputs, multimask_output)
 
+    @torch.no_grad()
+    def predict_texts(
+        self,
+        texts: Sequence[str],
+        points: Numbers | None = None,
+        labels: Numbers | None = None,
+        *,
+        boxes: Numbers | None = None,
+    ) -> LowRes:
+        """One mask (C = 1) for each of N texts, at the decoder's own resolution.
+
+        Texts alone: everything in the picture that a text says, as one mask; its predicted IoU is cut by how likely
+        that is there at all. With points and labels, or boxes, as `predict_low_res` takes them: of the three masks of
+        each the one that fits its text best, its predicted IoU cut by the share of its pixels that do.
+        Raises InputError where there is no text encoder, a text is empty, or counts differ; else as `predict_low_res`.
+        """
+        with self._alone():
+            if isinstance(self.sam, TextModel):
+                if points is not None or boxes is not None:
+                    raise InputError(f"{type(self.sam).__name__} takes texts, points or boxes, not several of them")
+                return self.sam.decode_texts(self.encoded.embedding, texts)
+            found = self.find_texts(texts)
+            if points is not None or boxes is not None:
+                check_same_count(texts=texts, points=points, boxes=boxes)
+                return found.best(self._predict_low_res(points, labels, boxes, None, True))
+            whole = self.sam.decode(
+                self.encoded.embedding,
+                points=None,
+                boxes=None,
+                masks=found.as_mask_prompt(),
+                multimask_output=False,
+            )
+            return LowRes(whole.logits, whole.predicted_iou * found.is_there[:, None])
+
+    @torch.no_grad()
+    def find_texts(self, texts: Sequence[str]) -> FoundText:
+        """Where in the picture N texts are, coarsely. Raises InputError as `predict_texts` does."""
+        self.check_texts(texts)
+        text: Any = self.text
+        found: FoundText = text.find(self.get_image_embedding(), texts, shown_hw=self.input_hw)
+        return found
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raises InputError unless these texts can be looked for, whatever the picture."""
+        if isinstance(self.sam, TextModel):
+            return
+        if self.text is None:
+            raise InputError(
+                "text: this model has no text head; use the model nano, or train one with: sam-engine train-text"
+            )
+        if len(texts) == 0:
+            raise InputError("text: there is none; say what to look for")
+        self.text.embed(texts)
+
     def _predict_low_res(
         self,
         points: Numbers | None,
@@ -359,11 +426,13 @@ class Predictor:
         mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        text: str | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
         """Masks of one prompt, at the size of the picture.
 
         point_coords: (P, 2). point_labels: (P,). box: (4,) or (1, 4). mask_input: (1, h, w) logits of an earlier
         prediction, or what `mask_prompt` makes of a mask. No points (0, 2) beside a box or a mask are none.
+        text: what to find, alone or beside points or a box, as `predict_texts` says; there is then one mask.
         Returns masks (C, H, W) bool (float logits with return_logits), predicted IoU (C,), and logits (C, h, w) that
         may be given as mask_input of the next prediction.
         Raises InputError as `predict_low_res` does, and where a box is empty or coordinates are fractions of the
@@ -375,13 +444,18 @@ class Predictor:
             point_coords = point_labels = None
         with self._alone():
             check_in_pixels(point_coords, box, self.image_hw)
-            low_res = self.predict_low_res(
-                None if point_coords is None else [point_coords],
-                None if point_labels is None else [point_labels],
-                boxes=None if box is None else [box],
-                mask_inputs=None if mask_input is None else [mask_input],
-                multimask_output=multimask_output,
-            )
+            points = None if point_coords is None else [point_coords]
+            labels = None if point_labels is None else [point_labels]
+            boxes = None if box is None else [box]
+            if text is None:
+                masks_in = None if mask_input is None else [mask_input]
+                low_res = self.predict_low_res(
+                    points, labels, boxes=boxes, mask_inputs=masks_in, multimask_output=multimask_output
+                )
+            elif mask_input is None:
+                low_res = self.predict_texts([text], points, labels, boxes=boxes)
+            else:
+                raise InputError("text: goes with points or a box, not with mask_input")
             logits = self.upscale(low_res.logits)[0]
         masks = logits if return_logits else logits > self.sam.mask_threshold
         return masks.cpu().numpy(), low_res.predicted_iou[0].cpu().numpy(), low_res.logits[0].cpu().numpy()

@@ -149,6 +149,7 @@ class Mask:
             predicted_iou=math.nan if annotation.predicted_iou is None else annotation.predicted_iou,
             stability_score=math.nan if annotation.stability_score is None else annotation.stability_score,
             origin=origin,
+            label=annotation.label,
         )
 
     def _columns(self) -> dict[str, Any]:

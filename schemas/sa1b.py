@@ -51,9 +51,10 @@ class Sa1bAnnotation(_Record):
     """One mask. `point_coords` are the points on the object that prompted it, none where something else made it;
     `crop_box` is the part of the picture that the model saw.
 
-    Two fields that SA-1B has not. `prompt` is the whole prompt, and is there only where it was more than
+    Three fields that SA-1B has not. `prompt` is the whole prompt, and is there only where it was more than
     `point_coords`: a box, a mask, points off the object. `parent` is the id of the smallest mask that contains this
-    one, null where none does; it is there only where nesting was sought (`GeneratorConfig.store_nesting`).
+    one, null where none does; it is there only where nesting was sought (`GeneratorConfig.store_nesting`). `label` is
+    what the mask shows, in words, where words prompted it.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Sa1bAnnotation(_Record):
     point_coords: list[tuple[Coordinate, Coordinate]]
     prompt: Sa1bPrompt | None = None
     parent: int | None = None
+    label: str = ""
 
 
 class Sa1bRecord(_Record):
@@ -92,7 +94,7 @@ class Sa1bRecord(_Record):
         return self
 
     def to_json(self) -> bytes:
-        """The file's bytes: UTF-8, fields in the order of SA-1B, `prompt` and `parent` only where they were given."""
+        """The file's bytes: UTF-8, fields in the order of SA-1B, others that SA-1B lacks only where they were given."""
         fields = self.model_dump(mode="json", exclude_unset=True)
         return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 

@@ -17,6 +17,7 @@ from engine.release.privacy import PRIVACY_DETECTORS
 from model.config import MODEL_SIZES, SamConfig
 from model.encoder_configs import ENCODERS
 from model.sam import build_sam
+from model.text_encoders import TEXT_ENCODERS
 from schemas.plugins import Registry
 from schemas.stages import STAGE_INFOS
 from stages.annotation_tools import ANNOTATION_TOOLS
@@ -27,6 +28,7 @@ PAGE = ROOT / "docs" / "extending.md"
 REGISTRIES: tuple[Registry[Any], ...] = (
     ENCODERS,
     MODEL_SIZES,
+    TEXT_ENCODERS,
     MASK_FILTERS,
     PREFILL_DETECTORS,
     ANNOTATION_TOOLS,
@@ -76,6 +78,7 @@ def _files(folder: Path) -> list[Path]:
     ("registry", "name"),
     [
         (ENCODERS, "PatchConfig"),
+        (TEXT_ENCODERS, "Letters"),
         (MASK_FILTERS, "at_least"),
         (PREFILL_DETECTORS, "WholePicture"),
         (ANNOTATION_TOOLS, "KeepAll"),
@@ -97,8 +100,15 @@ def test_the_sample_of_an_encoder_works(monkeypatch: pytest.MonkeyPatch) -> None
     assert build_sam(SamConfig(config())).encode(torch.zeros(1, 3, 256, 256)).features.shape == (1, 256, 16, 16)
 
 
-@pytest.mark.parametrize(("sample", "protocol"), [("WholePicture", "PrefillDetector"), ("KeepAll", "AnnotationTool")])
+@pytest.mark.parametrize(
+    ("sample", "protocol"),
+    [("WholePicture", "PrefillDetector"), ("KeepAll", "AnnotationTool"), ("Letters", "TextEncoder")],
+)
 def test_the_sample_of_a_class_has_all_members_of_its_protocol(sample: str, protocol: str) -> None:
-    of: Mapping[str, str] = {"PrefillDetector": "stages.prefilling", "AnnotationTool": "engine.annotation"}
+    of: Mapping[str, str] = {
+        "PrefillDetector": "stages.prefilling",
+        "AnnotationTool": "engine.annotation",
+        "TextEncoder": "model.text_encoders",
+    }
     wanted = getattr(importlib.import_module(of[protocol]), protocol)
     assert {name for name in vars(wanted) if not name.startswith("_")} <= set(dir(samples()[sample]))

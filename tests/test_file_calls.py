@@ -53,6 +53,8 @@ USERS = {
     "model/download.py",
     "model/efficientnet.py",
     "model/fetch.py",
+    "model/minilm.py",
+    "model/word_pieces.py",
 }
 
 

@@ -31,6 +31,13 @@ class Samples:
         """The first `count` pictures alone."""
         return Samples(self._source, self._progress, first=count)
 
+    def labels(self) -> set[str]:
+        """Of all masks and crowds; "" where one has none."""
+        known = getattr(self._source, "labels", None)
+        if known is not None:
+            return known()
+        return {facts.label for index in range(len(self)) for facts in self._source[index].known_facts}
+
     def complete(self) -> "Samples":
         """With the pictures that have no mask too, where the source knows them; those have no masks here.
 
@@ -90,6 +97,7 @@ EVALUATIONS: Registry[Evaluation] = Registry(
         "edges": "engine.evaluation.edges:edges",
         "proposals": "engine.evaluation.proposals:proposals",
         "instances": "engine.evaluation.instances:instances",
+        "text": "engine.evaluation.text:text",
     },
 )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     name: Annotated[
-        str, typer.Argument(help="points, boxes, masks, shapes, edges, proposals, instances, or a package's.")
+        str, typer.Argument(help="points, boxes, masks, shapes, edges, proposals, instances, text, or a package's.")
     ],
     coco: CocoFiles,
     images: ImagesFolder = None,
@@ -42,8 +42,8 @@ def evaluate(
     points: from simulated clicks, the first farthest from the mask's boundary, the next in the error region. boxes:
     from the tight box of each mask. masks: from the mask itself. shapes: how clean borders and edges are.
     edges: beside Canny and Sobel, as BSDS500 counts. proposals: recall of masks of everything. instances: from the
-    boxes of a detector, --set boxes=RESULTS.json. groups and suite (many sets and models in one run) are commands of
-    their own: sam-engine evaluate suite --help.
+    boxes of a detector, --set boxes=RESULTS.json. text: from the labels of masks. groups and suite (many sets and
+    models in one run) are commands of their own: sam-engine evaluate suite --help.
 
     "confident" is the mask with the highest predicted IoU, "oracle" the best of the three that a prompt gets.
     Intervals are 95 % bootstrap intervals of the mean over masks.
@@ -54,6 +54,7 @@ def evaluate(
     from model.devices import device_of
     from model.predictor import Predictor
     from model.storage import load_model
+    from model.text_prompts import text_prompter
 
     chosen: dict[str, Any] = {} if clicks is None else {"clicks": clicks}
     chosen |= {"baselines": True} if baselines else {}
@@ -64,7 +65,9 @@ def evaluate(
         note(f"{problem.source}: {problem.reason}")
     sampled = samples.sampled(max_masks=max_masks, min_area_px=min_area, seed=seed)
     with progress_bars() as progress:
-        measured = evaluation(Predictor(sam), Samples(sampled, progress))
+        measured = evaluation(
+            Predictor(sam, text=text_prompter(info.folder, device=sam.device)), Samples(sampled, progress)
+        )
     for line in measured.notes:
         note(line)
     title = f"{info.name} ({info.model_id}), {measured.masks} masks: {measured.what}"

@@ -16,12 +16,13 @@ from schemas.rle import CocoRle
 class MaskFacts(NamedTuple):
     """What the ground truth says of a mask beside its pixels; "" and None where it says nothing.
 
-    frequency: of its category as LVIS counts it, "f", "c" or "r".
+    frequency: of its category as LVIS counts it, "f", "c" or "r". label: what it shows, in words.
     """
 
     annotator: str = ""
     category_id: int | str | None = None
     frequency: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)

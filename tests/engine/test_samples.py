@@ -63,10 +63,10 @@ def test_samples_say_what_the_file_says_of_masks_and_crowds(tmp_path: Path) -> N
     path.write_text(json.dumps(content))
     first = CocoSamples([path])[0]
     assert first.image_id == 0
-    assert first.facts == [MaskFacts("b", 1, ""), MaskFacts("b", 2, "r")]
+    assert first.facts == [MaskFacts("b", 1, "", "a"), MaskFacts("b", 2, "r", "b")]
     ((crowd, facts),) = first.crowds
     assert rle_codec.area(Rle.of_coco(crowd)) == 48
-    assert facts == MaskFacts("a", 1, "")
+    assert facts == MaskFacts("a", 1, "", "a")
     assert first.known_facts == first.facts
 
 

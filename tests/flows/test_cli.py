@@ -348,6 +348,7 @@ ON_A_DEVICE = {
     "masks": ["masks.json", "-o", "out.json"],
     "train": ["--coco", "masks.json", "--steps", "1"],
     "train-detector": ["--coco", "masks.json"],
+    "train-text": ["--coco", "masks.json"],
     "evaluate groups": ["--coco", "masks.json", "--groups", "groups.csv"],
     "evaluate suite": ["suite.yaml"],
     "release report": ["release", "--groups", "groups.csv"],

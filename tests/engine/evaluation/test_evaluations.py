@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from engine.evaluation.evaluations import EVALUATIONS, Measured, Samples, find_evaluation
@@ -13,6 +14,8 @@ from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
 from model.predictor import Predictor
 from model.sam import build_sam
+from model.text_head import SavedHead, TextHead, TextHeadConfig
+from model.text_prompts import TextPrompter
 from model.training.samples import MaskFacts, Sample
 from schemas.errors import InputError
 
@@ -30,13 +33,17 @@ class Two:
             mask = np.zeros((40, 50), dtype=np.uint8)
             mask[5 : 20 + 5 * number, 10 : 30 + index] = 1
             masks.append(coco_mask.encode(np.asfortranarray(mask)))
-        facts = [MaskFacts(str(number), category_id=1) for number in range(len(masks))]
+        facts = [MaskFacts(str(number), category_id=1, label="ab"[number]) for number in range(len(masks))]
         return Sample(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), masks, "", index, facts)
 
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(build_sam(SamConfig(EfficientNetConfig(width=0.25, depth=0.3, img_size=64), decoder_mlp_dim=32)))
+    head = SavedHead(
+        TextHead(TextHeadConfig(text_dim=2, width=16)).eval(), {"a": torch.ones(2), "b": torch.zeros(2)}, {}
+    )
+    config = SamConfig(EfficientNetConfig(width=0.25, depth=0.3, img_size=64), decoder_mlp_dim=32)
+    return Predictor(build_sam(config), text=TextPrompter(lambda: head))
 
 
 @pytest.mark.parametrize("name", list(EVALUATIONS))
