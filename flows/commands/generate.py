@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import typer
 
@@ -13,15 +13,21 @@ from flows.console import JsonFlag, emit, progress_bars
 from flows.options import ModelName
 from flows.rejects import check_something_was_good, ignored_line, report_rejected
 from flows.settings import parse_settings, setting_error
-from flows.weights import load_sam
+from flows.weights import load_sam, text_of
 
 if TYPE_CHECKING:
     from engine.images import DecodedImage
     from engine.masks.difference import MaskDifference
-    from engine.masks.generator import MaskGenerator
+    from engine.masks.generator import GenerationResult
     from model.predictor import Predictor
     from schemas.presets import GeneratorConfig
     from stages.progress import Progress
+
+
+class MaskMaker(Protocol):
+    """What makes the masks of a picture: `MaskGenerator`, `TextMasks`, `AllProposed`."""
+
+    def generate(self, image: Any, /) -> "GenerationResult": ...
 
 
 def generate(
@@ -38,6 +44,22 @@ def generate(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE: replace a setting of the preset; may be repeated.")
     ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", help='Mask what this says instead of everything, as in "car"; may be repeated.'),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option("--point", help="X,Y in pixels: on the one thing that --text means; may be repeated."),
+    ] = None,
+    min_iou: Annotated[
+        float | None,
+        typer.Option("--min-iou", min=0, max=1, help="--text: leave out masks that the model thinks less of (0.3)."),
+    ] = None,
+    proposals: Annotated[
+        Path | None,
+        typer.Option(help="Masks of all things by a YOLO-seg or FastSAM, COCO results: write or choose among these."),
+    ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Half precision where it is faster; says on a sample how masks then differ.")
     ] = False,
@@ -53,24 +75,30 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Find the masks of everything in pictures and write SA-1B json, one file a picture.
+    """Find the masks of everything in pictures, or of what --text says, and write SA-1B json, one file a picture.
 
-    Pictures that cannot be read are named, and the others are done.
+    Pictures that cannot be read are named, and the others are done. With --text there is one mask for each text, of
+    everything in the picture that it says, or with --point of the one thing there; which words are known, and how well,
+    is in docs/text.md.
     """
     from engine.analysis.generation import summarise
-    from engine.masks.generator import MaskGenerator
     from engine.own_output import check_overwrites
     from engine.sources import gather
     from model.predictor import Predictor
+    from schemas.errors import InputError
 
     sam, model_name = load_sam(model, weights, device)
+    if (texts or proposals) and (preset or settings):
+        raise InputError("--preset and --set are for the point grid; leave them out with --text and --proposals")
     options: dict[str, Any] = {"contract": "fast"} if fast else {}
     options |= {} if max_memory_mb is None else {"max_memory_mb": max_memory_mb}
     config = _config(preset or sam.config.encoder.generator_preset, settings or [], options)
     gathered = gather(images, labels=False)
     rejected = [problem._asdict() for problem in gathered.problems]
-    predictor = Predictor(sam, contract=config.contract)
-    generator = MaskGenerator(predictor, config)
+    predictor = Predictor(sam, contract=config.contract, text=text_of(model, weights, device) if texts else None)
+    if proposals is not None:
+        model_name = f"the masks of {proposals.name}"
+    generator, used = _maker(predictor, config, _Wanted(texts or [], points or [], min_iou, proposals))
     files = _output_files([candidate.path for candidate in gathered.candidates], output)
     if not force:
         targets = [target for _, target in files]
@@ -79,7 +107,8 @@ def generate(
         written = _generate_all(generator, files, overlay, bit_depth, rejected, progress)
     report_rejected(rejected, listed_in="the same command with --json")
     summary = summarise((record["masks"], record["seconds"], record["dropped"]) for record in written)
-    difference = _difference(predictor, config, [Path(record["image"]) for record in written], bit_depth)
+    compared = [] if texts or proposals else [Path(record["image"]) for record in written]
+    difference = _difference(predictor, config, compared, bit_depth)
     text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
@@ -89,7 +118,7 @@ def generate(
     text += f"\nfast beside exact, on a sample of points: {difference}" if difference else ""
     result: dict[str, Any] = {
         "model": model_name,
-        "settings": config.model_dump(),
+        "settings": used,
         "contract": str(predictor.contract),
         "pictures": written,
         "notes": gathered.notes,
@@ -99,6 +128,53 @@ def generate(
     result |= {"summary": summary.to_dict(), "difference_to_exact": difference and asdict(difference)}
     emit(result, as_json=as_json, text=text)
     check_something_was_good(len(written), rejected)
+
+
+class _Wanted(NamedTuple):
+    """What was asked for in place of everything."""
+
+    texts: list[str]
+    points: list[str]
+    min_iou: float | None
+    proposals: Path | None
+
+
+def _maker(predictor: "Predictor", config: "GeneratorConfig", wanted: _Wanted) -> tuple[MaskMaker, dict[str, Any]]:
+    """What makes the masks, and its settings."""
+    from engine.fast_sam import FastSam, ProposalFile
+    from engine.fast_sam_texts import head_scores
+    from engine.masks.generator import MaskGenerator
+    from engine.masks.proposed_masks import AllProposed
+    from engine.masks.text_masks import LEAST_IOU, TextMasks
+    from model.predictor import Predictor
+    from schemas.errors import InputError
+
+    if not wanted.texts and (wanted.points or wanted.min_iou is not None):
+        raise InputError("--point and --min-iou go with --text; without it there are masks of everything")
+    used: dict[str, Any] = {"contract": config.contract}
+    if wanted.proposals is not None:
+        used["proposals"] = str(wanted.proposals)
+        proposed = FastSam(ProposalFile(wanted.proposals), text_scores=head_scores(predictor))
+        if not wanted.texts:
+            return AllProposed(proposed), used
+        predictor.check_texts(wanted.texts)
+        predictor = Predictor(proposed)
+    elif not wanted.texts:
+        return MaskGenerator(predictor, config), config.model_dump()
+    points = [_point(each) for each in wanted.points]
+    least_iou = LEAST_IOU if wanted.min_iou is None else wanted.min_iou
+    used |= {"texts": wanted.texts, "points": points, "min_iou": least_iou}
+    return TextMasks(predictor, wanted.texts, points=points, least_iou=least_iou), used
+
+
+def _point(text: str) -> tuple[float, float]:
+    from schemas.errors import InputError
+
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--point {text}: expected X,Y in pixels, for example --point 120,80") from error
+    return x, y
 
 
 def _difference(
@@ -149,7 +225,7 @@ def _overlay_of(target: Path) -> Path:
 
 
 def _generate_all(
-    generator: "MaskGenerator",
+    generator: MaskMaker,
     files: list[tuple[Path, Path]],
     overlay: bool,
     bit_depth: int | None,
@@ -190,9 +266,7 @@ def _decode(picture: Path, bit_depth: int | None) -> _Opened:
     return _Opened(content_id(data), decoded, time.perf_counter() - started)
 
 
-def _generate_one(
-    generator: "MaskGenerator", picture: Path, target: Path, overlay: bool, opened: _Opened
-) -> dict[str, Any]:
+def _generate_one(generator: MaskMaker, picture: Path, target: Path, overlay: bool, opened: _Opened) -> dict[str, Any]:
     from engine.analysis.overlays import draw_masks, save_png
     from engine.files import write_atomic
     from engine.masks.records import sa1b_record

@@ -12,7 +12,7 @@ from flows.weights import load_sam
 
 if TYPE_CHECKING:
     from engine.prompt_files import MaskPrompt
-    from model.predictor import Predictor
+    from model.predictor import Predictor, PromptableModel
 
 
 def masks(
@@ -31,6 +31,12 @@ def masks(
     weights: Annotated[
         Path | None, typer.Option(help="Weights file of SAM or MobileSAM to use instead of a model.")
     ] = None,
+    proposals: Annotated[
+        Path | None,
+        typer.Option(
+            "--proposals", help="Masks of all things by a YOLO-seg or FastSAM, COCO results: choose among these."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the output where it is there.")] = False,
     device: DeviceName = "auto",
     as_json: JsonFlag = False,
@@ -40,15 +46,21 @@ def masks(
     Of the three masks of a prompt the one with the highest predicted IoU is written. Prompts without a mask, and
     pictures that cannot be read, are named.
     """
+    from engine.fast_sam import FastSam, ProposalFile
     from engine.files import write_atomic
     from engine.prompt_files import folder_of, read_prompt_file
+    from engine.prompted_masks import categories_of
     from model.predictor import Predictor
     from schemas.errors import InputError
 
     if output.exists() and not force:
         raise InputError(f"{output}: there already; choose another --output, or overwrite with --force")
     asked = read_prompt_file(prompts, names=coco)
-    sam, model_name = load_sam(model, weights, device)
+    sam: PromptableModel
+    if proposals is None:
+        sam, model_name = load_sam(model, weights, device)
+    else:
+        sam, model_name = FastSam(ProposalFile(proposals, names=coco, images=images)), f"the masks of {proposals.name}"
     made = _Made([problem._asdict() for problem in asked.problems])
     paths = _pictures(list(asked.prompts), (images or folder_of(prompts)).absolute())
     predictor = Predictor(sam)
@@ -57,7 +69,7 @@ def masks(
             progress("pictures", number, len(asked.prompts), name)
             made.add(predictor, paths[name], name, of_picture)
         progress("pictures", len(asked.prompts), len(asked.prompts))
-    categories = asked.categories or [{"id": 1, "name": "object"}]
+    categories = asked.categories or categories_of(made.annotations)
     content = {"images": made.images, "annotations": made.annotations, "categories": categories}
     write_atomic(output, _json(content))
     report_rejected(made.rejected, listed_in="the same command with --json")
