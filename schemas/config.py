@@ -1,6 +1,7 @@
 """The configuration of a workspace: one commented YAML file, validated key by key."""
 
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -24,7 +25,7 @@ APPROVE_RELEASE = "release"  # beside the stages, what a person may have to appr
 
 
 def _prefill_detector(name: str) -> str:
-    return known_name(name, group=PREFILL_DETECTORS_GROUP, builtin=("detector", "generator"))
+    return known_name(name, group=PREFILL_DETECTORS_GROUP, builtin=("detector", "generator", "grounding_dino"))
 
 
 def _annotation_tool(name: str) -> str:
@@ -163,12 +164,21 @@ class AssistedManualConfig(_Section):
     images_per_round: int = Field(20_000, ge=1)
 
 
+class PhrasesConfig(_Section):
+    """What Grounding DINO looks for, with the weights in `weights`, a folder in the form of Hugging Face."""
+
+    look_for: list[str] = Field(min_length=1)
+    weights: Path
+    least_score: float = Field(0.3, ge=0, le=1)
+
+
 class SemiAutomaticConfig(_Section):
     rounds: int = Field(5, ge=1)
     images_per_round: int = Field(36_000, ge=1)
     max_prefilled_masks: int = Field(40, ge=0)
     prefill: Annotated[str, AfterValidator(_prefill_detector)] = "detector"
     prefill_precision: float = Field(0.8, gt=0, lt=1)
+    phrases: PhrasesConfig | None = None
     generator_preset: str = "nano"
     generator: dict[str, Any] = Field(default_factory=dict)
 
@@ -349,7 +359,9 @@ semi_automatic:
   images_per_round: 36000
   max_prefilled_masks: 40     # confident masks shown to the annotator, most confident first
   prefill: detector           # trained on the masks so far, its boxes prompt the model; or generator: its best masks;
-                              # or one that an installed package adds
+                              # grounding_dino: the boxes of what phrases say, with these as labels; or one that an
+                              # installed package adds
+  phrases: null               # of grounding_dino: {look_for: [car, tree], weights: FOLDER} (docs/text.md)
   prefill_precision: 0.8      # share of the detector's masks that can surely be kept (at annotator.accept_iou), told
                               # from held-out images, which sets its threshold; out of reach: half of them, or none
   generator_preset: nano      # fits the model that ships; library-default and paper-sa1b are the published settings

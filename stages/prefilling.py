@@ -65,5 +65,6 @@ PREFILL_DETECTORS: Registry[PrefillDetectorMaker] = Registry(
     builtin={
         "detector": "stages.prefill_detector:LearnedDetector",
         "generator": "stages.generation:GeneratorMasks",
+        "grounding_dino": "stages.phrase_boxes:PhraseBoxes",
     },
 )

@@ -77,7 +77,9 @@ def test_what_is_built_in_fits_the_protocol(name: str) -> None:
 
 def test_an_unknown_detector_is_an_error_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "engine.yaml").write_text("semi_automatic: {prefill: yolo}\n")
-    with pytest.raises(InputError, match=r"semi_automatic.prefill: choose one of detector, generator, found 'yolo'"):
+    with pytest.raises(
+        InputError, match=r"semi_automatic.prefill: choose one of detector, generator, grounding_dino, found 'yolo'"
+    ):
         Workspace(tmp_path).settings()
 
 
