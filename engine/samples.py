@@ -152,6 +152,11 @@ class CocoSamples:
         return {mask.label for image, masks in self._images for mask in (*masks, *_crowds(image))}
 
     @property
+    def paths(self) -> list[Path]:
+        """(N,) the file of each picture."""
+        return [image.path for image, _ in self._images]
+
+    @property
     def mask_count(self) -> int:
         """Of all images together."""
         return sum(len(masks) for _, masks in self._images)

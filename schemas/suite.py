@@ -1,66 +1,54 @@
 """A suite of evaluations: one YAML file that names data sets, models and baselines, validated key by key."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from schemas.errors import InputError
-from schemas.problems import first_problem
+from schemas.yaml_sections import Section, parse_yaml
 
 Baseline = Literal["felzenszwalb", "grabcut"]
 Item = TypeVar("Item")
+Number = TypeVar("Number", int, float)
 
 
-def _one_or_several(given: Any) -> Any:
+def one_or_several(given: Any) -> Any:
     """A list of one where YAML has a value alone."""
-    return [given] if isinstance(given, str | int) else given
+    return [given] if isinstance(given, str | int | float) else given
 
 
-def _each_once(items: tuple[Item, ...]) -> tuple[Item, ...]:
+def each_once(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Raises ValueError where one stands there twice."""
     for item in items:
         if items.count(item) > 1:
             raise ValueError(f"{item} stands there twice")
     return items
 
 
-def _in_order(counts: tuple[int, ...]) -> tuple[int, ...]:
+def in_order(counts: tuple[Number, ...]) -> tuple[Number, ...]:
+    """Sorted."""
     return tuple(sorted(counts))
 
 
 Texts = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
     Field(min_length=1),
-    BeforeValidator(_one_or_several),
-    AfterValidator(_each_once),
+    BeforeValidator(one_or_several),
+    AfterValidator(each_once),
 ]
-Baselines = Annotated[tuple[Baseline, ...], BeforeValidator(_one_or_several), AfterValidator(_each_once)]
+Baselines = Annotated[tuple[Baseline, ...], BeforeValidator(one_or_several), AfterValidator(each_once)]
 Clicks = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     Field(min_length=1),
-    BeforeValidator(_one_or_several),
-    AfterValidator(_each_once),
-    AfterValidator(_in_order),
+    BeforeValidator(one_or_several),
+    AfterValidator(each_once),
+    AfterValidator(in_order),
 ]
 
 
-class _EachKeyOnce(yaml.SafeLoader):
-    """Refuses a key that stands twice in a section, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} stands there twice", problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SuiteSet(_Section):
+class SuiteSet(Section):
     """coco: files with ground truth. images: the folder that their file names are relative to, by default theirs.
 
     max_masks: how many masks to draw at random; without it all, or those of some images where there are very many.
@@ -73,7 +61,7 @@ class SuiteSet(_Section):
     min_area: int = Field(1, ge=1)
 
 
-class Suite(_Section):
+class Suite(Section):
     """What to measure on what; the first model is the one that all others are compared with.
 
     clicks: numbers of clicks to report. first_point: the centre of a mask, or any pixel of it. boxes: whether masks are
@@ -96,16 +84,7 @@ def parse_suite(content: bytes, *, file: Path) -> Suite:
 
     Raises InputError naming the file, the key, its value and what is allowed.
     """
-    try:
-        values = yaml.load(content.decode("utf-8"), _EachKeyOnce)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{file}: expected keys and values, among them sets, models and output")
-    try:
-        suite = Suite.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{file}: {_said(error)}") from error
+    suite = parse_yaml(content, Suite, file=file, among="sets, models and output", inner={"sets.": SuiteSet})
     if "grabcut" in suite.baselines and not suite.boxes:
         raise InputError(f"{file}: baselines: grabcut starts from boxes; leave it out, or set boxes: true")
     if "felzenszwalb" in suite.baselines and 1 not in suite.clicks:
@@ -113,24 +92,23 @@ def parse_suite(content: bytes, *, file: Path) -> Suite:
     return _from(file.parent, suite)
 
 
-def _said(error: ValidationError) -> str:
-    problem = first_problem(error)
-    if problem.unknown:
-        known = SuiteSet if problem.key.startswith("sets.") else Suite
-        return f"unknown key {problem.key!r}; there are: {', '.join(known.model_fields)}"
-    found = "" if isinstance(problem.found, dict) else f", found {problem.found!r}"
-    return f"{problem.key}: {problem.message.lower()}{found}"
-
-
 def _from(folder: Path, suite: Suite) -> Suite:
-    sets = {
+    return suite.model_copy(update={"sets": sets_from(folder, suite.sets), "output": output_from(folder, suite.output)})
+
+
+def sets_from(folder: Path, sets: Mapping[str, SuiteSet]) -> dict[str, SuiteSet]:
+    """Sets whose paths begin in a folder, as paths from where one is."""
+    return {
         name: each.model_copy(
             update={
                 "coco": tuple(str(folder / file) for file in each.coco),
                 "images": None if each.images is None else str(folder / each.images),
             }
         )
-        for name, each in suite.sets.items()
+        for name, each in sets.items()
     }
-    output = suite.output if "://" in suite.output else str(folder / suite.output)
-    return suite.model_copy(update={"sets": sets, "output": output})
+
+
+def output_from(folder: Path, output: str) -> str:
+    """A path that begins in a folder, as one from where one is; a URL stays what it is."""
+    return output if "://" in output else str(folder / output)

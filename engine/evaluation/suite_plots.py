@@ -14,7 +14,7 @@ from engine.quality.audit import Estimate
 
 _BETTER, _WORSE, _MEAN = COLOURS[0], COLOURS[1], "#8C8C8C"
 _PALE = 0.35  # opacity of bars whose interval includes 0
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _PANELS_A_ROW = 3
 
 
@@ -35,7 +35,7 @@ def deltas_figure(result: SuiteResult, answers: Sequence[Answers]) -> Figure | N
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for one, peer in zip(axes, sorted(panels, key=result.peers.index), strict=False):
         _draw_deltas(one, peer, panels[peer])
-        one.set_title(f"{_plain(result.peers[0])} − {_plain(peer)}, {panels[peer].question.title}", fontsize=10)
+        one.set_title(f"{plain(result.peers[0])} − {plain(peer)}, {panels[peer].question.title}", fontsize=10)
     for one in axes[len(panels) :]:
         one.set_axis_off()
     return figure
@@ -50,17 +50,17 @@ def clicks_figure(result: SuiteResult, answers: Sequence[Answers]) -> Figure:
         for each in answers
         if each.question.prompt != BOX and each.question.answer == "confident"
     }
-    for peer, colour, marker in zip(result.peers, cycle(COLOURS), cycle(_MARKERS)):
+    for peer, colour, marker in zip(result.peers, cycle(COLOURS), cycle(MARKERS)):
         found = {clicks: miou[peer] for clicks, miou in by_clicks.items() if peer in miou}
         if found:
-            _draw_curve(axes, found, colour=colour, marker=marker, label=_plain(peer))
+            _draw_curve(axes, found, colour=colour, marker=marker, label=plain(peer))
     axes.set_xticks(list(by_clicks))
     axes.set_xlim(min(by_clicks) - 0.4, max(by_clicks) + 0.4)
     axes.set_xlabel("clicks", fontsize=9)
     sets = "1 set" if len(result.sets) == 1 else f"mean over {len(result.sets)} sets"
     axes.set_ylabel(f"mIoU, {sets}, with 95 % intervals", fontsize=9)
     axes.legend(fontsize=8, frameon=False)
-    _tidy(axes)
+    tidy(axes)
     axes.grid(alpha=0.25)
     return figure
 
@@ -72,7 +72,7 @@ def _draw_deltas(axes: Axes, peer: str, answers: Answers) -> None:
     bars.append(("mean over sets", answers.mean.better_by[peer]))
     for place, (_, found) in zip(places, bars, strict=True):
         _draw_bar(axes, place, found, is_mean=place == places[-1])
-    axes.set_yticks(places, [_plain(name) for name, _ in bars])
+    axes.set_yticks(places, [plain(name) for name, _ in bars])
     axes.set_ylim(places[-1] + 0.6, -0.6)
     low, high = min(0, *(found.low for _, found in bars)), max(0, *(found.high for _, found in bars))
     left = any(found.value < 0 for _, found in bars)
@@ -81,7 +81,7 @@ def _draw_deltas(axes: Axes, peer: str, answers: Answers) -> None:
     axes.set_xlim(low - span * _room(low, left), high + span * _room(high, right))
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("difference in mIoU with its 95 % interval; pale: 0 lies in it", fontsize=8)
-    _tidy(axes)
+    tidy(axes)
     axes.grid(axis="x", alpha=0.25)
 
 
@@ -118,13 +118,13 @@ def _draw_curve(axes: Axes, found: dict[int, Estimate], *, colour: str, marker: 
         axes.vlines(clicks, lows, highs, color=colour, linewidth=1.2)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that is not taken for a formula."""
     return name.replace("$", r"\$")

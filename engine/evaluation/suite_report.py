@@ -58,7 +58,7 @@ def suite_answers(suite: Suite, result: SuiteResult) -> list[Answers]:
             {name: _compared(result, question, [name]) for name in result.sets},
             _compared(result, question, list(result.sets)),
         )
-        for question in _questions(suite)
+        for question in questions_of(suite)
     ]
 
 
@@ -92,7 +92,9 @@ def suite_values(suite: Suite, result: SuiteResult, answers: Sequence[Answers]) 
 
 def mean_table(result: SuiteResult, answers: Sequence[Answers]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows: the mean over sets of each peer, a row a question."""
-    rows = [(each.question.title, *(_cell(each.mean.miou.get(peer)) for peer in result.peers)) for each in answers]
+    rows = [
+        (each.question.title, *(estimate_cell(each.mean.miou.get(peer)) for peer in result.peers)) for each in answers
+    ]
     return ("Prompt", *result.peers), rows
 
 
@@ -111,13 +113,13 @@ def suite_lines(suite: Suite, result: SuiteResult) -> list[str]:
 
 def suite_markdown(suite: Suite, result: SuiteResult, answers: Sequence[Answers]) -> str:
     """A page: the mean over sets, then a table of all sets for each question."""
-    lines = ["# Suite", "", *_table(*mean_table(result, answers)), ""]
+    lines = ["# Suite", "", *table_lines(*mean_table(result, answers)), ""]
     lines += [f"- {line}" for line in suite_lines(suite, result)]
     lines += [
         "",
         "## Sets",
         "",
-        *_table(
+        *table_lines(
             ("Set", "Masks", "Pictures", "Measured"),
             [(name, f"{s.masks:,}", f"{s.pictures:,}", s.note) for name, s in result.sets.items()],
         ),
@@ -130,7 +132,8 @@ def suite_markdown(suite: Suite, result: SuiteResult, answers: Sequence[Answers]
     return "\n".join([*lines, ""])
 
 
-def _questions(suite: Suite) -> Iterator[Question]:
+def questions_of(suite: Suite) -> Iterator[Question]:
+    """In the order of reports: numbers of clicks, then boxes."""
     for prompt in (*map(str, suite.clicks), *([BOX] if suite.boxes else [])):
         yield Question(prompt, "confident")
         if prompt in _THREE_MASKS:
@@ -140,7 +143,7 @@ def _questions(suite: Suite) -> Iterator[Question]:
 def _compared(result: SuiteResult, question: Question, names: Sequence[str]) -> Compared:
     """Of these sets together."""
     ious = {
-        peer: [_ious(result, name, peer, question) for name in names]
+        peer: [ious_of(result, name, peer, question) for name in names]
         for peer in result.peers
         if all(question.prompt in result.sets[name].scores[peer] for name in names)
     }
@@ -151,17 +154,19 @@ def _compared(result: SuiteResult, question: Question, names: Sequence[str]) -> 
         if peer != result.peers[0]
     }
     return Compared(
-        {peer: _estimate(groups) for peer, groups in ious.items()},
-        {peer: _estimate(groups) for peer, groups in better.items()},
+        {peer: estimate_of(groups) for peer, groups in ious.items()},
+        {peer: estimate_of(groups) for peer, groups in better.items()},
     )
 
 
-def _ious(result: SuiteResult, name: str, peer: str, question: Question) -> npt.NDArray[np.float64]:
+def ious_of(result: SuiteResult, name: str, peer: str, question: Question) -> npt.NDArray[np.float64]:
+    """(N,) of the N masks of a set."""
     scores = result.sets[name].scores[peer][question.prompt]
     return scores.confident if question.answer == "confident" else scores.oracle
 
 
-def _estimate(groups: Sequence[npt.NDArray[np.float64]]) -> Estimate:
+def estimate_of(groups: Sequence[npt.NDArray[np.float64]]) -> Estimate:
+    """The mean over groups of the mean of each, with its interval. groups: values of each set."""
     low, high = bootstrap_mean_of_means(groups)
     return Estimate(float(np.mean([values.mean() for values in groups])), low, high)
 
@@ -183,24 +188,27 @@ def _of_sets(result: SuiteResult, answers: Answers) -> list[str]:
     rows = [
         (
             name,
-            *(_cell(compared.miou[peer]) for peer in asked),
-            *(_difference_cell(compared.better_by[peer]) for peer in others),
+            *(estimate_cell(compared.miou[peer]) for peer in asked),
+            *(difference_cell(compared.better_by[peer]) for peer in others),
         )
         for name, compared in (*answers.sets.items(), ("mean over sets", answers.mean))
     ]
-    return _table(columns, rows)
+    return table_lines(columns, rows)
 
 
-def _cell(found: Estimate | None) -> str:
+def estimate_cell(found: Estimate | None) -> str:
+    """For a table: the value and its interval, "-" for none."""
     return "-" if found is None else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def _difference_cell(found: Estimate) -> str:
+def difference_cell(found: Estimate) -> str:
+    """For a table: with its sign, bold where the interval excludes 0."""
     value = f"**{found.value:+.3f}**" if excludes_zero(found) else f"{found.value:+.3f}"
     return f"{value} ({found.low:+.3f} to {found.high:+.3f})"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
     return [_row(columns), _row(["---"] * len(columns)), *map(_row, rows)]
 
 

@@ -101,3 +101,8 @@ def test_images_are_drawn_whole_until_there_are_masks_enough(tmp_path: Path) -> 
     assert samples.sampled_images(least_masks=100).mask_count == 27
     with pytest.raises(InputError, match="all masks of a picture"):
         few.complete()
+
+
+def test_paths_are_those_of_the_pictures(tmp_path: Path) -> None:
+    samples = CocoSamples([_file(tmp_path, images=2)])
+    assert samples.paths == [tmp_path / "0.png", tmp_path / "1.png"]
