@@ -9,6 +9,7 @@ import typer
 
 from flows.allocator import keep_freed_memory
 from flows.commands import evaluations, labeling, models, release, schedule
+from flows.commands.ablate import ablate
 from flows.commands.approve import approve
 from flows.commands.demo import demo
 from flows.commands.explain import explain
@@ -49,6 +50,7 @@ for command in (
     train,
     train_detector,
     train_text,
+    ablate,
     explain,
     vacuum,
 ):

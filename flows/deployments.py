@@ -44,6 +44,7 @@ DEPLOYMENTS = (
     Planned("gates", "people", cron="5 * * * *"),
     Planned("audit", "people"),
     Planned("detector", "detector", parameters={"coco": []}),
+    Planned("ablation", "ablation", parameters={"file": ""}),
     Planned("release", "release", after=STAGE_FINISHED, of_stage="fully_automatic"),
     Planned("report", "report"),
     Planned("janitor", "janitor", cron="*/5 * * * *", at_once=None),  # one that was killed must not hold up the next

@@ -63,6 +63,7 @@ def test_help_does_without_heavy_imports() -> None:
         "models",
         "release",
         "labeling",
+        "ablate",
         "explain",
     ):
         assert f"\n  {command} " in done.stdout
@@ -349,6 +350,7 @@ ON_A_DEVICE = {
     "train": ["--coco", "masks.json", "--steps", "1"],
     "train-detector": ["--coco", "masks.json"],
     "train-text": ["--coco", "masks.json"],
+    "ablate": ["work", "ablation.yaml"],
     "evaluate groups": ["--coco", "masks.json", "--groups", "groups.csv"],
     "evaluate suite": ["suite.yaml"],
     "release report": ["release", "--groups", "groups.csv"],
@@ -382,7 +384,7 @@ def test_a_device_that_is_not_there_is_one_line(
     (tmp_path / "in" / "groups.csv").write_text("id,group\n1,a\n2,b\n")
     (tmp_path / "in" / "suite.yaml").write_text("sets: {one: {coco: masks.json}}\nmodels: [nano]\noutput: out\n")
     monkeypatch.chdir(tmp_path / "in")
-    model = [] if "suite" in command else ["--model", "tiny"]  # a suite names its models in its file
+    model = [] if {"suite", "ablate"} & set(command) else ["--model", "tiny"]  # these name models in their files
     for device in ("tpu", "cuda:99"):
         done = sam_engine(*command, *model, "--device", device)
         assert done.status == 2
