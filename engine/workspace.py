@@ -77,6 +77,11 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def studies(self) -> Place:
+        """Human studies, a folder each; see `engine.study.folder`."""
+        return self.root / "studies"
+
+    @property
     def cache(self) -> Place:
         """What is made of the tables to find things quickly, and made again where it is gone."""
         return self.root / "cache"
@@ -111,7 +116,7 @@ class Workspace:
 
         Pictures and tables have their own: an ingest, and the history of each table. Returns what was removed.
         """
-        places = (self.models, self.reports, self.releases, self.labeling, self.root / "approvals")
+        places = (self.models, self.reports, self.releases, self.labeling, self.studies, self.root / "approvals")
         folders = [each.on_disk() for each in places]
         return [str(left) for folder in folders for left in remove_abandoned(folder, older_than_s=older_than_s)]
 

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from flows.allocator import keep_freed_memory
-from flows.commands import evaluations, labeling, models, release, schedule
+from flows.commands import evaluations, labeling, models, release, schedule, study
 from flows.commands.ablate import ablate
 from flows.commands.approve import approve
 from flows.commands.demo import demo
@@ -58,6 +58,7 @@ for command in (
 app.add_typer(evaluations.app, name="evaluate")
 app.add_typer(models.app, name="models")
 app.add_typer(labeling.app, name="labeling")
+app.add_typer(study.app, name="study")
 app.add_typer(release.app, name="release")
 app.add_typer(schedule.app, name="schedule")
 

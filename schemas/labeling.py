@@ -14,6 +14,7 @@ POINT = "point"
 BOX = "box"
 VERDICT = "verdict"
 COMMENT = "comment"
+RATING = "rating"
 # Labels of the tags.
 OBJECT = "object"
 FOREGROUND = "foreground"
@@ -32,6 +33,15 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 # Exhaustivity: whether every object of the picture has a mask.
 Completeness = Literal["complete", "missing"]
 COMPLETENESS: tuple[Completeness, ...] = get_args(Completeness)
+
+# A human study: each mask is rated from 1 to 10, with three questions in mind (SAM paper, appendix G).
+STUDY_PREFIX = "study-"
+RATINGS = range(1, 11)
+QUESTIONS: dict[str, str] = {
+    "object": "Is it a valid object, or a valid part of one?",
+    "boundary": "Is its boundary clean and complete?",
+    "prompt": "Does it match the point? (Leave it where none is shown.)",
+}
 
 SECONDS_PER_MASK_LIMIT = 30.0  # SAM paper, section 4: once a mask took longer, go to the next image
 
@@ -88,13 +98,46 @@ EXHAUSTIVITY_CONFIG = _choices_config(
 )
 
 
+def _study_config() -> str:
+    questions = "\n".join(
+        f"""\
+  <Header value="{question}" size="6"/>
+  <Choices name="{name}" toName="{IMAGE}" choice="single-radio" showInline="true">
+    <Choice value="yes"/>
+    <Choice value="no"/>
+  </Choices>"""
+        for name, question in QUESTIONS.items()
+    )
+    return f"""\
+<View>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"/>
+{questions}
+  <Header value="How good is the mask, from 1 (nonsense) to 10 (no visible error)?"/>
+  <Rating name="{RATING}" toName="{IMAGE}" maxRating="{RATINGS[-1]}" size="large" required="true"/>
+  <TextArea name="{COMMENT}" toName="{IMAGE}" placeholder="Anything worth saying" rows="1" maxSubmissions="1"/>
+</View>
+"""
+
+
+STUDY_CONFIG = _study_config()
+
+
+def study_purpose(name: str) -> Purpose:
+    """What the project of a study is for."""
+    return f"{STUDY_PREFIX}{name}"
+
+
 def labeling_config(purpose: Purpose) -> str:
     """The labelling configuration (XML) of a project."""
+    if purpose.startswith(STUDY_PREFIX):
+        return STUDY_CONFIG
     return {"verification": VERIFICATION_CONFIG, "exhaustivity": EXHAUSTIVITY_CONFIG}.get(purpose, MASKS_CONFIG)
 
 
 def instructions(purpose: Purpose) -> str:
     """What annotators read when they open a project (HTML)."""
+    if purpose.startswith(STUDY_PREFIX):
+        return _RATE_MASKS
     return _INSTRUCTIONS.get(purpose, _MAKE_MASKS)
 
 
@@ -113,6 +156,16 @@ _ORDER = (
     "anything to mark is skipped.</p>"
 )
 _MAKE_MASKS = f"<p>Make a mask of each object.</p>{_ORDER}{_HOW_TO}"
+_RATE_MASKS = (
+    "<p>One mask at a time, in five views: the picture with its outline, the mask over it, the mask alone, and both "
+    "enlarged. Take about 30 seconds. A cross shows the point that the mask was made from, where there is one.</p>"
+    "<p><b>Three questions.</b> Is it a valid object or part, something that could be named? Is the boundary clean: "
+    "nothing missing, nothing too much, no holes, no specks? Does it match the point: does the object lie under it?</p>"
+    "<p><b>The rating.</b> <b>1</b>: nonsense, no object can be seen. <b>2 to 4</b>: an object can be seen, but the "
+    "mask has huge errors. <b>5 to 6</b>: mostly right, with clear errors at the boundary. <b>7 to 9</b>: errors are "
+    "small and rare. <b>10</b>: no error can be seen. Judge the mask, not how important the object is. Skip what you "
+    "cannot judge.</p>"
+)
 _INSTRUCTIONS: dict[Purpose, str] = {
     "semi_automatic": (
         "<p>Some masks are there already. Keep those that are right, mend those that nearly are, delete the others, "

@@ -32,17 +32,21 @@ ZOOM_SIDE_PX = 64  # the least that is shown: a mask of few pixels says nothing 
 _FRAMED_FRAC = 0.6
 
 _FILL_OPACITY = 0.4
+_CROSS_PX = 17
 _ALL_MASKS_OPACITY = 0.55
 # One of these stands out from any photograph; which one is found for each.
 _COLORS = ((255, 40, 160), (0, 225, 255), (255, 215, 0), (80, 255, 60), (255, 110, 0))
 _DARK, _LIGHT = (20, 20, 24), (255, 255, 255)
 
 
-def verification_view(pixels: Pixels, mask: Rle | Mask) -> Image.Image:
+def verification_view(
+    pixels: Pixels, mask: Rle | Mask, *, points_xy: Sequence[tuple[float, float]] = ()
+) -> Image.Image:
     """One mask in the five views of the paper's human review (SAM paper, appendix G), each with its title.
 
-    pixels: (H, W, 3) RGB. mask: RLE or (H, W) bool. Above: the picture with the mask's outline, the same with the mask
-    filled, the mask alone. Below, enlarged: the part around the mask, and the mask over it.
+    pixels: (H, W, 3) RGB. mask: RLE or (H, W) bool. points_xy: of its prompt, each a cross in the first view. Above:
+    the picture with the mask's outline, the same with the mask filled, the mask alone. Below, enlarged: the part around
+    the mask, and the mask over it.
     Returns an RGB picture, longest side at most 1024 px. Raises InputError if the mask is empty or of another size.
     """
     shape = _decoded(mask, pixels)
@@ -55,6 +59,8 @@ def verification_view(pixels: Pixels, mask: Rle | Mask) -> Image.Image:
     outlined, filled = _outlined(whole, whole_shape, color), _filled(whole, whole_shape, color)
     if max((x1 - x0) / shape.shape[1], (y1 - y0) / shape.shape[0]) < _FRAMED_FRAC:
         _frame(outlined, box, _SMALL_PX / max(shape.shape))
+    for x, y in points_xy:
+        _cross(outlined, ((x + 0.5) * _SMALL_PX / max(shape.shape), (y + 0.5) * _SMALL_PX / max(shape.shape)))
     above = [
         (outlined, "Picture"),
         (filled, "Overlay"),
@@ -178,6 +184,12 @@ def _frame(drawn: Pixels, box_xyxy: tuple[int, int, int, int], scale: float) -> 
     x0, y0, x1, y1 = (round(side * scale) for side in box_xyxy)
     for color, thickness in ((_DARK, 3), (_LIGHT, 1)):
         cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), color, thickness)
+
+
+def _cross(drawn: Pixels, center_xy: tuple[float, float]) -> None:
+    center = (int(center_xy[0]), int(center_xy[1]))
+    for color, thickness in ((_DARK, 5), (_LIGHT, 2)):
+        cv2.drawMarker(drawn, center, color, cv2.MARKER_CROSS, _CROSS_PX, thickness, cv2.LINE_AA)
 
 
 def _alone(mask: Mask, color: tuple[int, int, int]) -> Pixels:

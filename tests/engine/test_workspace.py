@@ -65,6 +65,7 @@ def test_every_kind_of_file_has_its_place(root: str) -> None:
         "models/.training": workspace.checkpoints,
         "releases": workspace.releases,
         "reports": workspace.reports,
+        "studies": workspace.studies,
         "labeling": workspace.labeling,
         "labeling/detectors": workspace.detectors,
         "labeling/verifiers": workspace.verifiers,

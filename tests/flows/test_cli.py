@@ -63,6 +63,7 @@ def test_help_does_without_heavy_imports() -> None:
         "models",
         "release",
         "labeling",
+        "study",
         "ablate",
         "explain",
     ):

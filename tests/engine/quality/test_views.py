@@ -190,3 +190,17 @@ def test_jpeg_reads_back_with_its_colours() -> None:
     assert data[:3] == b"\xff\xd8\xff"
     read = np.asarray(Image.open(io.BytesIO(data))).astype(int)
     assert np.abs(read - pixels).mean() < 10
+
+
+def test_points_are_crosses_in_the_first_view_alone() -> None:
+    mask = box_mask(100, 200, 100, 250)
+    plain, marked = (
+        np.asarray(verification_view(GREY, mask, points_xy=points)).astype(int) for points in ((), ((150.0, 120.0),))
+    )
+    rows, columns, _ = np.nonzero(plain != marked)
+    small = (1024 - 4 * 16) // 3
+    left, top = 16 + 150.5 * small / 400, columns.min()
+    assert abs((columns.min() + columns.max()) / 2 - left) <= 1
+    assert rows.max() - rows.min() < 24
+    assert columns.max() - top < 24
+    assert (marked[rows.min() : rows.max(), columns.min() : columns.max()] == 255).all(axis=-1).any()
