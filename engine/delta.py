@@ -8,6 +8,7 @@ A schema may gain columns, never lose or change them. A table made before takes 
 have it; in rows from before it is unknown: NaN, "", 0, False or an empty list.
 """
 
+import hashlib
 import random
 import threading
 import time
@@ -31,20 +32,24 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from engine.files import storage_errors
-from engine.places import place
+from engine.places import Place, place
 from engine.remote import is_remote, remote_errors, table_options
 from engine.shard_commits import Scope, ShardCommits
 from engine.shard_log import CHECKPOINT_EVERY, ShardLog
 from engine.table_files import PARTITION, TableFiles, columns_of, read_file, read_files, row_groups, with_unknown
 from schemas.errors import InputError
 
+LOG = "_delta_log"
 _ATTEMPTS = 20
 _FIRST_WAIT_S = 0.02
 _LONGEST_WAIT_S = 1.0
 _KEEP = "interval 36500 days"
+_STAMP_DIGITS = 16
+_LAST_CHECKPOINTS = 2  # stay
 # Unique values: a dictionary of them would only make the file larger.
 _NO_DICTIONARY = ("mask_id", "event_id", "rle", "image_ids")
-_ROWS_OF_LISTS = 1000  # in a row group, where a row holds a list of a shard's images
+_ROWS_OF_LISTS = 1000  # in a row group, where a row holds a list of a shard's images ...
+_ROWS_OF_LISTS_AT_ONCE = 250  # ... and in memory
 _STATISTICS = ("image_id", "stage", "round", "number")
 
 
@@ -93,6 +98,18 @@ class ShardedTable:
         with self._lock, self._errors():
             version = -1 if self._commits is None else self._commits.log.latest_version()
             return version if version >= 0 else int(self._latest().version())
+
+    def stamp(self, version: int) -> str:
+        """What the table is at a version, in a few digits: another table's commit of that number has others.
+
+        "" where that commit is not kept any more.
+        """
+        commit = self._log / f"{version:020d}.json"
+        with self._errors():
+            try:
+                return f"{version}-{hashlib.sha256(commit.read()).hexdigest()[:_STAMP_DIGITS]}"
+            except FileNotFoundError:
+                return ""
 
     def transaction(self, app_id: str) -> int | None:
         """The number last committed under `app_id`, or None."""
@@ -181,7 +198,7 @@ class ShardedTable:
         """As `read` of all shards, but a part of a file at a time."""
         schema = pa.schema([self.schema.field(name) for name in dict.fromkeys([*columns, *where])])
         for path, part in self._files(None, None):
-            for rows in row_groups(path, part, schema, where):
+            for rows in row_groups(path, part, schema, where, at_once=_ROWS_OF_LISTS_AT_ONCE):
                 yield rows_where(rows, **where).select(columns)
 
     def files_at(self, version: int | None = None) -> "TableFiles":
@@ -222,18 +239,32 @@ class ShardedTable:
                 told = " ".join(str(error).split())
                 raise InputError(f"{self.uri}: a version of {sorted(keep)} cannot be read: {told}") from error
 
+    def unused_checkpoints(self, keep: Collection[int]) -> list[str]:
+        """Checkpoints, by their paths below the table, that neither a version of `keep` nor the table as it is now is
+        read from. Every version can be read without them, from the checkpoint before, by the commits since."""
+        with self._errors():
+            found = {int(file.name.split(".")[0]): file.name for file in self._log.find("*.checkpoint.parquet")}
+            last = sorted(found)[-_LAST_CHECKPOINTS:]  # somebody may be about to read the one before
+        needed = {max((each for each in found if each <= version), default=-1) for version in keep}
+        return [f"{LOG}/{found[version]}" for version in sorted({*found} - {*last} - needed)]
+
     def compact(self, *, more_than: int) -> int:
-        """Put files together where there are more than so many, in one commit; returns how many there were less.
+        """Put files together where there are more than so many, of a partitioned table in one shard, in one commit;
+        returns how many there were less.
 
         Nothing is removed: older versions stay as they are. Where another writer comes in between nothing is done.
         """
         with self._lock, self._errors():
             latest = self._latest()
             before = len(latest.file_uris())
-            if before <= more_than:
+            filters = None
+            if PARTITION in self.schema.names:
+                crowded = [shard for shard, files in self.files_at().names.items() if len(files) > more_than]
+                filters = [(PARTITION, "in", crowded)]
+            if before <= more_than or (filters and not crowded):
                 return 0
             try:
-                latest.optimize.compact(writer_properties=self._writer)
+                latest.optimize.compact(partition_filters=filters, writer_properties=self._writer)
             except CommitFailedError:
                 return 0
             return before - len(self._latest().file_uris())
@@ -264,6 +295,10 @@ class ShardedTable:
         with self._lock:
             actions = pa.table(self._latest().get_add_actions(flatten=True))
         return actions.column(column).to_pylist() if column in actions.column_names else []
+
+    @property
+    def _log(self) -> Place:
+        return place(self.uri) / LOG
 
     @cached_property
     def _commits(self) -> ShardCommits | None:
@@ -343,5 +378,7 @@ def _with_nullable(schema: pa.Schema, names: list[str]) -> pa.Schema:
 def rows_where(table: pa.Table, **values: Any) -> pa.Table:
     """Rows whose columns have the given values."""
     for name, value in values.items():
-        table = table.filter(pc.equal(table.column(name), value))
+        wanted = pc.equal(table.column(name), value)
+        if not pc.all(wanted, min_count=0).as_py():  # else a copy of all
+            table = table.filter(wanted)
     return table

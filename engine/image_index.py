@@ -1,12 +1,12 @@
 """Where every image lies, by its id: a few bytes an image, memory-mapped, kept up to date with the table `images`.
 
-The file is a cache, an Arrow file that can be deleted at any moment. It knows the table's files that it was made of;
-when the table has changed, only shards whose files have changed are read again.
+The file is a cache, an Arrow file that can be deleted at any moment. It knows the table's version and files that it was
+made of; when the table has changed, only shards whose files have changed are read again.
 """
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,8 +23,10 @@ from engine.table_files import TableFiles
 from schemas.errors import InputError
 from schemas.image_ids import ImageIds, Run
 
+HELD_OUT = "holdout"  # in the column `split`
 _HELD_OUT, _GROUND_TRUTH = 1, 2  # bits of a flag
 _FEWEST_TO_KEEP = 10_000  # fewer are read from the table at once
+_LOOKED_AT = 100_000  # at once
 _FEW_TO_FIND = 5_000  # for more, a sorted copy of all ids pays
 COLUMNS = ["image_id", "split", "has_ground_truth"]
 _SCHEMA = pa.schema([("image_id", pa.int64()), ("flag", pa.uint8())])
@@ -39,7 +41,8 @@ class ImageIndex:
     """All N images of a workspace in the order of shards and ids, at one version of the table.
 
     ids: (N,) int64. flags: (N,) uint8. shards: the S names, sorted; starts: (S + 1,) int64, where each begins.
-    kept: the file that it is kept in, None where it is not.
+    kept: the file that it is kept in, None where it is not. stamp: of the table's version (`ShardedTable.stamp`), ""
+    where that is not known.
     """
 
     files: Files
@@ -48,6 +51,7 @@ class ImageIndex:
     shards: tuple[str, ...]
     starts: npt.NDArray[np.int64]
     kept: Place | None = None
+    stamp: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,12 +59,17 @@ class ImageIndex:
     @property
     def held_out(self) -> npt.NDArray[np.bool_]:
         """(N,) whether training never sees an image."""
-        return (self.flags & _HELD_OUT).astype(np.bool_)
+        return (self.flags & _HELD_OUT) != 0
+
+    def not_held_out(self, shard: str) -> npt.NDArray[np.int64]:
+        """The ids of a shard that training may see, sorted."""
+        here = self.slice_of(shard)
+        return self.ids[here][(self.flags[here] & _HELD_OUT) == 0]
 
     @property
     def has_ground_truth(self) -> npt.NDArray[np.bool_]:
         """(N,)"""
-        return (self.flags & _GROUND_TRUTH).astype(np.bool_)
+        return (self.flags & _GROUND_TRUTH) != 0
 
     @cached_property
     def order(self) -> npt.NDArray[np.int32]:
@@ -94,7 +103,7 @@ class ImageIndex:
 
     def places(self, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(M,) where each of M images stands here; -1 for those that are not here."""
-        if not len(self.ids):
+        if not len(self.ids) or not len(image_ids):
             return np.full(len(image_ids), -1, dtype=np.int64)
         if len(image_ids) <= _FEW_TO_FIND:
             found = np.searchsorted(self.ids, image_ids, sorter=self.order)
@@ -109,6 +118,23 @@ class ImageIndex:
         """Where images stand, in their order; those that are not here are left out."""
         parts = [self._places_of(run) for run in ids.runs() or [Run("", ids.array)]]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    def first(self, wanted: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.int64]:
+        """The first ids of the N images that are wanted; the index's own, not a copy, where they are all of them.
+
+        wanted: (N,).
+        """
+        if count >= len(self) and wanted.all():
+            return self.ids
+        parts: list[npt.NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+        left = count
+        for start in range(0, len(self), _LOOKED_AT):
+            if left <= 0:
+                break
+            some = slice(start, start + _LOOKED_AT)
+            parts.append(self.ids[some][wanted[some]][:left])
+            left -= len(parts[-1])
+        return np.concatenate(parts)
 
     def without(self, taken: Sequence[ImageIds]) -> npt.NDArray[np.bool_]:
         """(N,) whether an image is in none of these."""
@@ -127,6 +153,15 @@ class ImageIndex:
             if start < end:
                 number = int(numbers[start])
                 yield Run("" if number < 0 else self.shards[number], image_ids[start:end])
+
+    def by_shard(self, ids: Collection[int]) -> dict[str, npt.NDArray[np.int64]]:
+        """Ids by the shards that they lie in, sorted in each; those that are not here are left out."""
+        places = np.sort(self.places_of(ImageIds(ids)))
+        bounds = np.searchsorted(places, self.starts)
+        return {
+            self.shards[number]: self.ids[places[bounds[number] : bounds[number + 1]]]
+            for number in np.flatnonzero(np.diff(bounds)).tolist()
+        }
 
     def _places_of(self, run: Run) -> npt.NDArray[np.int64]:
         """Where the images of a run stand; those that are not here are left out."""
@@ -175,7 +210,8 @@ class ImageIndex:
         """
         if len(self) < _FEWEST_TO_KEEP:
             return self
-        about = {"files": {k: list(v) for k, v in self.files.items()}, "starts": self.starts.tolist()}
+        files = {shard: list(names) for shard, names in self.files.items()}
+        about = {"files": files, "starts": self.starts.tolist(), "stamp": self.stamp}
         _write(file, _SCHEMA, {"about": json.dumps(about)}, [self.ids, self.flags])
         return replace(self, kept=file)
 
@@ -191,7 +227,7 @@ def read_index(file: Place) -> ImageIndex:
         batch = mapped.get_batch(0)
         ids, flags = (batch.column(name).to_numpy() for name in _SCHEMA.names)
         files, starts = about["files"], np.array(about["starts"], dtype=np.int64)
-        return ImageIndex(files, ids, flags, tuple(sorted(files)), starts, kept=file)
+        return ImageIndex(files, ids, flags, tuple(sorted(files)), starts, kept=file, stamp=about.get("stamp", ""))
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
         return EMPTY
 
@@ -225,7 +261,7 @@ def _same(one: Files, other: Files, shard: str) -> bool:
 def _by_id(rows: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """Ids, sorted, and flags of a shard's rows of the table `images`."""
     ids = rows["image_id"].to_numpy()
-    held_out = pc.equal(rows["split"], "holdout").to_numpy(zero_copy_only=False)
+    held_out = pc.equal(rows["split"], HELD_OUT).to_numpy(zero_copy_only=False)
     truth = rows["has_ground_truth"].to_numpy(zero_copy_only=False)
     order = np.argsort(ids)
     return ids[order], (held_out * np.uint8(_HELD_OUT) | truth * np.uint8(_GROUND_TRUTH)).astype(np.uint8)[order]

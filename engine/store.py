@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.changed_pictures import ChangedPictures
 from engine.delta import ShardedTable, rows_where
 from engine.image_index import ImageIndex, read_index
 from engine.images import decode_image, read_original
@@ -273,14 +275,15 @@ class Store:
         return decode_image(data, max_megapixels=float("inf"), name=str(file), bit_depth=self.bit_depth)
 
     def intact(self, image_ids: Collection[int]) -> set[int]:
-        """Those of these images whose file is there as it was ingested. Reads each file."""
+        """Those of these images whose file is there as it was ingested. Reads each file, but for those that were found
+        to be others and have not changed since."""
         wanted, found = set(image_ids), set()
+        changed = ChangedPictures(place(self.files.cache.on_disk() / "changed.json"))
         for shard in sorted({shard for image_id in wanted if (shard := self._found(image_id))}):
             for row in self.read_shard("images", shard, columns=["image_id", "path"]).to_pylist():
-                if row["image_id"] in wanted:
-                    with suppress(InputError):
-                        read_original(self.picture(row), row["image_id"])
-                        found.add(row["image_id"])
+                if row["image_id"] in wanted and changed.is_intact(row["image_id"], self.picture(row)):
+                    found.add(row["image_id"])
+        changed.write()
         return found
 
     @cached_property
@@ -358,26 +361,32 @@ class Store:
         latest = table.version()
         with self._index_lock:
             if self._index is None or self._index[0] != latest:
-                known = self._index[1] if self._index else read_index(file)
-                index = known.changed_to(table.files_at())
-                if index is not known:
-                    index = index.write(file)
+                known, stamp = self._index[1] if self._index else read_index(file), table.stamp(latest)
+                # Only where its version is another one its files are listed, which takes memory.
+                index = known if stamp and known.stamp == stamp else known.changed_to(table.files_at())
+                if index is not known or index.stamp != stamp:
+                    index = replace(index, stamp=stamp).write(file)
                 self._index = (latest, index)
             index = self._index[1]
         return index if version in (None, latest) else index.changed_to(table.files_at(version))
 
     def unused_files(self, table: str, keep: Collection[int], *, older_than_h: int) -> list[Place]:
-        """Files of a table that no version of `keep` has, nor any that was there within so many hours."""
-        where = self.files.tables / table
-        return [where / name for name in self._tables[table].unused_files(keep, older_than_h=older_than_h)]
+        """Files of a table that no version of `keep` has, nor any that was there within so many hours; and checkpoints
+        of its log that none of these versions is read from."""
+        where, known = self.files.tables / table, self._tables[table]
+        names = [*known.unused_files(keep, older_than_h=older_than_h), *known.unused_checkpoints(keep)]
+        return [where / name for name in names]
 
-    def compact(self, *, more_than: int) -> dict[str, int]:
-        """Put the files of tables together that have no shards and more than so many files; those of a shard are few.
+    def compact(self, *, more_than: int, in_shard: int) -> dict[str, int]:
+        """Put files of tables together, in one commit each: all of a table without shards that has more than so many,
+        and those of a shard that has more than `in_shard`. What older versions have stays as it is.
 
         Returns how many files there are less now, by table.
         """
-        small = {name: each for name, each in self._tables.items() if PARTITION not in each.schema.names}
-        found = {name: table.compact(more_than=more_than) for name, table in small.items()}
+        found = {
+            name: table.compact(more_than=in_shard if PARTITION in table.schema.names else more_than)
+            for name, table in self._tables.items()
+        }
         return {name: fewer for name, fewer in found.items() if fewer}
 
     def files_at(self, table: str, version: int | None = None) -> TableFiles:

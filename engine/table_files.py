@@ -73,9 +73,15 @@ def read_file(
 
 
 def row_groups(
-    path: str, shard: str | None, schema: pa.Schema, where: Mapping[str, str | int], *, threads: bool = True
+    path: str,
+    shard: str | None,
+    schema: pa.Schema,
+    where: Mapping[str, str | int],
+    *,
+    threads: bool = True,
+    at_once: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Raises InputError for a file that is gone."""
+    """The rows of a file group by group, or at most so many at once. Raises InputError for a file that is gone."""
     stored = [name for name in schema.names if name != PARTITION]
     # What is at a URL is fetched whole: each column by itself would be a request of its own.
     try:
@@ -87,10 +93,20 @@ def row_groups(
         ) from error
     for at in range(file.num_row_groups):
         if not where or _may_hold(file.metadata.row_group(at), where):
-            columns = columns_of(file.read_row_group(at, columns=stored, use_threads=threads))
-            rows = file.metadata.row_group(at).num_rows
-            columns[PARTITION] = pa.repeat(pa.scalar(shard, pa.string()), rows)
-            yield with_unknown(columns, schema, rows=rows)
+            for rows in _parts(file, at, stored, threads=threads, at_once=at_once):
+                columns = columns_of(rows)
+                columns[PARTITION] = pa.repeat(pa.scalar(shard, pa.string()), len(rows))
+                yield with_unknown(columns, schema, rows=len(rows))
+
+
+def _parts(
+    file: pq.ParquetFile, at: int, columns: Sequence[str], *, threads: bool, at_once: int | None
+) -> Iterator[pa.Table]:
+    if at_once is None:
+        yield file.read_row_group(at, columns=columns, use_threads=threads)
+        return
+    for batch in file.iter_batches(at_once, row_groups=[at], columns=columns, use_threads=False):
+        yield pa.Table.from_batches([batch])
 
 
 def _may_hold(group: pq.RowGroupMetaData, where: Mapping[str, str | int]) -> bool:

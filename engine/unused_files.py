@@ -17,7 +17,7 @@ from model.registry import CARD_FILE, list_models
 from schemas.errors import InputError
 from schemas.release import MANIFEST_FILE
 
-COMPACTED_ABOVE = 32  # files of a table without shards
+COMPACTED_ABOVE, COMPACTED_IN_SHARD_ABOVE = 32, 8  # files of a table without shards, and of a shard
 
 
 class Unused(NamedTuple):
@@ -40,7 +40,8 @@ def named_versions(store: Store) -> dict[str, set[int]]:
 
 
 def remove_unused(store: Store, *, older_than_h: int, dry_run: bool = False) -> dict[str, Unused]:
-    """Remove the files of tables that no named version has, nor any that was there within so many hours.
+    """Remove the files of tables that no named version has, nor any that was there within so many hours, and the
+    checkpoints of their logs from which neither a named version nor the last one is read.
 
     older_than_h: more than the longest run takes, which names what it reads only at its end. dry_run: only tell.
     Returns what was found, by table. Raises InputError as `named_versions` does, and where a named version cannot be

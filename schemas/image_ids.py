@@ -1,7 +1,7 @@
 """Ids of images in an order of their own: eight bytes each, and read from where they lie only when they are needed."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
@@ -53,6 +53,17 @@ class ImageIds(Sequence[int]):
     def runs(self) -> Iterator[Run] | None:
         """The ids run by run, one in memory at a time, where they are stored so; else None."""
         return self._load() if self._load else None
+
+    def without(self, left_out: Collection[int]) -> "ImageIds":
+        """Its ids but for some of them; run by run too, where these are stored so."""
+        some = np.array(sorted(set(left_out)), dtype=np.int64)
+        if self._load is None:
+            return ImageIds(self.array[~np.isin(self.array, some)])
+        load = self._load
+        fewer = ImageIds.__new__(ImageIds)
+        fewer._count = self._count - len(some)
+        fewer._load = lambda: (Run(run.shard, run.ids[~np.isin(run.ids, some)]) for run in load())
+        return fewer
 
     def __len__(self) -> int:
         return self._count

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from schemas.image_ids import ImageIds
@@ -291,9 +290,8 @@ class Round:
     @property
     def worked_on(self) -> ImageIds:
         """Its images without those that could not be read."""
-        ids = ImageIds.of(self.image_ids)
-        left_out = self.metrics.images_unreadable
-        return ImageIds(ids.array[~np.isin(ids.array, left_out)]) if left_out else ids
+        ids, left_out = ImageIds.of(self.image_ids), self.metrics.images_unreadable
+        return ids.without(left_out) if left_out else ids
 
 
 def table_of(name: str, rows: list[dict[str, Any]]) -> pa.Table:

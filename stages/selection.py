@@ -25,17 +25,16 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
     """
     images, lost = store.image_index(), lost_images(store, rounds)
     if stage not in ANNOTATED_STAGES:
-        return ImageIds(images.ids[images.without([*_taken(rounds, (stage,)), lost])])
+        return ImageIds(images.first(images.without([*_taken(rounds, (stage,)), lost]), len(images)))
     people = config.annotator.by_people
     back = [image.image_id for image in waiting(returned_images(store), rounds)] if people else []
     returned = [image_id for image_id in back if image_id not in lost]
     allowed = _can_be_annotated(images, needs_ground_truth=not people)
     allowed &= images.without([*_taken(rounds, ANNOTATED_STAGES), ImageIds(back), lost])
-    free = np.concatenate([np.array(returned, dtype=np.int64), images.ids[allowed]])
     later = ANNOTATED_STAGES[ANNOTATED_STAGES.index(stage) + 1 :]
     left = {name: _rounds_left(config, name, rounds) for name in (stage, *later)}
     count = share_of_images(
-        len(free),
+        len(returned) + int(np.count_nonzero(allowed)),
         rounds_left=left[stage],
         images_per_round=_images_per_round(config, stage),
         later_rounds_left=sum(left[name] for name in later),
@@ -44,7 +43,8 @@ def images_of_next_round(store: Store, config: EngineConfig, stage: Stage, round
     )
     if count == 0 and not later:
         return ImageIds(returned)  # a round of their own, although none is left
-    return ImageIds(free[:count])
+    back_first = np.array(returned[:count], dtype=np.int64)
+    return ImageIds(np.concatenate([back_first, images.first(allowed, count - len(returned))]))
 
 
 def share_of_images(

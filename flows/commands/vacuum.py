@@ -14,7 +14,7 @@ def vacuum(
     ] = 7,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
     compact: Annotated[
-        bool, typer.Option("--compact", help="First put the many small files of tables without shards together.")
+        bool, typer.Option("--compact", help="First put small files together, of tables and of shards that have many.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -23,10 +23,12 @@ def vacuum(
     What they name can be read as before. Models that were moved elsewhere are not known: bring them back first.
     """
     from engine.store import Store
-    from engine.unused_files import COMPACTED_ABOVE, remove_unused
+    from engine.unused_files import COMPACTED_ABOVE, COMPACTED_IN_SHARD_ABOVE, remove_unused
 
     store = Store(workspace)
-    fewer = store.compact(more_than=COMPACTED_ABOVE) if compact and not dry_run else {}
+    fewer = {}
+    if compact and not dry_run:
+        fewer = store.compact(more_than=COMPACTED_ABOVE, in_shard=COMPACTED_IN_SHARD_ABOVE)
     found = remove_unused(store, older_than_h=24 * days, dry_run=dry_run)
     result = {
         "removed": {} if dry_run else {table: unused._asdict() for table, unused in found.items()},

@@ -1,6 +1,7 @@
 """The index of images beside the table it is made of."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import image_index
+from engine.delta import ShardedTable
 from engine.image_index import EMPTY, ImageIndex, read_index
 from engine.keys import content_key
+from engine.places import place
 from engine.store import Store
 from engine.table_files import TableFiles
 from schemas.image_ids import ImageIds
@@ -151,8 +154,46 @@ def test_places_of_ids_however_they_come(data: st.DataObject) -> None:
     stored = ImageIds.stored(len(asked), "", lambda: iter(runs))
     known = [place for place in expected if place >= 0]
     assert index.places_of(stored).tolist() == index.places_of(ImageIds(asked)).tolist() == known
+    by_shard = {shard: [each for each in own if each in asked] for shard, own in parts}
+    assert {shard: own.tolist() for shard, own in index.by_shard(asked).items()} == {
+        shard: own for shard, own in by_shard.items() if own
+    }
     free = [each for each in there if each not in asked]
     assert ids[index.without([stored])].tolist() == ids[index.without([ImageIds(asked)])].tolist() == free
+
+
+def test_the_first_ids_that_are_wanted(indexed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_index, "_LOOKED_AT", 2)
+    index = indexed.image_index()
+    wanted = np.array([True, False, True, True, True])
+    for count in range(-1, 7):
+        assert index.first(wanted, count).tolist() == [10, 50, 20, 40][: max(0, count)]
+    assert index.first(np.ones(5, dtype=bool), 5) is index.ids, "not a copy of them"
+    assert index.first(np.ones(5, dtype=bool), 4).tolist() == [10, 30, 50, 20]
+    assert index.not_held_out("000000").tolist() == [10, 30, 50]
+    assert index.not_held_out("000001").tolist() == []
+
+
+def test_files_are_listed_only_where_the_version_is_another(indexed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, (file, stamp) = as_dict(indexed.image_index()), (indexed.workspace / "cache" / "images.arrow", "")
+    listed: list[str] = []
+    files_at = ShardedTable.files_at
+    monkeypatch.setattr(ShardedTable, "files_at", lambda self, *_: listed.append(self.uri) or files_at(self, *_))
+    assert as_dict(Store(indexed.workspace).image_index()) == expected
+    assert not listed
+    read_index(place(file)).changed_to(indexed.files_at("images"))
+    replace(read_index(place(file)), stamp=stamp).write(place(file))  # as those before it had one
+    listed.clear()
+    assert as_dict(Store(indexed.workspace).image_index()) == expected
+    assert as_dict(Store(indexed.workspace).image_index()) == expected
+    assert len(listed) == 1
+    commit = indexed.workspace / "tables" / "images" / "_delta_log" / f"{indexed.versions()['images']:020d}.json"
+    commit.write_text(commit.read_text() + "\n")  # of another table that was put in its place
+    put_back = Store(indexed.workspace).image_index()
+    assert (len(listed), as_dict(put_back)) == (2, expected)
+    monkeypatch.setattr(ShardedTable, "stamp", lambda *_: "")
+    assert as_dict(Store(indexed.workspace).image_index()) == expected
+    assert len(listed) == 3, "where the commit is not kept its files tell"
 
 
 def test_the_images_of_a_round_come_back_in_their_order(indexed: Store) -> None:

@@ -6,9 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from engine.delta import ShardedTable
 from engine.keys import content_key
 from engine.release.build import build_release
 from engine.release.repair import repair_release
@@ -17,9 +19,10 @@ from engine.unused_files import named_versions, remove_unused
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 from schemas.stages import Stage
-from schemas.tables import table_of
+from schemas.tables import TABLES, table_of
 from stages.rounds import tick
 from tests.flows.cli_runner import sam_engine
+from tests.forks import PROCESSES
 from tests.stages.workspaces import make_workspace
 
 STAGE: Stage = "assisted_manual"
@@ -112,6 +115,92 @@ def test_what_a_release_names_can_be_made_again(store: Store) -> None:
     tar.unlink()
     assert repair_release(built.place, Store(store.workspace))[1] == []
     assert tar.read_bytes() == whole
+
+
+def with_rounds(store: Store, count: int) -> None:
+    """The masks of round 1 in so many further ones, a commit and a file each."""
+    for shard in store.shards(STAGE):
+        masks = store.read_shard(STAGE, shard, round=1)
+        place = masks.schema.get_field_index("round")
+        for round in range(2, 2 + count):
+            rounds = pa.repeat(pa.scalar(round, pa.int32()), len(masks))
+            rows = masks.set_column(place, masks.schema.field(place), rounds)
+            store.replace_shard(STAGE, shard, rows, round=round, key=content_key("copied", round))
+
+
+def files_of(store: Store) -> int:
+    return len(store.files_at(STAGE).names["000000"])
+
+
+def test_files_of_a_shard_are_put_together_and_models_still_read_theirs(store: Store) -> None:
+    named = max(named_versions(store)[STAGE])
+    learned_from = rows(store, named)
+    with_rounds(store, 10)
+    assert files_of(store) == 11
+    before, version = rows(store, store.versions()[STAGE]), store.versions()[STAGE]
+    assert store.compact(more_than=32, in_shard=11) == {}
+    assert store.compact(more_than=32, in_shard=10) == {STAGE: 10}
+    again = Store(store.workspace)
+    assert files_of(again) == 1
+    for of in (store, again):
+        assert rows(of, of.versions()[STAGE]) == rows(of, version) == before
+        assert rows(of, named) == learned_from
+        assert of.committed(STAGE, "000000", round=3) == content_key("copied", 3), "its work is not done again"
+    assert store.compact(more_than=32, in_shard=10) == {}
+    grow_old(store)
+    remove_unused(Store(store.workspace), older_than_h=24)
+    last = Store(store.workspace)
+    assert rows(last, named) == learned_from
+    assert last.replace_shard(STAGE, "000000", last.read_shard(STAGE, "000000").slice(0, 0), round=3, key="0" * 16)
+    assert len(rows(last, last.versions()[STAGE])) == len(before) * 10 // 11
+
+
+def compact(workspace: Path) -> None:
+    Store(workspace).compact(more_than=1, in_shard=1)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_putting_files_together_can_be_killed_at_any_moment(store: Store) -> None:
+    with_rounds(store, 10)
+    before, key = rows(store, store.versions()[STAGE]), store.committed(STAGE, "000000", round=3)
+    folder = store.workspace / "tables" / STAGE / "shard=000000"
+    known = set(os.listdir(folder))
+    for delay_s in (0.0, 0.0, 0.001, 0.002, 0.005, 0.01):
+        process = PROCESSES.Process(target=compact, args=(store.workspace,))
+        process.start()
+        while set(os.listdir(folder)) <= known and process.is_alive():
+            pass
+        time.sleep(delay_s)
+        process.kill()
+        process.join()
+        known = set(os.listdir(folder))
+        again = Store(store.workspace)
+        assert rows(again, again.versions()[STAGE]) == before
+        assert again.committed(STAGE, "000000", round=3) == key
+    compact(store.workspace)
+    last = Store(store.workspace)
+    assert files_of(last) == 1
+    assert rows(last, last.versions()[STAGE]) == before
+
+
+def test_checkpoints_that_nothing_is_read_from_go(tmp_path: Path) -> None:
+    """Every tenth commit is a checkpoint here; versions 0 to 60."""
+    table = ShardedTable(tmp_path / "t", TABLES["shard_sums"])
+    table.create()
+    row = {"stage": STAGE, "round": 1, "shard": "000000", "key": "", "sums": ""}
+    for number in range(1, 61):
+        table.append(table_of("shard_sums", [row | {"key": str(number)}]), app_id="all", number=number)
+        if number % 10 == 0:
+            DeltaTable(tmp_path / "t").create_checkpoint()
+    unused = table.unused_checkpoints([25, 30])
+    assert unused == [f"_delta_log/{version:020d}.checkpoint.parquet" for version in (10, 40)]
+    for name in unused:
+        (tmp_path / "t" / name).unlink()
+    again = ShardedTable(tmp_path / "t", TABLES["shard_sums"])
+    assert [again.read(version=version).num_rows for version in (5, 15, 25, 30, 45, 60)] == [5, 15, 25, 30, 45, 60]
+    assert again.unused_checkpoints([25, 30]) == []
+    assert [name[-29:-19] for name in again.unused_checkpoints([])] == ["0000000020", "0000000030"]
 
 
 @pytest.mark.parametrize("kind", ["models", "labeling/detectors"])

@@ -48,6 +48,18 @@ def test_what_lies_elsewhere_is_read_once_it_is_needed() -> None:
     assert [run.shard for run in ids.runs() or ()] == ["000000", "000001"]
 
 
+@given(IDS.map(lambda ids: list(dict.fromkeys(ids))), st.data())
+def test_without_some_they_are_in_the_same_order(ids: list[int], data: st.DataObject) -> None:
+    some = data.draw(st.lists(st.sampled_from(ids), max_size=9)) if ids else []
+    left = [each for each in ids if each not in some]
+    runs = [Run(str(start), np.array(ids[start : start + 3])) for start in range(0, len(ids), 3)]
+    for given_as in (ImageIds(ids), ImageIds.stored(len(ids), ImageIds(ids).key, lambda: iter(runs))):
+        found = given_as.without(some)
+        assert found == left == list(found)
+        assert (found.runs() is None) == (given_as.runs() is None)
+        assert [each for run in found.runs() or () for each in run.ids.tolist()] in ([], left)
+
+
 def test_a_round_is_equal_whatever_its_ids_were_given_as() -> None:
     assert Round("semi_automatic", 1, (1, 2)) == Round("semi_automatic", 1, [1, 2])
     assert Round("semi_automatic", 1, (1, 2)) != Round("semi_automatic", 1, (2, 1))
