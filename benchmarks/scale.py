@@ -23,7 +23,6 @@ from typing import Annotated, Any, NamedTuple
 from unittest.mock import patch
 
 import deltalake
-import numpy as np
 import pyarrow as pa
 import typer
 
@@ -50,7 +49,7 @@ def operations() -> dict[str, Operation]:
     from engine.release.plan import Snapshot, plan_tars
     from engine.snapshots import training_samples
     from flows.commands.status import workspace_status
-    from model.training.order import EpochOrder
+    from model.training.order import order_of
     from schemas.image_ids import ImageIds
     from stages import steps
     from stages.planning import next_step
@@ -65,7 +64,7 @@ def operations() -> dict[str, Operation]:
         return training_samples(store, tables_versions=versions, selection="accumulated", stage=STAGE, round=1)
 
     def read_samples(_: Store, found: Any) -> None:
-        order = EpochOrder(np.arange(len(found)), found.groups, seed=0)
+        order = order_of(found, found.weights, seed=0)
         # One picture stands for all here, so it is not the one that each id names.
         with patch("engine.snapshots.read_original", lambda file, _: read_bytes(file)):
             for position in range(min(1000, len(found))):
@@ -250,7 +249,7 @@ def rows(workspaces: Sequence[Path], sizes: Sequence[Size], only: Sequence[str],
 
 
 @cache
-def _processor() -> str:
+def processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -261,7 +260,7 @@ def head(sizes: Sequence[Size]) -> Iterator[str]:
     yield "# Scale\n"
     yield f"`{' '.join(['python -m benchmarks.scale', *sys.argv[1:]])}`\n"
     yield (
-        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"deltalake {deltalake.__version__}, pyarrow {pa.__version__}\n"
     )
     for size in sizes:

@@ -24,7 +24,8 @@ def hard_masks(store: Store, masks: pa.Table) -> npt.NDArray[np.bool_]:
 
 
 def hard_masks_of(store: Store, selected: SelectedMasks) -> pa.Table:
-    """Of the masks selected those that are hard (stage_index, image_id); only masks that may be so are in memory."""
+    """Of the masks selected those that are hard (stage_index, shard, image_id); only masks that may be so are in
+    memory."""
     returned = pa.array(sorted({image.image_id for image in returned_images(store)}), pa.int64())
     parts = [
         _candidates(selected, stage, shard, rows, returned)
@@ -32,9 +33,10 @@ def hard_masks_of(store: Store, selected: SelectedMasks) -> pa.Table:
     ]
     masks = pa.concat_tables(part for part in parts if len(part)) if any(map(len, parts)) else None
     if masks is None:
-        return pa.table({"stage_index": pa.array([], pa.int8()), "image_id": pa.array([], pa.int64())})
+        none = {"stage_index": pa.int8(), "shard": pa.string(), "image_id": pa.int64()}
+        return pa.table({name: pa.array([], kind) for name, kind in none.items()})
     masks = masks.sort_by([(name, "ascending") for name in ("stage_index", "image_id", "mask_id")])
-    return masks.filter(pa.array(hard_masks(store, masks))).select(["stage_index", "image_id"])
+    return masks.filter(pa.array(hard_masks(store, masks))).select(["stage_index", "shard", "image_id"])
 
 
 def _candidates(selected: SelectedMasks, stage: Stage, shard: str, rows: pa.Table, returned: pa.Array) -> pa.Table:
@@ -48,7 +50,8 @@ def _candidates(selected: SelectedMasks, stage: Stage, shard: str, rows: pa.Tabl
         counts = dict(zip(found["mask_id"].to_pylist(), found["rle"].to_pylist(), strict=True))
     rle = pa.array([counts.get(mask_id, b"") for mask_id in rows["mask_id"].to_pylist()], pa.large_binary())
     stages = pa.array(np.full(len(rows), STAGES.index(stage), dtype=np.int8))
-    return rows.append_column("rle", rle).append_column("stage_index", stages)
+    shards = pa.repeat(pa.scalar(shard, pa.string()), len(rows))
+    return rows.append_column("rle", rle).append_column("stage_index", stages).append_column("shard", shards)
 
 
 def took_long(masks: pa.Table) -> npt.NDArray[np.bool_]:

@@ -21,7 +21,8 @@ from engine.files import write_atomic
 from engine.images import content_id, read_bytes
 from engine.samples import CocoSamples
 from model.registry import ModelInfo, find_model
-from model.training.order import GroupedSource
+from model.training.order import FiledSource, GroupedSource
+from model.training.run_weights import RunWeights
 from model.training.samples import Sample, SampleSource, decode_masks
 from schemas.errors import InputError
 
@@ -35,8 +36,13 @@ class WithReplay:
     def __init__(self, samples: SampleSource, weights: Sequence[float], replay: CocoSamples, *, frac: float) -> None:
         """weights: how often each of `samples` comes. frac: share of the pictures of a step that are replayed."""
         self._samples, self._replay = samples, replay
-        of_each = frac / (1 - frac) * sum(weights) / len(replay)
-        self.weights: list[float] = [*weights, *[of_each] * len(replay)]
+        total = weights.total if isinstance(weights, RunWeights) else sum(weights)
+        of_each = frac / (1 - frac) * total / len(replay)
+        self.weights: Sequence[float] = (
+            weights.followed_by(of_each, count=len(replay))
+            if isinstance(weights, RunWeights)
+            else [*weights, *[of_each] * len(replay)]
+        )
 
     @property
     def groups(self) -> npt.NDArray[np.int32]:
@@ -45,6 +51,11 @@ class WithReplay:
         if isinstance(self._samples, GroupedSource):
             alone[: len(self._samples)] = self._samples.groups
         return alone
+
+    @property
+    def files(self) -> npt.NDArray[np.int64] | None:
+        """As `model.training.order.FiledSource` has them; replayed pictures lie in none."""
+        return self._samples.files if isinstance(self._samples, FiledSource) else None
 
     def __len__(self) -> int:
         return len(self.weights)

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from model.training.augment import augment, never_shown
 from model.training.bad_samples import BadLimit, BadSample
 from model.training.config import Phase, TrainingConfig
-from model.training.order import EpochOrder, GroupedSource
+from model.training.order import order_of
+from model.training.run_weights import RunWeights
 from model.training.samples import Batch, Picture, Sample, SampleSource, collate
 from schemas.errors import InputError
 
@@ -62,10 +63,8 @@ class StepBatches(Dataset[Batch]):
         self._unreadable: dict[int, BadSample] = {}
         self._image_size = image_size
         self._pad_rgb = pad_rgb
-        repeats = np.ones(len(source)) if weights is None else np.asarray(weights) / np.min(weights)
-        epoch = np.repeat(np.arange(len(source)), np.rint(repeats).astype(int))
-        groups = source.groups if isinstance(source, GroupedSource) else None
-        self._order = EpochOrder(epoch, groups, seed=config.seed)
+        alike = RunWeights([len(source)], [1.0])
+        self._order = order_of(source, alike if weights is None else weights, seed=config.seed)
         self._starts = self._images_before_each_phase()
 
     def __len__(self) -> int:

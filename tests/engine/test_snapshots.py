@@ -1,4 +1,6 @@
+import itertools
 import multiprocessing
+import pickle
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,16 @@ from engine import rle as rle_codec
 from engine.keys import content_key
 from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
+from model.training import order
+from model.training.config import Phase, TrainingConfig
+from model.training.run_weights import RunWeights
 from model.training.samples import Sample, decode_masks
 from schemas.errors import InputError
 from schemas.stages import STAGES
 from schemas.tables import table_of
 from tests.rows import mask_row
+
+TRAINING = TrainingConfig(name="test", phases=(Phase(until=1, batch_size=1, masks_per_image=1, correction_points=0),))
 
 
 def annotate(store: Store, stage: str, round: int, *, count: int = 2, key: str = "") -> None:
@@ -144,7 +151,9 @@ def test_a_picture_that_is_gone_is_named(annotated: Store) -> None:
         [samples[index] for index in range(len(samples))]
 
 
-def test_samples_come_more_often_by_their_share_of_hard_masks(annotated: Store) -> None:
+def test_samples_come_more_often_by_their_share_of_hard_masks(
+    annotated: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of every image two masks a round, in 10 seconds; of every second image one mask of round 1 took 30."""
     slow = sorted(select(annotated, "new_only", stage="assisted_manual", round=1).image_ids)[::2]
     for shard in annotated.shards():
@@ -160,7 +169,43 @@ def test_samples_come_more_often_by_their_share_of_hard_masks(annotated: Store) 
     plain, favoured = select(annotated, **rule), select(annotated, **rule, hard_weight=5)
     assert plain.weights == [10.0] * 6 + [1.0] * 6
     assert favoured.weights == [20.0, 10.0] * 3 + [1.0] * 6, "one of four masks: 1 + (5 - 1) / 4 times"
+    with monkeypatch.context() as patched:
+        patched.setattr(order, "SHUFFLED_AT_ONCE", 3)
+        many = select(annotated, **rule, hard_weight=5)
+    by_sample = zip(many.stages, many.image_ids, many.weights, strict=True)
+    assert sorted(by_sample) == sorted(zip(favoured.stages, favoured.image_ids, favoured.weights, strict=True))
     assert select(annotated, **rule, hard_weight=1).lineage() == plain.lineage(), "models of before are found again"
     assert favoured.lineage() == {**plain.lineage(), "hard_weight": 5}
     with pytest.raises(ValueError, match="above 0"):
         select(annotated, hard_weight=0)
+
+
+def test_many_samples_are_the_same_ones_file_by_file(annotated: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule: dict[str, Any] = {"oversampling": {"assisted_manual": 10}, "without": [select(annotated).image_ids[1]]}
+    few = select(annotated, **rule)
+    monkeypatch.setattr(order, "SHUFFLED_AT_ONCE", len(few) - 1)
+    many = select(annotated, **rule)
+    assert few.files is None
+    assert len(many) == len(few) == 5 * 3
+
+    def described(samples: SnapshotDataset) -> dict[tuple[str, int], tuple[float, str]]:
+        read = zip(samples.stages, samples.image_ids, samples.weights, map(samples.__getitem__, range(15)), strict=True)
+        return {(stage, image_id): (weight, repr(sample)) for stage, image_id, weight, sample in read}
+
+    assert described(many) == described(few)
+    assert isinstance(many.weights, RunWeights)
+    assert many.files is not None
+    shards = {image_id: annotated.shard_of(image_id) for image_id in many.image_ids}
+    for first, last in itertools.pairwise(many.files.tolist()):
+        own = many.image_ids[first:last]
+        assert own == sorted(own)
+        assert len({(many.stages[at], shards[many.image_ids[at]], many.groups[at]) for at in range(first, last)}) == 1
+    assert many.lineage() == {**few.lineage(), "order": "file by file"}
+    assert many.left_out(TRAINING, side_px=64) == few.left_out(TRAINING, side_px=64)
+
+
+def test_many_samples_are_read_in_other_processes(annotated: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "SHUFFLED_AT_ONCE", 3)
+    samples = select(annotated)
+    sent = pickle.loads(pickle.dumps(samples))
+    assert [repr(sent[at]) for at in range(len(sent))] == [repr(samples[at]) for at in range(len(samples))]

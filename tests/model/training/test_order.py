@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.training import order
-from model.training.order import EpochOrder, GroupedSource
+from model.training.order import EpochOrder, FiledSource, GroupedSource, StreamedOrder, order_of
+from model.training.run_weights import RunWeights
 
 FILES, EACH = 20, 10
 GROUPS = np.repeat(np.random.default_rng(1).permutation(FILES), EACH).astype(np.int32)
@@ -69,3 +72,83 @@ def test_sources_that_know_their_files() -> None:
 
     assert isinstance(Source(), GroupedSource)
     assert not isinstance([], GroupedSource)
+
+
+def filed(*, alone: int = 0, seed: int = 3, weights: list[float] | None = None) -> StreamedOrder:
+    """FILES files of EACH samples, and some behind that lie in none."""
+    starts = np.arange(FILES + 1) * EACH
+    weights = [1.0] * (FILES * EACH + alone) if weights is None else weights
+    return StreamedOrder(starts, RunWeights.of(weights), seed=seed)
+
+
+def test_a_stream_of_files_reads_each_once_an_epoch() -> None:
+    of, files = filed(), np.arange(FILES * EACH) // EACH
+    epochs = [[of.sample(position) for position in range(start, start + 200)] for start in (0, 200)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(200))
+        window = order.FILES_AT_ONCE * EACH
+        parts = [set(files[epoch[start : start + window]].tolist()) for start in range(0, 200, window)]
+        assert [len(part) for part in parts] == [8, 8, 4]
+        assert len(set.union(*parts)) == FILES
+        assert (np.diff(files[epoch[:window]]) != 0).sum() > 40, "shuffled within the window too"
+    assert epochs[0] != epochs[1]
+
+
+@given(
+    weights=st.lists(st.sampled_from([1.0, 2.0, 3.5]), min_size=FILES * EACH, max_size=FILES * EACH + 4),
+    seed=st.integers(0, 9),
+)
+def test_each_sample_of_a_stream_comes_as_often_as_its_weight_says(weights: list[float], seed: int) -> None:
+    of = filed(weights=weights, seed=seed)
+    expected = np.rint(np.array(weights) / min(weights)).astype(int)
+    assert len(of) == expected.sum()
+    for start in (0, len(of)):
+        came = [of.sample(start + position) for position in range(len(of))]
+        assert np.bincount(came, minlength=len(weights)).tolist() == expected.tolist()
+
+
+def test_a_stream_goes_on_from_anywhere_in_the_same_order() -> None:
+    of = filed(alone=3)
+    whole = [of.sample(position) for position in range(500)]
+    again = filed(alone=3)
+    assert [again.sample(position) for position in (430, 7, 205, 203, 499)] == [
+        whole[at] for at in (430, 7, 205, 203, 499)
+    ]
+    assert [filed(alone=3, seed=4).sample(position) for position in range(500)] != whole
+
+
+def test_what_lies_in_no_file_of_a_stream_is_spread_evenly() -> None:
+    """Three windows of files: each sample comes in each of them as often as in the others, give or take one."""
+    of = filed(weights=[1.0] * 200 + [50.0, 7.0])
+    windows: list[list[int]] = []
+    while (position := sum(map(len, windows))) < len(of):
+        windows.append(of.beside(position).tolist())
+    assert len(windows) == 3
+    for sample, times in ((200, 50), (201, 7)):
+        counts = [window.count(sample) for window in windows]
+        assert sum(counts) == times
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_donor_of_a_stream_lies_in_the_same_window() -> None:
+    of = filed()
+    for position in (0, 79, 80, 199, 420):
+        beside = of.beside(position)
+        assert of.sample(position) in beside
+        assert len(set((beside // EACH).tolist())) <= order.FILES_AT_ONCE
+
+
+def test_the_order_is_that_of_the_source() -> None:
+    class Filed:
+        files: np.ndarray | None = np.arange(FILES + 1) * EACH
+        groups = GROUPS
+
+    source, weights = Filed(), [1.0] * (FILES * EACH)
+    assert isinstance(source, FiledSource)
+    assert isinstance(order_of(source, weights, seed=3), StreamedOrder)
+    source.files = None
+    few = order_of(source, weights, seed=3)
+    assert isinstance(few, EpochOrder)
+    assert [few.sample(at) for at in range(200)] == np.random.default_rng((3, 0)).permutation(200).tolist()
+    twice = order_of([], RunWeights.of([1.0, 2.0, 2.0]), seed=3)
+    assert sorted(twice.sample(at) for at in range(len(twice))) == [0, 1, 1, 2, 2]
