@@ -1,6 +1,8 @@
 """`sam-engine status`: where a workspace stands."""
 
+import signal
 import sys
+import threading
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -39,6 +41,7 @@ def _watch(workspace: str, *, all_rejected: bool) -> NoReturn:
     from engine.store import Store
 
     shown: list[str] = []
+    interrupted = _interruption()
     while True:
         text = _as_text(workspace_status(Store(workspace)), all_rejected=all_rejected)
         if sys.stdout.isatty():
@@ -49,7 +52,22 @@ def _watch(workspace: str, *, all_rejected: bool) -> NoReturn:
                 typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
             shown = lines
             sys.stdout.flush()
-        time.sleep(_WATCH_EVERY_S)
+        if interrupted.wait(_WATCH_EVERY_S):
+            raise KeyboardInterrupt
+
+
+def _interruption() -> threading.Event:
+    """Set on the first SIGINT: raised in the middle of a look, an exception may get lost in a library. The second one
+    is raised. Who ignores SIGINT, as shells have it for what they start in the background, goes on doing so."""
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupted.set()
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    return interrupted
 
 
 def workspace_status(store: "Store") -> dict[str, Any]:

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from engine import files
 from engine.store import Store
 from flows import run_records
+from flows.commands import status
 from flows.run_records import also_told, forget_dead, innermost_record, records, run_record
 from schemas.errors import InputError
 from stages.progress import silent
@@ -116,6 +118,27 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(store: Store) -> Non
     assert not half.exists()
     assert fresh.exists(), "it may be of a writer on another machine"
     assert at_work.exists()
+
+
+def test_an_interruption_in_the_middle_of_a_look_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where a library swallows what is raised then."""
+    looks: list[bool] = []
+    handler = signal.getsignal(signal.SIGINT)
+
+    def look(_: Store) -> dict[str, Any]:
+        with suppress(KeyboardInterrupt):
+            looks.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr(status, "workspace_status", look)
+    monkeypatch.setattr(status, "_as_text", lambda *_, **__: "")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            status.status(str(store.workspace), watch=True)
+        assert len(looks) == 1
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_status_goes_on_looking(store: Store) -> None:
