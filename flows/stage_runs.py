@@ -22,8 +22,9 @@ from flows.endings import waiting
 from flows.engine_flows import engine_flow
 from flows.events import MODEL_REGISTERED, ROUND_COMPLETE, STAGE_FINISHED, tell
 from flows.ray_shards import RayShards
+from flows.retraining_process import retraining_of
 from flows.slots import slot
-from flows.telling import told_everywhere
+from flows.telling import log_line, told_everywhere
 from schemas.config import FlowConfig
 from schemas.errors import InputError, WaitError
 from schemas.stages import Stage
@@ -56,7 +57,8 @@ def do_tick(workspace: str, stage: Stage) -> Any:
     config = store.files.settings().flow
     try:
         progress = told_everywhere(current_progress.get(), name_of(store.files))
-        result = tick(store, stage, map_shards=shard_groups(config), progress=progress)
+        retraining = retraining_of(config, log_line)
+        result = tick(store, stage, map_shards=shard_groups(config), progress=progress, retraining=retraining)
     except WaitError as error:
         return waiting(str(error), TickResult(stage, "wait", 0, str(error), "waiting"))
     except InputError as error:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -27,6 +28,12 @@ def told_everywhere(progress: Progress, workspace: str) -> Progress:
         places(what, done, total, note)
 
     return with_metrics(tell)
+
+
+def log_line(line: str) -> None:
+    """A line in the log of the run."""
+    with suppress(MissingContextError):  # outside a flow
+        get_run_logger().info("%s", line)
 
 
 class _Places:

@@ -214,7 +214,8 @@ class RetrainingConfig(_Section):
 
 class FlowConfig(_Section):
     """approve: stages, and "release", before which a person has to say yes. concurrency_limit: name of a limit of
-    Prefect of which the long steps take a slot, such as one a GPU; None takes none."""
+    Prefect of which the long steps take a slot, such as one a GPU; None takes none. training: where rounds are
+    retrained; training_processes: by how many processes there, None for one a GPU, or one."""
 
     shards_per_task: int = Field(50, ge=1)
     retries: int = Field(2, ge=0)
@@ -222,6 +223,8 @@ class FlowConfig(_Section):
     ray_actors: int | None = Field(None, ge=1)
     approve: tuple[Annotated[str, AfterValidator(_approvable)], ...] = ()
     concurrency_limit: str | None = Field(None, min_length=1)
+    training: Literal["in_process", "process"] = "in_process"
+    training_processes: int | None = Field(None, ge=1)
 
 
 class ReleasedMasksConfig(_Section):
@@ -399,6 +402,8 @@ flow:
   approve: []                 # before what a person has to say yes, in Prefect's page or by sam-engine approve: stages,
                               # such as fully_automatic, and release
   concurrency_limit: null     # a limit of Prefect's server, such as gpu, of which the long steps of a flow take a slot
+  training: in_process        # process: rounds are retrained in processes of their own, by accelerate launch ...
+  training_processes: null    # ... so many, which share each step; null: one a GPU of the machine, or one
 
 release:
   images_per_tar: 1000

@@ -1,7 +1,7 @@
 """The end of every round: a model trained on the masks so far, measured, and registered with where it comes from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from model.training.bad_samples import BadLimit, BadSamples
 from model.training.config import TrainingConfig
 from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset
+from model.training.processes import Processes
 from model.training.samples import SampleSource
 from model.training.trainer import train
 from schemas.config import EngineConfig
@@ -58,6 +59,10 @@ class Retrained:
     metrics: RoundMetrics
 
 
+# What retrains a round: `retrain`, or what has other processes do it.
+Retraining = Callable[[Store, EngineConfig, Round, Progress], Retrained]
+
+
 def retrain(store: Store, config: EngineConfig, record: Round, progress: Progress) -> Retrained:
     """Train the round's model on the masks so far, choose how much of that it takes over, measure it and register it.
 
@@ -65,8 +70,25 @@ def retrain(store: Store, config: EngineConfig, record: Round, progress: Progres
     last checkpoint, and one that is done already is found, not redone.
     Raises WaitError where there are no masks to train on.
     """
+    done = share_of_retraining(store, config, record, progress)
+    if done is None:
+        raise ValueError("of several processes, each takes its share: share_of_retraining")
+    return done
+
+
+def share_of_retraining(store: Store, config: EngineConfig, record: Round, progress: Progress) -> Retrained | None:
+    """`retrain` in each of the processes that a launcher started: they share the steps, the first does the rest.
+
+    None in all others.
+    """
     retraining = _Retraining(store, config, record, progress)
     return retraining.found() or retraining.run()
+
+
+def retrained_model(store: Store, record: Round, model_id: str) -> Retrained:
+    """What another process has registered as the model of a round."""
+    metrics = RoundMetrics.from_dict(find_model(model_id, store.files.model_roots()).card.metrics)
+    return Retrained(model_id, model_id if metrics.accepted else record.model_before, metrics)
 
 
 def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int) -> TrainingConfig:
@@ -91,6 +113,17 @@ class _Retraining:
     def __init__(self, store: Store, config: EngineConfig, record: Round, progress: Progress) -> None:
         self.store, self.config, self.record, self.progress = store, config, record, progress
         self.roots = store.files.model_roots()
+
+    @cached_property
+    def processes(self) -> Processes:
+        return Processes()
+
+    @property
+    def device(self) -> str:
+        """What the settings say, or what the launcher gave this process where there are several."""
+        if self.processes.count > 1 and self.config.model.device == "auto":
+            return str(self.processes.device)
+        return device_of(self.config.model.device)
 
     @cached_property
     def rounds(self) -> list[Round]:
@@ -174,14 +207,17 @@ class _Retraining:
         for known in list_models(self.roots[:1]):
             if known.card.trained_on == self.lineage and known.card.parent == self.record.model_before:
                 self.checkpoints.remove()
-                return self._retrained(known.model_id, known.card.metrics)
+                return retrained_model(self.store, self.record, known.model_id)
         return None
 
-    def run(self) -> Retrained:
-        """Train, choose, calibrate, measure and register."""
+    def run(self) -> Retrained | None:
+        """Train; then, in the first of several processes, choose, calibrate, measure and register."""
         name = f"{self.record.stage}-{self.record.round}-{self.key[:6]}"
         check_name(self.roots[0], name)
-        sam, _ = load_model(self.record.model_before, self.roots, device=device_of(self.config.model.device))
+        sam, _ = load_model(self.record.model_before, self.roots, device=self.device)
+        if not self.processes.is_main:
+            self._train(with_decoder_depth(sam, self.training.decoder_depth))
+            return None
         before = self._score_new(sam, "before")
         start = self._start_model(sam)
         old_before = self._score_old(start)
@@ -210,7 +246,7 @@ class _Retraining:
         with models_to_write(self.store.files.models) as models:
             model_id = save_model(sam, models, card)
         self.checkpoints.remove()
-        return self._retrained(model_id, metrics)
+        return retrained_model(self.store, self.record, model_id)
 
     def _train(self, sam: Sam) -> dict[str, Any]:
         """Returns what was skipped (`BadSamples.to_dict`)."""
@@ -225,7 +261,9 @@ class _Retraining:
         config = self.store.files.config
         way_out = f"raise retraining.max_bad_frac in {config}"
         bad = BadSamples(BadLimit(len(source), self.config.retraining.max_bad_frac, way_out=way_out))
-        self.checkpoints.fetch()
+        if self.processes.is_main:
+            self.checkpoints.fetch()
+        self.processes.wait()
         rates = StepRates(self.training)
         train(
             sam,
@@ -298,10 +336,6 @@ class _Retraining:
         if old_before is not None and choice.old is not None:
             found |= {f"old_{name}": value for name, value in compare(old_before, choice.old).items()}
         return found
-
-    def _retrained(self, model_id: str, of_card: Mapping[str, Any]) -> Retrained:
-        metrics = RoundMetrics.from_dict(of_card)
-        return Retrained(model_id, model_id if metrics.accepted else self.record.model_before, metrics)
 
 
 def _title(record: Round) -> str:

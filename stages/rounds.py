@@ -6,7 +6,7 @@ redoing the shards that are committed.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.store import Store
 from schemas.errors import WaitError
@@ -15,6 +15,9 @@ from stages.movers import another_moves, only_mover
 from stages.planning import Action, next_step
 from stages.progress import Progress, silent
 from stages.shards import MapShards, serial
+
+if TYPE_CHECKING:
+    from stages.retraining import Retraining
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,23 @@ class TickResult:
         return asdict(self)
 
 
-def tick(store: Store, stage: Stage, *, map_shards: MapShards = serial, progress: Progress = silent) -> TickResult:
+def tick(
+    store: Store,
+    stage: Stage,
+    *,
+    map_shards: MapShards = serial,
+    progress: Progress = silent,
+    retraining: "Retraining | None" = None,
+) -> TickResult:
     """Do the next step of a stage: open a round, annotate or generate its shards, pass its gates, or retrain.
 
     Where people annotate or answer, that step publishes what is missing and collects what is done; it waits until
-    enough is. While another process moves the stage, nothing is done.
+    enough is. While another process moves the stage, nothing is done. retraining: what retrains; None for this process.
 
     Raises WaitError, naming what is missing and the command for it, where the stage may not go on yet.
     """
     with only_mover(store, stage) as alone:
-        return _tick_alone(store, stage, map_shards, progress) if alone else nothing_done(store, stage)
+        return _tick_alone(store, stage, map_shards, progress, retraining) if alone else nothing_done(store, stage)
 
 
 def nothing_done(store: Store, stage: Stage) -> TickResult:
@@ -52,7 +62,9 @@ def nothing_done(store: Store, stage: Stage) -> TickResult:
     return TickResult(stage, "none", 0, another_moves(store, stage), "waiting")
 
 
-def _tick_alone(store: Store, stage: Stage, map_shards: MapShards, progress: Progress) -> TickResult:
+def _tick_alone(
+    store: Store, stage: Stage, map_shards: MapShards, progress: Progress, retraining: "Retraining | None"
+) -> TickResult:
     step = next_step(store, stage)
     if step.action == "wait":
         raise WaitError(step.message)
@@ -65,7 +77,7 @@ def _tick_alone(store: Store, stage: Stage, map_shards: MapShards, progress: Pro
     if step.action == "open":
         message = open_round(store, step, progress)
     elif step.action == "retrain":
-        message = retrain_round(store, step, progress)
+        message = retrain_round(store, step, progress, retraining)
     elif step.action == "verify":
         passed, message = pass_gates(store, step, progress)
         if not passed:

@@ -24,7 +24,7 @@ from stages.calibrating import calibrated_start
 from stages.planning import Step, gates_of, model_for, use_of_last
 from stages.progress import Progress
 from stages.quality import move_gate
-from stages.retraining import retrain
+from stages.retraining import Retraining, retrain
 from stages.shards import MapShards, ShardOutcome
 from stages.unreadable import LISTED, check_unreadable, told_unreadable
 from stages.workers import ShardWorker, images_by_shard
@@ -100,10 +100,13 @@ def pass_gates(store: Store, step: Step, progress: Progress) -> tuple[bool, str]
     return True, "; ".join(messages)
 
 
-def retrain_round(store: Store, step: Step, progress: Progress) -> str:
-    """Retrain on the masks so far and write the report. Returns what was done, for people."""
+def retrain_round(store: Store, step: Step, progress: Progress, retraining: Retraining | None = None) -> str:
+    """Retrain on the masks so far and write the report. Returns what was done, for people.
+
+    retraining: what does it in the place of `stages.retraining.retrain`.
+    """
     record = _record(store, step)
-    trained = retrain(store, store.files.settings(), record, progress)
+    trained = (retraining or retrain)(store, store.files.settings(), record, progress)
     metrics = record.metrics.updated(trained.metrics.to_dict())
     store.put_round(replace(record, state="retrained", model_after=trained.used, metrics=metrics))
     write_report(store)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import JsonFlag, emit, progress_bars
+from flows.console import JsonFlag, emit, note, progress_bars
 
 
 def run(
@@ -22,6 +22,7 @@ def run(
     With --until-done, and for data_engine, the stage's Prefect flow ticks until nothing is left to do.
     """
     from engine.store import Store
+    from flows.retraining_process import retraining_of
     from flows.run_records import also_told, run_record
     from flows.running import DATA_ENGINE, run_flow
     from stages.planning import parse_stage
@@ -38,7 +39,8 @@ def run(
         else:
             store.files.settings()
             with run_record(store.files, what=f"sam-engine run {name}") as record:
-                done = tick(store, name, progress=also_told(progress, record))
+                retraining = retraining_of(store.files.settings().flow, note)
+                done = tick(store, name, progress=also_told(progress, record), retraining=retraining)
             lines = [f"{name}: {done.message}"]
             result = done.to_dict()
     emit(result, as_json=as_json, text="\n".join(lines))
