@@ -1,6 +1,8 @@
 """A workspace in an object store, through the command line: moto's server stands for S3, as a process of its own."""
 
+import itertools
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -236,6 +239,76 @@ def test_a_bucket_that_vanishes_is_told_in_one_line(url: str, cli: Cli, tmp_path
     assert cli("ingest", url, pictures)[0] == 2
     with pytest.raises(InputError, match="bucket does not exist"):  # in the middle of a run
         tick(opened, "assisted_manual")
+
+
+@contextmanager
+def bad_line(server: str, *, seed: int) -> Iterator[tuple[str, list[int]]]:
+    """Another address of the server, where every third connection breaks off after some bytes; and after how many."""
+    host, port = server.removeprefix("http://").split(":")
+    draw, broken, numbers = random.Random(seed), list[int](), itertools.count()
+    door = socket.create_server(("127.0.0.1", 0))
+
+    def carry(one: socket.socket, other: socket.socket, left: float) -> None:
+        with suppress(OSError):
+            while left > 0 and (data := one.recv(4096)):
+                other.sendall(data)
+                left -= len(data)
+        for each in (one, other):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                client, upstream = door.accept()[0], socket.create_connection((host, int(port)))
+                breaks = next(numbers) % 3 == 2
+                if breaks:
+                    broken.append(draw.randrange(100, 20_000))
+                for pair in ((client, upstream), (upstream, client)):
+                    left = broken[-1] if breaks else float("inf")
+                    threading.Thread(target=carry, args=(*pair, left), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{door.getsockname()[1]}", broken
+    finally:
+        door.close()
+
+
+@pytest.mark.slow
+def test_connections_that_break_off_lose_nothing(
+    server: str, url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not mended by trying again is one line, and the command repeated goes on."""
+    pictures = write_pictures(tmp_path / "pictures", images=6)
+    cli("init", url)
+    _with_tiny_model(url)
+    with bad_line(server, seed=3) as (address, broken):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        _forget_clients()
+        for command in (("ingest", url, pictures), *(("run", "assisted_manual", url),) * 2):
+            for _ in range(10):
+                status, said, err = cli(*command)
+                assert "Traceback" not in err
+                if status == 0:
+                    break
+                assert url in said["error"]
+            assert status == 0, said
+        assert len(broken) > 3
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    _forget_clients()
+    local = Store.create(tmp_path / "w")
+    (tmp_path / "w" / "engine.yaml").write_text(yaml.safe_dump(SETTINGS))
+    save_model(tiny_sam(), tmp_path / "w" / "models", ModelCard(name="tiny"))
+    ingest(local, [pictures])
+    for _ in range(2):
+        tick(local, "assisted_manual")
+    for table in ("images", "ground_truth", "assisted_manual", "events"):
+        rows = [
+            sorted(repr(row | {"source": ""}) for row in store.read_table(table).to_pylist())
+            for store in (local, Store(url))
+        ]
+        assert rows[0] == rows[1], table
 
 
 def test_a_wrong_secret_is_told_in_one_line(

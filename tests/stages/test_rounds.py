@@ -1,6 +1,8 @@
 import json
 import pickle
+import random
 import shutil
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +23,7 @@ from stages.assisted_manual import AssistedManualWorker
 from stages.planning import next_step, parse_stage
 from stages.rounds import TickResult, tick
 from stages.shards import serial
+from tests.e2e.test_killed_flow import contents
 from tests.stages.workspaces import make_workspace, write_pictures
 
 Finished = tuple[Store, list[TickResult]]
@@ -246,6 +249,34 @@ def test_changed_settings_never_reuse_the_rows_of_the_old_ones(workspace: Store)
     config = workspace.workspace / "engine.yaml"
     config.write_text(config.read_text().replace("max_clicks: 1", "max_clicks: 2"))
     assert AssistedManualWorker(workspace.workspace, 1)(shard).skipped is False
+
+
+def test_a_workspace_that_is_done_is_left_as_it_is_to_the_byte(finished: Finished, tmp_path: Path) -> None:
+    store = copy_of(finished, tmp_path)
+
+    def files() -> dict[str, tuple[int, int]]:
+        found = ((path, path.stat()) for path in store.workspace.rglob("*") if path.is_file())
+        return {str(path): (stat.st_mtime_ns, stat.st_size) for path, stat in found}
+
+    before = files()
+    again = Store(store.workspace)
+    assert [tick(again, stage).action for stage in STAGES] == ["none"] * 3
+    assert files() == before
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By up to a day, back and forth, each time that somebody looks at it."""
+    settings = {"images": 4, "assisted_manual": {"rounds": 1}}
+    expected = make_workspace(tmp_path / "steady", through=("assisted_manual",), **settings)
+    store = make_workspace(tmp_path / "jumping", **settings)
+    draw, now = random.Random(1), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + draw.uniform(-86_400, 86_400))
+    monkeypatch.setattr(time, "time_ns", lambda: int(time.time() * 1e9))
+    while tick(store, "assisted_manual").state != "done":
+        pass
+    monkeypatch.undo()
+    assert contents(store) == contents(expected)
 
 
 def test_a_worker_travels_to_another_process(workspace: Store) -> None:
