@@ -156,12 +156,13 @@ def in_a_flow(store: Store, _: Clock) -> float:
     prepare_prefect(store.files.root.on_disk())
     from prefect import flow
 
+    from flows.deployments import name_of
     from flows.stage_runs import shard_groups
     from flows.telling import told_everywhere
 
     def work() -> float:
         config = store.files.settings().flow
-        return annotated(store, shard_groups(config), told_everywhere(silent, store.files.name))
+        return annotated(store, shard_groups(config), told_everywhere(silent, name_of(store.files)))
 
     return float(flow(work, name="orchestration")())
 

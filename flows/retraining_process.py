@@ -6,6 +6,7 @@ they go on from the last checkpoint. `python -m flows.retraining_process` is wha
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -189,7 +190,7 @@ def _end_with_starter() -> None:
     """End this process as soon as the one that listens is gone, however it ended."""
 
     def watch() -> None:
-        os.read(sys.stdin.fileno(), 1)  # not through a file object, whose lock would be held at the end
+        select.select([sys.stdin], [], [])  # nobody writes there: it is readable once the other end is closed
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
