@@ -38,10 +38,11 @@ COMPLETENESS: tuple[Completeness, ...] = get_args(Completeness)
 STUDY_PREFIX = "study-"
 RATINGS = range(1, 11)
 QUESTIONS: dict[str, str] = {
-    "object": "Is it a valid object, or a valid part of one?",
-    "boundary": "Is its boundary clean and complete?",
-    "prompt": "Does it match the point? (Leave it where none is shown.)",
+    "object": "A valid object or part?",
+    "boundary": "A clean boundary?",
+    "prompt": "Does it match the point, if one is shown?",
 }
+_KEYS = {"object": "qw", "boundary": "as", "prompt": "zx"}  # of yes and no
 
 SECONDS_PER_MASK_LIMIT = 30.0  # SAM paper, section 4: once a mask took longer, go to the next image
 
@@ -99,21 +100,29 @@ EXHAUSTIVITY_CONFIG = _choices_config(
 
 
 def _study_config() -> str:
+    """The questions stand above the picture, and all have keys: nobody has to scroll or to aim for each mask."""
+    ratings = "\n".join(f'    <Choice value="{rating}" hotkey="{rating % 10}"/>' for rating in RATINGS)
     questions = "\n".join(
         f"""\
-  <Header value="{question}" size="6"/>
-  <Choices name="{name}" toName="{IMAGE}" choice="single-radio" showInline="true">
-    <Choice value="yes"/>
-    <Choice value="no"/>
-  </Choices>"""
+    <View>
+      <Header value="{question}" size="6"/>
+      <Choices name="{name}" toName="{IMAGE}" choice="single-radio" showInline="true">
+        <Choice value="yes" hotkey="{_KEYS[name][0]}"/>
+        <Choice value="no" hotkey="{_KEYS[name][1]}"/>
+      </Choices>
+    </View>"""
         for name, question in QUESTIONS.items()
     )
     return f"""\
 <View>
-  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"/>
+  <View style="display: flex; flex-wrap: wrap; column-gap: 2em">
 {questions}
-  <Header value="How good is the mask, from 1 (nonsense) to 10 (no visible error)?"/>
-  <Rating name="{RATING}" toName="{IMAGE}" maxRating="{RATINGS[-1]}" size="large" required="true"/>
+  </View>
+  <Header value="How good is the mask, from 1 (nonsense) to 10 (no visible error)?" size="6"/>
+  <Choices name="{RATING}" toName="{IMAGE}" choice="single-radio" required="true" showInline="true">
+{ratings}
+  </Choices>
+  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true" defaultZoom="auto"/>
   <TextArea name="{COMMENT}" toName="{IMAGE}" placeholder="Anything worth saying" rows="1" maxSubmissions="1"/>
 </View>
 """
@@ -164,7 +173,8 @@ _RATE_MASKS = (
     "<p><b>The rating.</b> <b>1</b>: nonsense, no object can be seen. <b>2 to 4</b>: an object can be seen, but the "
     "mask has huge errors. <b>5 to 6</b>: mostly right, with clear errors at the boundary. <b>7 to 9</b>: errors are "
     "small and rare. <b>10</b>: no error can be seen. Judge the mask, not how important the object is. Skip what you "
-    "cannot judge.</p>"
+    "cannot judge.</p><p><b>Keys.</b> 1 to 9, and 0 for 10; Q and W, A and S, Z and X answer the questions with yes "
+    "and no; Ctrl+Enter submits.</p>"
 )
 _INSTRUCTIONS: dict[Purpose, str] = {
     "semi_automatic": (

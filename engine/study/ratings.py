@@ -98,8 +98,8 @@ def _rating(item: str, annotation: Task) -> Rating | None:
         return Rating(item, annotator, number, None, {}, seconds)
     results = annotation.get("result")
     parts = [part for part in results if isinstance(part, Mapping)] if isinstance(results, list) else []
-    given = _values(parts, RATING, "rating")
-    if len(given) != 1 or given[0] not in RATINGS:
+    given = _values(parts, RATING, "choices")
+    if len(given) != 1 or given[0] not in map(str, RATINGS):
         return None
     answers = {name: _values(parts, name, "choices") for name in QUESTIONS}
     yes = {name: chosen == ["yes"] for name, chosen in answers.items() if chosen in (["yes"], ["no"])}

@@ -32,7 +32,9 @@ def test_it_asks_for_a_rating_and_three_questions() -> None:
     named = {tag.get("name"): tag for tag in root.iter() if tag.get("name")}
     assert set(named) == {IMAGE, *QUESTIONS, RATING, COMMENT}
     assert all(tag.get("toName") == IMAGE for name, tag in named.items() if name != IMAGE)
-    assert (named[RATING].get("maxRating"), named[RATING].get("required")) == ("10", "true")
-    assert list(RATINGS) == list(range(1, 11))
+    assert named[RATING].get("required") == "true"
+    assert [choice.get("value") for choice in named[RATING]] == list(map(str, RATINGS)) == list(map(str, range(1, 11)))
     assert [choice.get("value") for choice in named["object"]] == ["yes", "no"]
+    keys = [choice.get("hotkey") for choice in root.iter("Choice")]
+    assert len(set(keys)) == len(keys) == 10 + 2 * len(QUESTIONS)
     assert all(named[name].get("required") is None for name in QUESTIONS)

@@ -66,7 +66,7 @@ def project(store: Store) -> StudyProject:
 
 
 def rate(server: Server, number: int, rating: int, **fields: Any) -> None:
-    given = region("rating", "rating", {"rating": rating})
+    given = region("rating", "choices", {"choices": [str(rating)]})
     server.submit(number, given, at=f"2026-03-01T00:00:{number:02d}Z", lead_time=4.0, **fields)
 
 

@@ -17,7 +17,7 @@ def region(name: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def rated(rating: object, *, item: str = "i1", number: int = 1, by: object = 3, **answers: str) -> dict[str, Any]:
-    result = [region("rating", "rating", {"rating": rating})]
+    result = [region("rating", "choices", {"choices": [rating]})]
     result += [region(name, "choices", {"choices": [answer]}) for name, answer in answers.items()]
     annotation = {"id": number, "result": result, "was_cancelled": False, "lead_time": 12.5, "completed_by": by}
     return {"id": number, "data": task_data(item, "s", "/x.jpg"), "annotations": [annotation]}
@@ -28,7 +28,7 @@ def read(*tasks: dict[str, Any]) -> Any:
 
 
 def test_a_rating_with_its_answers() -> None:
-    task = rated(7, object="yes", boundary="no")
+    task = rated("7", object="yes", boundary="no")
     task["annotations"][0]["result"].append(region("comment", "textarea", {"text": [" a  hole ", "here"]}))
     (found,) = read(task).ratings
     assert found == Rating("i1", "label_studio:3", 1, 7, {"object": True, "boundary": False}, 12.5, "a hole here")
@@ -36,27 +36,29 @@ def test_a_rating_with_its_answers() -> None:
 
 
 def test_a_skip_is_a_rating_of_none_and_people_are_numbers() -> None:
-    task = rated(7, by={"id": 4, "email": "a@b"})
+    task = rated("7", by={"id": 4, "email": "a@b"})
     task["annotations"][0] |= {"was_cancelled": True, "lead_time": "long"}
     assert read(task).ratings == (Rating("i1", "label_studio:4", 1, None, {}, None),)
 
 
-@pytest.mark.parametrize("rating", [0, 11, "7", None, 5.5])
+@pytest.mark.parametrize("rating", ["0", "11", 7, None, "5.5"])
 def test_what_is_no_rating_is_counted(rating: object) -> None:
     found = read(rated(rating))
     assert (found.ratings, found.unreadable) == ((), 1)
 
 
 def test_other_tasks_are_strangers() -> None:
-    other, hand = rated(5, item="i9"), {"id": 3, "data": {"image": "x"}, "annotations": []}
-    found = read(rated(5), other, hand, rated(5) | {"data": task_data("i1", "another", "")})
+    other, hand = rated("5", item="i9"), {"id": 3, "data": {"image": "x"}, "annotations": []}
+    found = read(rated("5"), other, hand, rated("5") | {"data": task_data("i1", "another", "")})
     assert (len(found.ratings), found.strangers) == (1, 3)
-    assert item_of(rated(5), "s") == "i1"
+    assert item_of(rated("5"), "s") == "i1"
     assert item_of({"data": None}, "s") is None
 
 
 def test_a_person_counts_once_a_mask_and_two_people_twice() -> None:
-    found = read(rated(5, number=2), rated(8, number=1), rated(6, number=3, by=9), rated(1, item="i2", number=4))
+    found = read(
+        rated("5", number=2), rated("8", number=1), rated("6", number=3, by=9), rated("1", item="i2", number=4)
+    )
     assert [(one.item, one.annotator, one.rating) for one in found.ratings] == [
         ("i1", "label_studio:3", 5),
         ("i1", "label_studio:9", 6),
