@@ -10,6 +10,7 @@ from engine.places import place
 from engine.store import Store
 from flows.allocator import keep_freed_memory
 from flows.engine_flows import engine_flow
+from flows.slots import slot
 from flows.stage_runs import current_progress
 from flows.telling import told_everywhere
 from schemas.ablation import parse_ablation
@@ -40,8 +41,10 @@ def ablation(workspace: str, file: str = "") -> Any:
     run = _opened(workspace, file)
     for number, done in enumerate(run.done()):
         if not done:
-            train(workspace, file, number)
-    return measure(workspace, file)
+            with slot(run.store.files):
+                train(workspace, file, number)
+    with slot(run.store.files):
+        return measure(workspace, file)
 
 
 def _opened(workspace: str, file: str) -> AblationRun:

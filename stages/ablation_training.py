@@ -35,6 +35,7 @@ from stages.progress import Progress, silent
 from stages.step_rates import StepRates
 
 SNAPSHOT_FILE = "snapshot.json"
+_LOCK = ".lock"
 _VERSION = 1  # of what is trained; a higher one makes everything be trained again
 _RECENT_STEPS = 50  # whose mean loss the card tells
 
@@ -105,11 +106,16 @@ class AblationTrainer:
         return self._known[training]
 
     def train(self, training: Training) -> ModelInfo:
-        """The model of a training, which a killed run goes on with from its last checkpoint."""
-        done = self.found(training)
-        if done is not None:
-            return done
-        self._keep_versions()
+        """The model of a training, which a killed run goes on with from its last checkpoint.
+
+        Raises WaitError where another process is at work on this ablation.
+        """
+        busy = f"{self.folder}: another process trains for this ablation; once it has ended, the same command goes on"
+        with place(self.folder / _LOCK).only_one(busy=busy):
+            self._keep_versions()
+            return self.found(training) or self._trained(training)
+
+    def _trained(self, training: Training) -> ModelInfo:
         name, trained_on, config = self._name(training), self.trained_on(training), self._config(training)
         sam, info = load_model(self._start(training).folder, self.roots, device=self.device)
         sam = with_decoder_depth(sam, config.decoder_depth)

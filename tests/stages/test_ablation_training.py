@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from engine.keys import content_key
+from engine.places import place
 from engine.replay import WithReplay
 from engine.store import Store
 from model.registry import find_model
 from model.sam import Sam
 from model.storage import load_model
 from schemas.ablation import Ablation
-from schemas.errors import InputError
+from schemas.errors import InputError, WaitError
 from schemas.suite import SuiteSet
 from stages import ablation_training
 from stages.ablation_plan import Training, weights_of
@@ -149,6 +150,15 @@ def test_the_masks_stay_those_of_the_beginning(store: Store, tmp_path: Path) -> 
     assert (after.lineage, after.masks) == (before.lineage, before.masks)
     (tmp_path / "out" / SNAPSHOT_FILE).unlink()
     assert trainer(store, tmp_path).trained_on(of("manual")).masks < before.masks
+
+
+def test_two_processes_do_not_train_at_once(store: Store, tmp_path: Path, watched: Watched) -> None:
+    (tmp_path / "out").mkdir()
+    with place(tmp_path / "out" / ".lock").only_one(busy=""):
+        with pytest.raises(WaitError, match="another process trains for this ablation"):
+            trainer(store, tmp_path).train(of("manual"))
+        assert watched.calls == []
+    assert trainer(store, tmp_path).train(of("manual")).name.startswith("ablation-")
 
 
 def test_an_output_of_another_workspace_is_refused(store: Store, tmp_path: Path) -> None:
