@@ -108,7 +108,7 @@ def train_text_head(
             optimizer.step()
             schedule.step()
             if on_step is not None:
-                on_step(step, steps, float(loss))
+                on_step(step, steps, float(loss.detach()))
     return head.eval()
 
 

@@ -30,7 +30,7 @@ class Halves(Predictor):
 
     def find_texts(self, texts: Sequence[str]) -> FoundText:
         likely = [0.9 if text in self.words else 0.2 for text in texts]
-        return FoundText(torch.zeros(len(texts), 16, 16), torch.tensor(likely))
+        return FoundText(torch.stack([half(text == "left") for text in texts]), torch.tensor(likely))
 
     def predict_texts(self, texts: Sequence[str], points: Any = None, labels: Any = None, **_: Any) -> LowRes:
         return LowRes(torch.stack([half(text == "left") for text in texts])[:, None], torch.full((len(texts), 1), 0.5))
