@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from model.contract import Contract, ContractName
 from model.folded_image import SharedImage
@@ -36,6 +37,8 @@ from model.upscaling import Upscaling
 from schemas.errors import InputError, WaitError
 
 Numbers = ArrayLike | Tensor | Sequence[ArrayLike]
+_TEXT_GRID = 16  # points along the longer side that texts choose among the masks of
+_PROMPTS_AT_ONCE = 64
 LowRes = MaskPrediction  # what the decoder gives: logits (N, C, h, w) and the IoU it predicts for each, (N, C)
 
 
@@ -158,6 +161,7 @@ class Predictor:
         self.contract = Contract(contract, sam.device)
         self._encoded: EncodedImage | None = None
         self._shared: SharedImage | None = None  # what prompts share on the picture in use
+        self._grid: Tensor | None = None  # masks of the picture that texts choose among
         self._in_use = threading.RLock()
 
     @property
@@ -224,7 +228,7 @@ class Predictor:
     def reset_image(self) -> None:
         """Forget the picture."""
         with self._alone():
-            self._encoded = self._shared = None
+            self._encoded = self._shared = self._grid = None
 
     def get_image_embedding(self) -> Tensor:
         """(1, C, h, w) of the picture in use. Raises WaitError before the first `set_image`."""
@@ -272,7 +276,7 @@ class Predictor:
 
     def set_embedding(self, encoded: EncodedImage) -> None:
         """Go back to a picture that this model encoded before."""
-        self._encoded, self._shared = encoded, None
+        self._encoded, self._shared, self._grid = encoded, None, None
 
     @torch.no_grad()
     def predict_low_res(
@@ -309,9 +313,9 @@ class Predictor:
     ) -> LowRes:
         """One mask (C = 1) for each of N texts, at the decoder's own resolution.
 
-        Texts alone: everything in the picture that a text says, as one mask; its predicted IoU is cut by how likely
-        that is there at all. With points and labels, or boxes, as `predict_low_res` takes them: of the three masks of
-        each the one that fits its text best, its predicted IoU cut by the share of its pixels that do.
+        Texts alone: everything in the picture that a text says, as one mask, united of those of a grid of points; its
+        predicted IoU is how likely all that is. With points and labels, or boxes, as `predict_low_res` takes them: of
+        the three masks of each the one that fits its text best, its predicted IoU cut by how likely it is the text's.
         Raises InputError where there is no text encoder, a text is empty, or counts differ; else as `predict_low_res`.
         """
         with self._alone():
@@ -323,14 +327,29 @@ class Predictor:
             if points is not None or boxes is not None:
                 check_same_count(texts=texts, points=points, boxes=boxes)
                 return found.best(self._predict_low_res(points, labels, boxes, None, True))
-            whole = self.sam.decode(
-                self.encoded.embedding,
-                points=None,
-                boxes=None,
-                masks=found.as_mask_prompt(),
-                multimask_output=False,
-            )
-            return LowRes(whole.logits, whole.predicted_iou * found.is_there[:, None])
+            return found.united(self._grid_logits())
+
+    @torch.no_grad()
+    def unite(self, found: FoundText) -> LowRes:
+        """As `predict_texts` of texts alone, for texts that were found before."""
+        with self._alone():
+            return found.united(self._grid_logits())
+
+    def _grid_logits(self) -> Tensor:
+        """All masks (K, h, w) of a grid of points over the picture in use, made when they are first asked for."""
+        if self._grid is None:
+            (height, width), (input_h, input_w) = self.image_hw, self.input_hw
+            spacing = self.sam.image_size / _TEXT_GRID
+            rows, columns = max(1, round(input_h / spacing)), max(1, round(input_w / spacing))
+            y, x = (torch.arange(rows) + 0.5) * height / rows, (torch.arange(columns) + 0.5) * width / columns
+            points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 1, 2)
+            parts = [self._prompt(some, torch.ones(len(some), 1), None) for some in points.split(_PROMPTS_AT_ONCE)]
+            every = [torch.arange(part.predicted_iou.numel(), device=self.device) for part in parts]
+            logits = torch.cat([part.logits(rows) for part, rows in zip(parts, every, strict=True)]).float()
+            side = self.sam.image_size // 4
+            lacking = (0, side - logits.shape[-1], 0, side - logits.shape[-2])  # what shows no picture
+            self._grid = F.pad(logits, lacking, value=float(logits.min()))
+        return self._grid
 
     @torch.no_grad()
     def find_texts(self, texts: Sequence[str]) -> FoundText:

@@ -1,4 +1,4 @@
-"""Prompts that are words: a text head tells where in the picture they are, and the mask decoder draws their border.
+"""Prompts that are words: a text head tells where in the picture they are, and masks of the model are chosen by that.
 
 Shapes: N prompts, D numbers a text, G side of the image embedding, (h, w) = 4 G side of the decoder's logits.
 """
@@ -20,8 +20,12 @@ from schemas.errors import InputError
 
 _LONGEST_TEXT = 1000  # characters
 _PADDING = -20.0
-# What the decoder was told in training of a mask that it shall keep (`model.training.mask_prompts`).
-_GAIN, _INSIDE, _OUTSIDE = 3.0, 10.0, -20.0
+_LEAN = 1.0  # added to the head's logits: it sees coarsely, and says too little of small things
+_MOST_SURE = 4.0  # of a pixel when masks are united, ...
+_SURE = 3.0  # ... and when one of three is chosen
+_TEXT_COUNTS = 0.5  # beside the predicted IoU
+_MOST_PARTS = 12  # of a union
+_LEAST_GAIN, _LEAST_GAIN_FRAC = 4.0, 0.02  # of a mask that joins, and as a share of what is there
 
 
 class FoundText(NamedTuple):
@@ -30,25 +34,51 @@ class FoundText(NamedTuple):
     logits: Tensor
     is_there: Tensor
 
-    def as_mask_prompt(self) -> Tensor:
-        """(N, 1, h, w) logits, as surely inside and outside as those of masks."""
-        return (self.logits * _GAIN).clamp(_OUTSIDE, _INSIDE)[:, None]
+    def united(self, candidates: Tensor) -> MaskPrediction:
+        """Of K masks of the picture, logits (K, h, w), those that together are each text best, as one (N, 1, h, w).
+
+        One after the other the mask joins whose new pixels belong to the text most surely, as long as that is much.
+        Where none does, the text's own coarse mask stays. The predicted IoU (N, 1) is how likely the text is there at
+        all times how likely the mask's pixels are.
+        """
+        inside = (candidates > 0).flatten(1).to(self.logits.dtype)
+        made = torch.stack([_united(logits, candidates, inside) for logits in self.logits])
+        return MaskPrediction(made[:, None], (self.is_there * self._likely(made > 0))[:, None])
 
     def best(self, candidates: MaskPrediction) -> MaskPrediction:
         """Of M masks of each prompt, logits (N, M, h, w), the one (N, 1, h, w) that the text fits best.
 
-        That is the one in which, as far as the head sees, most pixels belong to the text and fewest do not. Its
-        predicted IoU (N, 1) is cut by the share of it that does.
+        The model's predicted IoU counts, and half as much how surely the mask's pixels belong to the text. The
+        predicted IoU (N, 1) is the model's times how likely they are.
         """
         inside = (candidates.logits > 0).to(self.logits.dtype)
-        fit = (inside * self.logits[:, None]).flatten(2).sum(2)
-        best = fit.argmax(1)
+        sure = (self.logits / _SURE).clamp(-1, 1)[:, None]
+        mean = (inside * sure).flatten(2).sum(2) / inside.flatten(2).sum(2).clamp(min=1)
+        best = (candidates.predicted_iou + _TEXT_COUNTS * mean).argmax(1)
         rows = torch.arange(len(best), device=best.device)
-        mask = inside[rows, best]
-        share = (mask * self.logits.sigmoid()).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp(min=1)
-        return MaskPrediction(
-            candidates.logits[rows, best][:, None], (candidates.predicted_iou[rows, best] * share)[:, None]
-        )
+        chosen = candidates.logits[rows, best]
+        iou = candidates.predicted_iou[rows, best] * self._likely(chosen > 0)
+        return MaskPrediction(chosen[:, None], iou[:, None])
+
+    def _likely(self, masks: Tensor) -> Tensor:
+        """How likely the pixels of masks (N, h, w) belong to each text, on average: (N,); 0 for an empty mask."""
+        inside = masks.flatten(1).to(self.logits.dtype)
+        return (inside * (self.logits + _LEAN).sigmoid().flatten(1)).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def _united(found: Tensor, candidates: Tensor, inside: Tensor) -> Tensor:
+    """Logits (h, w). found: (h, w), of a text. candidates: (K, h, w). inside: (K, h * w), 1 where these are above 0."""
+    worth = (found + _LEAN).clamp(-_MOST_SURE, _MOST_SURE).flatten()
+    free, total, chosen = torch.ones_like(worth), 0.0, []
+    for _ in range(min(_MOST_PARTS, len(candidates))):
+        gains = inside @ (free * worth)
+        best = int(gains.argmax())
+        if float(gains[best]) <= max(_LEAST_GAIN, _LEAST_GAIN_FRAC * total):
+            break
+        total += float(gains[best])
+        free = free * (1 - inside[best])
+        chosen.append(best)
+    return candidates[chosen].amax(0) if chosen else found
 
 
 class TextPrompter:

@@ -7,7 +7,7 @@ text, C = 256 channels, G side of the image embedding, F = 2 G side of what is l
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ class TextTraining:
     """
 
     seed: int = 0
-    passes: int = 8
+    passes: int = 12
     batch_size: int = 8
     lr: float = 1e-3
     weight_decay: float = 0.05
@@ -97,7 +97,7 @@ def train_text_head(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         head = TextHead(TextHeadConfig(embeddings.shape[-1], training.width, training.dropout)).to(device).train()
-        optimizer = torch.optim.AdamW(head.parameters(), lr=training.lr, weight_decay=training.weight_decay)
+        optimizer = torch.optim.AdamW(_groups(head, training), lr=training.lr, weight_decay=training.weight_decay)
         steps = training.passes * math.ceil(len(samples) / training.batch_size)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, training.warmup_steps))
         for step, rows in enumerate(_batches(len(samples), training, generator), start=1):
@@ -110,6 +110,12 @@ def train_text_head(
             if on_step is not None:
                 on_step(step, steps, float(loss.detach()))
     return head.eval()
+
+
+def _groups(head: TextHead, training: TextTraining) -> list[dict[str, Any]]:
+    """Two numbers alone say whether a text is there: they have a long way to go, and no weight to lose."""
+    others = [parameter for name, parameter in head.named_parameters() if name != "presence"]
+    return [{"params": others}, {"params": [head.presence], "lr": 30 * training.lr, "weight_decay": 0.0}]
 
 
 def _rate(step: int, steps: int, warmup: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pycocotools import mask as coco_mask
 
 from engine.evaluation.bootstrap import bootstrap_mean
@@ -16,7 +17,7 @@ from engine.evaluation.points import PROMPTS_AT_ONCE
 from engine.evaluation.scores import mask_iou
 from engine.labelled_masks import masks_by_label
 from model.predictor import LowRes, Predictor
-from model.text_prompts import usual_text
+from model.text_prompts import FoundText, usual_text
 from model.training.samples import Sample, decode_masks
 from schemas.errors import InputError
 
@@ -26,7 +27,7 @@ WAYS = {
     "text": "its label",
     "other_text": "another label of the data set",
     "random_point": "a random point, no text",
-    "oracle": "the true mask (oracle)",
+    "oracle": "the true mask, of the same masks (oracle)",
 }
 POINT_WAYS = {
     "point": "a point of it",
@@ -83,12 +84,12 @@ def _add_labels(
     others = [_other(label, every, rng) for label in labels]
     height, width = predictor.image_hw
     points = [[(rng.uniform(0, width), rng.uniform(0, height))] for _ in labels]
-    inputs = as_mask_inputs(predictor, masks)[:, None]
+    truth = as_mask_inputs(predictor, masks).to(predictor.device)
     asked = {
         "text": predictor.predict_texts(labels),
         "other_text": predictor.predict_texts(others),
         "random_point": predictor.predict_low_res(points, [[1]] * len(labels)),
-        "oracle": predictor.predict_low_res(None, None, mask_inputs=inputs, multimask_output=False),
+        "oracle": predictor.unite(FoundText(truth, torch.ones(len(truth)))),
     }
     for way, low_res in asked.items():
         scores.ious[way] += _ious(_confident(predictor, low_res), masks)

@@ -25,7 +25,7 @@ def train_text(
         Literal["labels", "pictures"],
         typer.Option("--learn-from", help="The labels of masks, or what CLIP sees of each mask, which needs none."),
     ] = "labels",
-    passes: Annotated[int, typer.Option("--passes", min=1, help="How often each picture is learned from.")] = 8,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="How often each picture is learned from.")] = 12,
     min_area: Annotated[int, typer.Option("--min-area", min=1, help="Leave out masks of fewer pixels.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Everything random follows from it.")] = 0,
     mask_frame: MaskFrame = "auto",

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from model.mask_decoder import MaskPrediction
 from model.predictor import Predictor
+from model.registry import builtin_models_root, read_info
 from model.text_encoders import TEXT_ENCODERS
-from model.text_head import TEXT_HEAD_FOLDER, SavedHead, TextHead, TextHeadConfig, save_text_head
+from model.text_head import TEXT_HEAD_FOLDER, SavedHead, TextHead, TextHeadConfig, load_text_head, save_text_head
 from model.text_prompts import FoundText, TextPrompter, encoder_of, text_prompter, usual_text
 from schemas.errors import InputError
 from tests.stages.workspaces import shapes, tiny_sam
@@ -63,12 +64,40 @@ def test_a_text_gives_one_mask_of_the_picture(predictor: Predictor) -> None:
     masks, iou, low_res = predictor.predict(text="car")
     height, width = predictor.image_hw
     assert (masks.shape, iou.shape, low_res.shape) == ((1, height, width), (1,), (1, 16, 16))
-    found = predictor.find_texts(["car"])
-    asked = predictor.sam.decode(
-        predictor.encoded.embedding, points=None, boxes=None, masks=found.as_mask_prompt(), multimask_output=False
-    )
-    assert iou[0] == pytest.approx(float(asked.predicted_iou[0, 0] * found.is_there[0]), rel=1e-4)
-    assert np.allclose(low_res[0], asked.logits[0, 0].detach(), atol=1e-4)
+    found = predictor.find_texts(["car", "tree"])
+    again = predictor.unite(found)
+    assert torch.allclose(again.logits[0], torch.from_numpy(low_res), atol=1e-4)
+    assert float(again.predicted_iou[0, 0]) == pytest.approx(float(iou[0]), abs=1e-4)
+    other = shapes(1)[0]
+    predictor.set_image(other)
+    assert not np.array_equal(predictor.predict(text="car")[2], low_res), "masks of the picture before are forgotten"
+
+
+def square(top: int, left: int, side: int) -> Tensor:
+    """Logits (12, 12) of a mask."""
+    logits = torch.full((12, 12), -6.0)
+    logits[top : top + side, left : left + side] = 5.0
+    return logits
+
+
+def test_masks_unite_that_together_are_the_text() -> None:
+    # of two objects one mask is good, the other is there in part and with too much around
+    text = torch.full((1, 12, 12), -3.0)
+    text[0, 1:5, 1:5] = text[0, 7:11, 7:11] = 2.0
+    masks = torch.stack([square(1, 1, 4), square(7, 7, 2), square(6, 6, 6), square(0, 0, 12), square(1, 1, 2)])
+    found = FoundText(text, torch.tensor([0.5]))
+    united = found.united(masks)
+    # 36 pixels of the third, 16 of them its, are worth 16 * 3 - 20 * 2: less than 2 * 2 of the second and not more
+    expected = torch.maximum(torch.maximum(masks[0], masks[1]), torch.full((12, 12), -6.0))
+    assert torch.equal(united.logits[0, 0], expected)
+    assert float(united.predicted_iou) == pytest.approx(0.5 * float(torch.tensor(3.0).sigmoid()))
+
+
+def test_a_text_that_no_mask_fits_keeps_its_own_coarse_mask() -> None:
+    text = torch.full((1, 12, 12), -3.0)
+    text[0, 3, 3] = 2.0
+    united = FoundText(text, torch.ones(1)).united(torch.stack([square(0, 0, 12)]))
+    assert torch.equal(united.logits[0, 0], text[0])
 
 
 def test_padding_belongs_to_no_text(predictor: Predictor) -> None:
@@ -84,18 +113,14 @@ def test_of_the_masks_of_a_point_the_one_that_fits_the_text_best() -> None:
     logits = torch.full((1, 4, 4), -2.0)
     logits[0, :, :2] = 2.0  # the text is on the left
     masks = torch.full((1, 3, 4, 4), -1.0)
-    masks[0, 0] = 1.0  # everything: as many pixels of it as not
-    masks[0, 1, :, :3] = 1.0  # 8 of it, 4 not
-    masks[0, 2, 0, :2] = 1.0  # 2 of it
-    best = FoundText(logits, torch.ones(1)).best(MaskPrediction(masks, torch.tensor([[0.9, 0.8, 0.7]])))
+    masks[0, 0] = 1.0  # everything: half of it, at 0.9
+    masks[0, 1, :, :2] = 1.0  # it, at 0.7
+    masks[0, 2, 0, 2:] = 1.0  # none of it, at 0.95
+    best = FoundText(logits, torch.ones(1)).best(MaskPrediction(masks, torch.tensor([[0.9, 0.7, 0.95]])))
     assert torch.equal(best.logits[0, 0], masks[0, 1])
-    inside = torch.tensor([2.0, 2.0, -2.0]).sigmoid().mean()
-    assert float(best.predicted_iou) == pytest.approx(0.8 * float(inside))
-
-
-def test_a_mask_prompt_is_as_sure_as_those_of_training() -> None:
-    prompt = FoundText(torch.tensor([[[-100.0, -1.0], [1.0, 100.0]]]), torch.ones(1)).as_mask_prompt()
-    assert prompt.tolist() == [[[[-20.0, -3.0], [3.0, 10.0]]]]
+    assert float(best.predicted_iou) == pytest.approx(0.7 * float(torch.tensor(3.0).sigmoid()))
+    sure = FoundText(logits, torch.ones(1)).best(MaskPrediction(masks, torch.tensor([[0.9, 0.5, 0.2]])))
+    assert torch.equal(sure.logits[0, 0], masks[0, 0]), "the model's own opinion counts too"
 
 
 def test_points_and_boxes_beside_a_text(predictor: Predictor) -> None:
@@ -158,3 +183,14 @@ def test_a_head_beside_a_model_is_found(tmp_path: Path) -> None:
 
 def test_texts_are_looked_up_in_lower_case_with_single_spaces() -> None:
     assert usual_text("  Traffic \n Light ") == "traffic light"
+
+
+def test_the_head_that_ships_belongs_to_the_model_that_ships() -> None:
+    folder = builtin_models_root() / "nano"
+    prompter = text_prompter(folder)
+    assert prompter is not None
+    found = load_text_head(folder / TEXT_HEAD_FOLDER)
+    assert found.card["model_id"] == read_info(folder).model_id
+    assert sum(file.stat().st_size for file in (folder / TEXT_HEAD_FOLDER).iterdir()) < 2_000_000
+    assert {"car", "window", "person", "dress"} <= set(prompter.words)
+    assert torch.allclose(prompter.embed(["car"]).norm(), torch.ones(1), atol=0.01)

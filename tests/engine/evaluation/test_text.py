@@ -35,11 +35,12 @@ class Halves(Predictor):
     def predict_texts(self, texts: Sequence[str], points: Any = None, labels: Any = None, **_: Any) -> LowRes:
         return LowRes(torch.stack([half(text == "left") for text in texts])[:, None], torch.full((len(texts), 1), 0.5))
 
-    def predict_low_res(self, points: Any, labels: Any, *, mask_inputs: Any = None, **_: Any) -> LowRes:
-        if mask_inputs is not None:
-            return LowRes(torch.as_tensor(mask_inputs), torch.full((len(mask_inputs), 1), 0.5))
+    def predict_low_res(self, points: Any, labels: Any, **_: Any) -> LowRes:
         both = torch.stack([half(True), half(False)])
         return LowRes(both.repeat(len(points), 1, 1, 1), torch.tensor([[0.9, 0.8]] * len(points)))
+
+    def unite(self, found: FoundText) -> LowRes:
+        return LowRes(found.logits[:, None], found.is_there[:, None])
 
 
 def half(left: bool) -> torch.Tensor:
