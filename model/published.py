@@ -37,7 +37,7 @@ class ResizeLongestSide:
     def to_tensor(self, image: NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 to (1, 3, h, w) in 0..255, resized as published: stretched ones are not rounded to 8 bits."""
         if self.stretched:
-            return self.apply_image_torch(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+            return self.apply_image_torch(torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None])
         return torch.from_numpy(self.apply_image(image)).permute(2, 0, 1)[None]
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
