@@ -44,7 +44,8 @@ def masks(
     """Make the mask of every box or point of a file and write them as COCO json.
 
     Of the three masks of a prompt the one with the highest predicted IoU is written. Prompts without a mask, and
-    pictures that cannot be read, are named.
+    pictures that cannot be read, are named. What a detector says in words (`phrase`, `label`, `category_name`) becomes
+    the label and the category of its mask.
     """
     from engine.fast_sam import FastSam, ProposalFile
     from engine.files import write_atomic

@@ -34,7 +34,7 @@ def train_text(
 ) -> None:
     """Teach a model to find things by words: train a small text head and keep it beside the model.
 
-    The model itself stays as it is. Labels that only other pictures of a file have count as not there in a picture.
+    The model itself stays as it is. A label that a picture lacks and others of its file have counts as not there.
     Afterwards: sam-engine generate --text, Predictor.predict(text=...), sam-engine evaluate text.
     """
     from flows.text_job import TextJob
