@@ -68,6 +68,7 @@ def test_samples_say_what_the_file_says_of_masks_and_crowds(tmp_path: Path) -> N
     assert rle_codec.area(Rle.of_coco(crowd)) == 48
     assert facts == MaskFacts("a", 1, "", "a")
     assert first.known_facts == first.facts
+    assert CocoSamples([path]).labels() == {"a", "b"}
 
 
 def test_complete_samples_have_images_without_masks_and_no_chosen_masks(tmp_path: Path) -> None:
