@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from model.storage import load_model, save_model
 from schemas.errors import InputError
 from schemas.tables import table_of
 from stages.rounds import tick
+from tests.forks import PROCESSES
 from tests.stages.workspaces import SETTINGS, tiny_sam, write_pictures
 
 _POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
@@ -242,11 +244,25 @@ def test_a_bucket_that_vanishes_is_told_in_one_line(url: str, cli: Cli, tmp_path
 
 
 @contextmanager
-def bad_line(server: str, *, seed: int) -> Iterator[tuple[str, list[int]]]:
-    """Another address of the server, where every third connection breaks off after some bytes; and after how many."""
+def bad_line(server: str, *, seed: int) -> Iterator[tuple[str, Any]]:
+    """Another address of the server, where every third connection breaks off after some bytes; and how many have.
+
+    A process of its own: who waits for an answer may hold this one's interpreter.
+    """
+    broken, address = PROCESSES.Value("i", 0), PROCESSES.Queue()
+    line = PROCESSES.Process(target=carry_badly, args=(server, seed, broken, address), daemon=True)
+    line.start()
+    try:
+        yield address.get(timeout=60), broken
+    finally:
+        line.kill()
+        line.join()
+
+
+def carry_badly(server: str, seed: int, broken: Any, address: Any) -> None:
     host, port = server.removeprefix("http://").split(":")
-    draw, broken, numbers = random.Random(seed), list[int](), itertools.count()
-    door = socket.create_server(("127.0.0.1", 0))
+    draw, door = random.Random(seed), socket.create_server(("127.0.0.1", 0))
+    address.put(f"http://127.0.0.1:{door.getsockname()[1]}")
 
     def carry(one: socket.socket, other: socket.socket, left: float) -> None:
         with suppress(OSError):
@@ -257,22 +273,12 @@ def bad_line(server: str, *, seed: int) -> Iterator[tuple[str, list[int]]]:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                client, upstream = door.accept()[0], socket.create_connection((host, int(port)))
-                breaks = next(numbers) % 3 == 2
-                if breaks:
-                    broken.append(draw.randrange(100, 20_000))
-                for pair in ((client, upstream), (upstream, client)):
-                    left = broken[-1] if breaks else float("inf")
-                    threading.Thread(target=carry, args=(*pair, left), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{door.getsockname()[1]}", broken
-    finally:
-        door.close()
+    for number in itertools.count():
+        client, upstream = door.accept()[0], socket.create_connection((host, int(port)))
+        left = draw.randrange(100, 20_000) if number % 3 == 2 else math.inf
+        broken.value += left < math.inf
+        for pair in ((client, upstream), (upstream, client)):
+            threading.Thread(target=carry, args=(*pair, left), daemon=True).start()
 
 
 @pytest.mark.slow
@@ -294,7 +300,7 @@ def test_connections_that_break_off_lose_nothing(
                     break
                 assert url in said["error"]
             assert status == 0, said
-        assert len(broken) > 3
+        assert broken.value > 3
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
     _forget_clients()
     local = Store.create(tmp_path / "w")
