@@ -2,7 +2,7 @@
 section 7.6 and figure 13).
 
 Intervals are 95 % bootstrap intervals; masks are drawn within each set. Differences are paired: all models were asked
-for the same masks. With several seeds a mask counts with the mean over the models of a point.
+for the same masks. With several seeds a point is the mean over its models, and models are drawn too.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.evaluation.bootstrap import bootstrap_runs
 from engine.evaluation.suite import SuiteResult
 from engine.evaluation.suite_report import (
     Question,
@@ -25,6 +26,8 @@ from engine.evaluation.suite_report import (
 )
 from engine.quality.audit import Estimate
 from schemas.suite import Suite
+
+Ious = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,23 @@ def lines_of(suite: Suite, result: SuiteResult, curve: Curve) -> list[Drawn]:
 
 
 def _line(result: SuiteResult, curve: Curve, question: Question) -> Drawn:
-    ious = [[_mean_ious(result, name, point, question) for name in result.sets] for point in curve.points]
-    changes = [[here - there for here, there in zip(after, before, strict=True)] for before, after in pairwise(ious)]
-    return Drawn(question, tuple(map(estimate_of, ious)), tuple(map(estimate_of, changes)))
+    ious = [_ious(result, point, question) for point in curve.points]
+    return Drawn(question, tuple(map(_estimate, ious)), tuple(_estimate(now, then) for then, now in pairwise(ious)))
 
 
-def _mean_ious(result: SuiteResult, name: str, point: Point, question: Question) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = np.mean([ious_of(result, name, peer, question) for peer in point.models], axis=0)
-    return found
+def _ious(result: SuiteResult, point: Point, question: Question) -> list[Ious]:
+    """Of each set (M, N): of the M models of a point on its N masks."""
+    return [np.stack([ious_of(result, name, peer, question) for peer in point.models]) for name in result.sets]
+
+
+def _estimate(ious: Sequence[Ious], before: Sequence[Ious] | None = None) -> Estimate:
+    """The mean, or its change since `before`; where a point has several models they are drawn too."""
+    means = [of_set.mean(axis=0) for of_set in ious]
+    if before is not None:
+        means = [now - then.mean(axis=0) for now, then in zip(means, before, strict=True)]
+    if all(len(side[0]) == 1 for side in (ious, before or ious)):
+        return estimate_of(means)
+    return Estimate(float(np.mean([of_set.mean() for of_set in means])), *bootstrap_runs(ious, before))
 
 
 def is_below(change: Estimate) -> bool:
@@ -121,8 +133,8 @@ def ablation_markdown(
         "",
         *(f"- {fact}" for fact in facts),
         f"- Measured on {masks}.",
-        "- mIoU, mean over sets; in brackets 95 % bootstrap intervals: masks are drawn within each set. Masks of one "
-        "picture are alike, and training itself varies, so that true intervals are wider.",
+        "- mIoU, mean over sets; in brackets 95 % bootstrap intervals: masks are drawn within each set. "
+        + _what_intervals_miss(curves),
         "- Changes are from the line before, on the same masks; bold where the interval excludes 0.",
         *(f"- {name}: left out: {reason}" for name, reason in result.left_out.items()),
         "",
@@ -133,6 +145,13 @@ def ablation_markdown(
         if len(curve.points) > 1:
             lines += ["", *_change_table(curve, of_curve), "", _verdict(curve, of_curve)]
     return "\n".join([*lines, ""])
+
+
+def _what_intervals_miss(curves: Sequence[Curve]) -> str:
+    alone = all(len(point.models) == 1 for curve in curves for point in curve.points)
+    if alone:
+        return "Masks of one picture are alike, and trainings of other seeds give other models: true ones are wider."
+    return "Models of other seeds are drawn too. Masks of one picture are alike, and seeds few: true ones are wider."
 
 
 def _miou_table(curve: Curve, lines: Sequence[Drawn]) -> list[str]:

@@ -56,6 +56,40 @@ def _drawn_means(values: np.ndarray, draws: int, rng: np.random.Generator) -> np
     return np.concatenate([values[rng.integers(len(values), size=size)].mean(1) for size in sizes])
 
 
+def bootstrap_runs(
+    after: Sequence[np.ndarray],
+    before: Sequence[np.ndarray] | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval (low, high) of the mean over groups of what several runs gave, such as trainings of other seeds.
+
+    after: of each group (R, N), N values of each of R runs. before: (Q, N) of the same N things, which is subtracted.
+    Runs are drawn, for all groups together and for `before` by themselves, and things within each group, for all runs
+    together. Of very few runs such an interval is too narrow still.
+    Raises ValueError where there are no groups, or one has no values.
+    """
+    if not after or not all(group.size for group in after):
+        raise ValueError("no values to take the mean of")
+    rng = np.random.default_rng(seed)
+    sides = [after] if before is None else [after, before]
+    shares = [rng.multinomial(len(side[0]), [1 / len(side[0])] * len(side[0]), draws) / len(side[0]) for side in sides]
+    means = np.zeros(draws)
+    for group, values in enumerate(after):
+        count = values.shape[1]
+        at_once = max(1, _NUMBERS_AT_ONCE // count)
+        for start in range(0, draws, at_once):
+            here = slice(start, min(start + at_once, draws))
+            chosen = rng.integers(count, size=(here.stop - start, count))
+            for side, share, sign in zip(sides, shares, (1, -1), strict=False):
+                drawn = np.stack([run[chosen].mean(1) for run in side[group]], axis=1)
+                means[here] += sign * (drawn * share[here]).sum(1) / len(after)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def bootstrap_difference(
     before: np.ndarray, after: np.ndarray, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

@@ -20,7 +20,7 @@ def test_a_panel_a_curve_and_a_line_a_number_of_clicks_with_intervals() -> None:
     assert len(stages.containers) == 2  # 1 and 3 clicks; the best of three is in the table
     line = stages.containers[0].lines[0]  # type: ignore[attr-defined]
     assert list(line.get_xdata()) == [0, 1, 2]
-    assert list(line.get_ydata()) == pytest.approx([0.3, 0.6, 0.45])
+    assert list(line.get_ydata()) == pytest.approx([0.3, 0.6, 0.25])
     assert [label.get_text() for label in data.get_xticklabels()] == ["0.1", "1"]
     legend = data.get_legend()
     assert legend is not None

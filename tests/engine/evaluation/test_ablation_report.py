@@ -16,7 +16,7 @@ from engine.evaluation.ablation_report import (
     is_below,
     lines_of,
 )
-from engine.evaluation.bootstrap import bootstrap_difference, bootstrap_mean
+from engine.evaluation.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_runs
 from engine.evaluation.suite import MeasuredSet, SuiteResult
 from engine.quality.audit import Estimate
 from schemas.suite import Suite, SuiteSet
@@ -32,7 +32,7 @@ CURVE = Curve(
         Point("+ semi-automatic", 2, ("s0", "s1"), 6, 2400),
     ),
 )
-ONE = {"start": [0.2, 0.4], "m0": [0.5, 0.5], "m1": [0.7, 0.7], "s0": [0.5, 0.4], "s1": [0.5, 0.4]}
+ONE = {"start": [0.2, 0.4], "m0": [0.5, 0.5], "m1": [0.7, 0.7], "s0": [0.3, 0.2], "s1": [0.3, 0.2]}
 
 
 def result() -> SuiteResult:
@@ -46,12 +46,14 @@ def result() -> SuiteResult:
 def test_a_point_is_the_mean_over_its_models_and_changes_are_paired() -> None:
     one, oracle, three = lines_of(SUITE, result(), CURVE)
     assert [line.question.title for line in (one, oracle, three)] == ["1 click", "1 click, oracle", "3 clicks"]
-    assert [found.value for found in one.miou] == pytest.approx([0.3, 0.6, 0.45])
-    assert [found.value for found in oracle.miou] == pytest.approx([0.4, 0.7, 0.55])
-    assert [found.value for found in three.change] == pytest.approx([0.3, -0.15])
-    before, after = np.array([0.6, 0.6]), np.array([0.5, 0.4])
-    assert (one.change[1].low, one.change[1].high) == pytest.approx(bootstrap_difference(before, after))
-    assert (one.miou[2].low, one.miou[2].high) == pytest.approx(bootstrap_mean(after))
+    assert [found.value for found in one.miou] == pytest.approx([0.3, 0.6, 0.25])
+    assert [found.value for found in oracle.miou] == pytest.approx([0.4, 0.7, 0.35])
+    assert [found.value for found in three.change] == pytest.approx([0.3, -0.35])
+    assert (one.miou[0].low, one.miou[0].high) == pytest.approx(bootstrap_mean(np.array([0.2, 0.4])))
+    assert (one.miou[1].low, one.miou[1].high) == (0.5, 0.7)  # of either model alone
+    manual, semi = (np.array([ONE[name] for name in names]) for names in (("m0", "m1"), ("s0", "s1")))
+    assert (one.change[1].low, one.change[1].high) == bootstrap_runs([semi], [manual])
+    assert (one.change[1].low, one.change[1].high) == pytest.approx((-0.5, -0.2))
 
 
 @given(st_numpy.arrays(np.float64, (3, 8), elements=st.floats(0, 1, width=16)))
@@ -71,6 +73,13 @@ def test_below_is_what_lies_below_0_as_a_whole(high: float, below: bool) -> None
     assert is_below(Estimate(-0.1, -0.2, high)) is below
 
 
+def test_single_models_have_the_paired_interval_of_their_masks() -> None:
+    alone = Curve("stages", "Stages", tuple(Point(name, 0, (name,), 1, 1) for name in ("start", "s0")))
+    one = lines_of(SUITE, result(), alone)[0]
+    before, after = np.array(ONE["start"]), np.array(ONE["s0"])
+    assert (one.change[0].low, one.change[0].high) == pytest.approx(bootstrap_difference(before, after))
+
+
 def test_the_page_has_both_tables_and_says_what_is_worse() -> None:
     found = result()
     drawn = [lines_of(SUITE, found, CURVE)]
@@ -79,8 +88,8 @@ def test_the_page_has_both_tables_and_says_what_is_worse() -> None:
     assert "- gone: left out: gone.json: no such file" in page
     assert "| Masks of | Pictures | Masks | 1 click | 1 click, oracle | 3 clicks |" in page
     assert "| start model | - | - | 0.300 (0.200 to 0.400) |" in page
-    assert "| manual | 3 | 1,200 | 0.600 (0.600 to 0.600) |" in page
-    assert "| manual → + semi-automatic | **-0.150** (-0.200 to -0.100) |" in page
+    assert "| manual | 3 | 1,200 | 0.600 (0.500 to 0.700) |" in page
+    assert "| manual → + semi-automatic | **-0.350** (-0.500 to -0.200) |" in page
     worse = "+ semi-automatic at 1 click; + semi-automatic at 1 click, oracle; + semi-automatic at 3 clicks"
     assert f"Below the one before at 95 %: {worse}. Above it: 3 of 6." in page
 
