@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from model.clip import Clip, import_transformers
 from model.text_encoders import PictureTextEncoder
 from schemas.errors import InputError
-from tests.peers.hugging_face import write_clip
+from tests.peers.hugging_face import transformers_or_skip, write_clip
 
 
 @pytest.fixture(scope="module")
 def transformers() -> Any:
-    pytest.importorskip("tokenizers", reason="pip install transformers")
-    return pytest.importorskip("transformers", reason="pip install transformers")
+    return transformers_or_skip()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from model.grounding_dino import GroundingDino, _corners, _pixels, _tokens_of
 from model.word_pieces import WordPieces
 from schemas.errors import InputError
-from tests.peers.hugging_face import BERT_WORDS, write_grounding_dino
+from tests.peers.hugging_face import BERT_WORDS, transformers_or_skip, write_grounding_dino
 
 PIECES = WordPieces(BERT_WORDS)
 
@@ -36,7 +36,7 @@ def test_pictures_and_boxes_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def transformers() -> Any:
-    return pytest.importorskip("transformers", reason="pip install transformers")
+    return transformers_or_skip()
 
 
 @pytest.fixture(scope="module")

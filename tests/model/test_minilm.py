@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from model.minilm import Bert, BertConfig, MiniLm
 from schemas.errors import InputError
+from tests.peers.hugging_face import transformers_or_skip
 
 SIZE = {"vocab_size": 12, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "car", "##s", "red", "tree", "a", "b", "c", "d"]
@@ -42,7 +43,7 @@ def test_embeddings_have_length_1_and_do_not_depend_on_what_is_embedded_beside(f
 
 
 def test_the_same_as_the_published_code(folder: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="pip install transformers")
+    transformers = transformers_or_skip()
     peer = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
     tokens = torch.tensor([[2, 4, 5, 3], [2, 7, 3, 0]])
     there = tokens != 0

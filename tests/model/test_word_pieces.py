@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from model.word_pieces import WordPieces
 from schemas.errors import InputError
+from tests.peers.hugging_face import transformers_or_skip
 
 VOCABULARY = [
     "[PAD]",
@@ -65,15 +66,16 @@ def test_a_vocabulary_that_is_none_is_named(tmp_path: Path) -> None:
         WordPieces.read(tmp_path / "vocab.txt")
 
 
-@given(
-    st.text(
-        alphabet=st.one_of(
-            st.sampled_from("carstflight-. é车"), st.characters(exclude_categories=("Cs", "Cn"), max_codepoint=0x2FFF)
-        ),
-        max_size=40,
-    )
+# What kind a character is has changed with the versions of Unicode, of which the two have different ones; not here.
+SETTLED = st.one_of(
+    st.sampled_from("carstflight-. é车"),
+    st.characters(exclude_categories=("Cs", "Cn"), max_codepoint=0x52F),  # Latin, accents, Greek, Cyrillic
+    st.characters(exclude_categories=("Cs", "Cn"), min_codepoint=0x2000, max_codepoint=0x206F),  # punctuation, spaces
 )
+
+
+@given(st.text(alphabet=SETTLED, max_size=40))
 def test_the_same_as_the_published_tokenizer(text: str) -> None:
-    transformers = pytest.importorskip("transformers", reason="pip install transformers")
+    transformers = transformers_or_skip()
     peer = transformers.BertTokenizer(vocab={piece: number for number, piece in enumerate(VOCABULARY)})
     assert PIECES(text, longest=512) == peer(text)["input_ids"]

@@ -1,12 +1,24 @@
 """Small models with random weights in the form of Hugging Face, made by the package transformers itself."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 BERT_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "car", "red", "tree", "traffic", "light", "##s"]
 _CLIP_WORDS = ["c", "a", "r", "t", "e", "c</w>", "a</w>", "r</w>", "t</w>", "e</w>", "car</w>", "tree</w>"]
+
+
+def transformers_or_skip() -> Any:
+    """The package transformers, which must not take the stand-in that tests have for torchvision for the real one."""
+    with pytest.MonkeyPatch.context() as hidden:
+        for name in [each for each in sys.modules if each.partition(".")[0] == "torchvision"]:
+            hidden.delitem(sys.modules, name)
+        transformers = pytest.importorskip("transformers", reason="pip install transformers")
+        transformers.utils.import_utils.is_torchvision_available()  # keeps its answer
+    return transformers
 
 
 def write_clip(folder: Path, transformers: Any) -> Path:
