@@ -234,8 +234,16 @@ class LabelingPage:
         self.page.locator(".konvajs-content canvas").first.wait_for(state="visible")
         self._settle()
         self.page.wait_for_function(f"() => {_SIZES}.image > 1")
-        self.page.keyboard.press("Shift+1")  # zoom to fit
-        self.page.wait_for_function(f"() => {{ const s = {_SIZES}; return Math.abs(s.image - s.window) < 2 }}")
+        deadline = time.monotonic() + _TIMEOUT_MS / 1000
+        while True:
+            self.page.keyboard.press("Shift+1")  # zoom to fit; a page that does not listen to keys yet loses it
+            self.page.wait_for_timeout(_POLL_MS)
+            sizes = self.page.evaluate(_SIZES)
+            if abs(sizes["image"] - sizes["window"]) < 2:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the picture does not fit into what it is seen through: {sizes}")
+            self.page.wait_for_timeout(_QUIET_MS)
 
     def _set(self, test_id: str, on: bool) -> None:
         toggle = self.page.get_by_test_id(test_id)
