@@ -1,6 +1,7 @@
-"""Single settings on the command line: `--set KEY=VALUE`, checked by the model that they belong to."""
+"""Texts NAME=VALUE on the command line: settings, checked by the model that they belong to, and files with names."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.errors import InputError
@@ -22,6 +23,19 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {setting}: expected KEY=VALUE, for example --set seed=1")
         values[key] = yaml.safe_load(value)
     return values
+
+
+def named_files(option: str, texts: Sequence[str], *, example: str) -> dict[str, Path]:
+    """NAME=FILE texts of an option, by name. Raises InputError for another form, or a name that comes twice."""
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise InputError(f"{option} {text}: give it as NAME=FILE, for example {example}")
+        if name in found:
+            raise InputError(f"{option} {name}: given twice; give each a name of its own")
+        found[name] = Path(file)
+    return found
 
 
 def with_settings(config: Section, settings: Sequence[str]) -> Section:

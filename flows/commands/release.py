@@ -8,7 +8,7 @@ import typer
 
 from flows.commands.explore import explore
 from flows.console import JsonFlag, emit, note, progress_bars
-from flows.settings import with_settings
+from flows.settings import named_files, with_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,7 +280,7 @@ def report(
     from engine.store import Store
     from engine.workspace import workspace_of_release
 
-    references = _references(reference or [])
+    references = named_files("--reference", reference or [], example="COCO=instances_val2017.json")
     built_of = workspace or workspace_of_release(release)
     store = None if built_of is None else Store(built_of)
     more = [] if geography is None else [_geography(geography)]
@@ -313,17 +313,3 @@ def _fairness(
     table = read_groups(groups)
     sam, info = load_model(model, roots_of(workspace), device=device_of(device))
     return partial(fairness_section, groups=table, predictor=Predictor(sam), model=f"{info.name} ({info.model_id})")
-
-
-def _references(named: list[str]) -> dict[str, Path]:
-    from schemas.errors import InputError
-
-    found: dict[str, Path] = {}
-    for text in named:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"--reference {text}: give it as NAME=FILE, for example COCO=instances_val2017.json")
-        if name in found:
-            raise InputError(f"--reference {name}: given twice; give each dataset its own name")
-        found[name] = Path(path)
-    return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.console import JsonFlag, emit, progress_bars
+from flows.settings import named_files
 
 if TYPE_CHECKING:
     from engine.study.folder import StudyFolder
@@ -46,7 +47,7 @@ def publish(
     """
     from engine.study.project import draw_study
 
-    folder, files = _folder(workspace, name), _files(source or [])
+    folder, files = _folder(workspace, name), named_files("--source", source or [], example="nano=nano.json")
     with progress_bars() as progress:
         if files:
             draw_study(
@@ -110,18 +111,3 @@ def _project(workspace: str, folder: "StudyFolder", progress: "Progress") -> "St
     from engine.study.project import StudyProject
 
     return StudyProject(Store(workspace), folder, folder.study(), progress)
-
-
-def _files(sources: list[str]) -> dict[str, Path]:
-    """By name. Raises InputError for a text of another form, or a name that comes twice."""
-    from schemas.errors import InputError
-
-    found: dict[str, Path] = {}
-    for text in sources:
-        name, separator, file = text.partition("=")
-        if not (name and separator and file):
-            raise InputError(f"--source {text}: expected NAME=FILE, for example --source nano=nano.json")
-        if name in found:
-            raise InputError(f"--source {text}: there is a source {name} already; give each a name of its own")
-        found[name] = Path(file)
-    return found

@@ -1,8 +1,10 @@
-"""`--set KEY=VALUE`."""
+"""`--set KEY=VALUE`, and files with names."""
+
+from pathlib import Path
 
 import pytest
 
-from flows.settings import with_settings
+from flows.settings import named_files, with_settings
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 
@@ -29,3 +31,13 @@ def test_a_setting_that_cannot_be_is_said_in_one_line(setting: str, said: str) -
     with pytest.raises(InputError, match=said) as error:
         with_settings(ReleaseConfig(), [setting])
     assert "\n" not in str(error.value)
+
+
+def test_files_with_names() -> None:
+    assert named_files("--source", ["a=x.json", "b=c=d"], example="a=b") == {"a": Path("x.json"), "b": Path("c=d")}
+    assert named_files("--source", [], example="a=b") == {}
+    for text in ("x.json", "=x.json", "a="):
+        with pytest.raises(InputError, match=f"--source {text}: give it as NAME=FILE, for example a=b"):
+            named_files("--source", [text], example="a=b")
+    with pytest.raises(InputError, match="--source a: given twice"):
+        named_files("--source", ["a=x", "a=y"], example="a=b")

@@ -52,9 +52,9 @@ def test_the_analysis_is_written(rated: Path) -> None:
     ("arguments", "says"),
     [
         (["publish"], "no study 'study'; there are: none"),
-        (["publish", "--source", "nano.json"], "--source nano.json: expected NAME=FILE"),
+        (["publish", "--source", "nano.json"], "--source nano.json: give it as NAME=FILE"),
         (["publish", "--source", "a=none.json"], "none.json: cannot be read: No such file"),
-        (["publish", "--source", "a=x", "--source", "a=y"], "--source a=y: there is a source a already"),
+        (["publish", "--source", "a=x", "--source", "a=y"], "--source a: given twice; give each a name of its own"),
         (["publish", "--name", "a/b"], "study 'a/b': use letters, digits"),
         (["collect", "--name", "t"], "no study 't'"),
         (["analyse", "--name", "t"], "no study 't'"),
