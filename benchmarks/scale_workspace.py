@@ -15,7 +15,7 @@ from engine.analysis.generation import generation_sums
 from engine.analysis.sums import ShardSums
 from engine.keys import content_key
 from engine.store import Store
-from schemas.config import DEFAULT_YAML
+from schemas.default_settings import DEFAULT_YAML
 from schemas.image_ids import ImageIds
 from schemas.round_metrics import RoundMetrics
 from schemas.stages import Stage

@@ -9,7 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from schemas.config import DEFAULT_YAML
+from schemas.default_settings import DEFAULT_YAML
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUTSIDE = (

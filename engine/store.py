@@ -29,7 +29,7 @@ from engine.places import Place, place
 from engine.round_images import read_runs, round_images
 from engine.table_files import PARTITION, TableFiles
 from engine.workspace import Workspace
-from schemas.config import DEFAULT_YAML
+from schemas.default_settings import DEFAULT_YAML
 from schemas.errors import InputError
 from schemas.image_ids import ImageIds
 from schemas.round_metrics import RoundMetrics

@@ -19,7 +19,8 @@ from engine.images import decode_image
 from engine.keys import content_key
 from engine.migrations import FORMAT, FORMAT_FILE, read_format
 from engine.store import Store
-from schemas.config import CONFIG_FILE, DEFAULT_YAML
+from schemas.config import CONFIG_FILE
+from schemas.default_settings import DEFAULT_YAML
 from schemas.errors import InputError
 from schemas.mask import Prompt, mask_id
 from schemas.rle import Rle

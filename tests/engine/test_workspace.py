@@ -7,7 +7,8 @@ import pytest
 from engine.store import Store
 from engine.workspace import Workspace, roots_of
 from model.registry import model_roots
-from schemas.config import CONFIG_FILE, DEFAULT_YAML, EngineConfig
+from schemas.config import CONFIG_FILE, EngineConfig
+from schemas.default_settings import DEFAULT_YAML
 from schemas.errors import InputError
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.workspace import Workspace
-from schemas.config import CONFIG_FILE, DEFAULT_YAML, EngineConfig
+from schemas.config import CONFIG_FILE, EngineConfig
+from schemas.default_settings import DEFAULT_YAML
 from schemas.errors import InputError
 from schemas.stages import STAGES
 
