@@ -28,7 +28,8 @@ from flows.allocator import keep_freed_memory
 from model.mask_features import mask_features
 from model.mask_verifier import fit_verifier, out_of_fold_scores
 from model.object_detector import DETECTOR_FOLDER, ObjectDetector, load_detector
-from model.predictor import Predictor, PromptedMasks
+from model.predictor import Predictor
+from model.promptable import PromptedMasks
 from model.registry import model_roots
 from model.storage import load_model
 from model.training.samples import Sample

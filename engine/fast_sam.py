@@ -1,7 +1,7 @@
 """FastSAM (arXiv 2306.12156) without its network: masks of everything come first, prompts choose among them.
 
 The masks are the results of any model that segments all instances, a YOLO-seg for one, in the form of COCO. For the
-predictor they are a model like any other (`model.predictor.PromptableModel`), but for masks as prompts.
+predictor they are a model like any other (`model.promptable.PromptableModel`), but for masks as prompts.
 
 Shapes: M masks of a picture (H, W); N prompts, P points each; C = 3 answers with multimask output, else 1.
 """

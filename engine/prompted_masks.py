@@ -10,7 +10,8 @@ from torch import Tensor
 
 from engine import rle as rle_codec
 from engine.prompt_files import MaskPrompt
-from model.predictor import LowRes, Predictor
+from model.mask_decoder import MaskPrediction
+from model.predictor import Predictor
 from model.prompts import check_in_pixels
 from schemas.errors import InputError
 from schemas.rle import Rle
@@ -115,7 +116,7 @@ def _predict(predictor: Predictor, prompts: Sequence[MaskPrompt], *, refine: boo
             yield PromptedMask(prompt, None if empty else rle_codec.encode(mask), iou, "no mask found" if empty else "")
 
 
-def _best(low_res: LowRes) -> tuple[Tensor, list[float]]:
+def _best(low_res: MaskPrediction) -> tuple[Tensor, list[float]]:
     """Of each of N prompts the logits (h, w) with the highest predicted IoU, and that IoU."""
     best = low_res.predicted_iou.argmax(1)
     rows = torch.arange(len(best), device=best.device)

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.object_detector import as_float
-from model.predictor import Predictor, PromptedMasks
+from model.predictor import Predictor
+from model.promptable import PromptedMasks
 from schemas.errors import InputError
 
 Masks = Sequence[npt.NDArray[np.bool_]]

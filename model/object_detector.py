@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from model.common import LayerNorm2d
+from model.encoded_image import EncodedImage
 from model.encoders import EMBEDDING_STRIDE, ImageEmbedding
-from model.predictor import EncodedImage
 from model.published import ResizeLongestSide
 from model.weights_folder import CARD_FILE as CARD_FILE
 from model.weights_folder import damaged, load_weights_folder, save_weights_folder

@@ -4,7 +4,7 @@ Shapes: N prompts, P points each. Points are (x, y) and boxes XYXY, in pixels of
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,18 @@ from schemas.errors import InputError
 # Labels as in SAM: 1 on the object, 0 on the background, -1 no point (it becomes the token "not a point").
 POINT_LABELS = (-1, 0, 1)
 CERTAIN_LOGIT = 10.0  # of a low-resolution pixel that is all inside; outside as far below 0
+
+
+class Prompts(NamedTuple):
+    """N prompts as a model takes them: float32, in pixels of the resized picture.
+
+    points: (N, P, 2) with their labels (N, P) int64. boxes: (N, 4). masks: logits (N, 1, h, w). None of what is not
+    given.
+    """
+
+    points: tuple[Tensor, Tensor] | None
+    boxes: Tensor | None
+    masks: Tensor | None
 
 
 def to_points(points: Any, labels: Any, *, device: torch.device) -> tuple[Tensor, Tensor] | None:

@@ -18,8 +18,8 @@ from model.folded_decoder import FoldedDecoder
 from model.folded_image import SharedImage
 from model.hq_mask_decoder import HqMaskDecoder
 from model.mask_decoder import MaskDecoder, MaskPrediction
-from model.predictor import DecodedMasks, PromptedMasks
 from model.prompt_encoder import PromptEncoder
+from model.promptable import DecodedMasks, PromptedMasks
 from model.published import predict_batch
 from model.sam2_mask_decoder import Sam2MaskDecoder
 from model.sam2_prompt_encoder import Sam2PromptEncoder

@@ -20,6 +20,7 @@ from schemas.errors import InputError
 
 _LONGEST_TEXT = 1000  # characters
 _PADDING = -20.0
+_GRID = 16  # points along the longer side that texts choose among the masks of
 _LEAN = 1.0  # added to the head's logits: it sees coarsely, and says too little of small things
 _MOST_SURE = 4.0  # of a pixel when masks are united, ...
 _SURE = 3.0  # ... and when one of three is chosen
@@ -142,6 +143,17 @@ def text_prompter(model_folder: Path, *, device: torch.device | str = "cpu") -> 
     if not (folder / CARD_FILE).exists():
         return None
     return TextPrompter(lambda: load_text_head(folder, device=device))
+
+
+def points_for_texts(image_hw: tuple[int, int], input_hw: tuple[int, int], *, side: int) -> Tensor:
+    """A grid of points (K, 1, 2) over a picture of (height, width), among whose masks texts choose.
+
+    input_hw: (height, width) of the picture in the padded input, whose side is `side`.
+    """
+    (height, width), spacing = image_hw, side / _GRID
+    rows, columns = (max(1, round(length / spacing)) for length in input_hw)
+    y, x = (torch.arange(rows) + 0.5) * height / rows, (torch.arange(columns) + 0.5) * width / columns
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 1, 2)
 
 
 def encoder_of(saved: SavedHead) -> TextEncoder:

@@ -12,9 +12,11 @@ from torch import Tensor
 from benchmarks.peers.outputs import MASKS, Substitute
 from benchmarks.peers.setting import OURS, OURS_FAST, Hw, Setting
 from engine.masks.generator import GenerationResult, MaskGenerator
+from model.encoded_image import EncodedImage
 from model.encoders import ImageEmbedding
 from model.mask_decoder import MaskPrediction
-from model.predictor import EncodedImage, Predictor, PromptedMasks
+from model.predictor import Predictor
+from model.promptable import PromptedMasks
 from model.sam import Sam, build_sam
 from schemas.presets import GeneratorConfig
 from tests.peers.records import as_published

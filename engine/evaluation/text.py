@@ -16,7 +16,8 @@ from engine.evaluation.mask_prompts import as_mask_inputs
 from engine.evaluation.points import PROMPTS_AT_ONCE
 from engine.evaluation.scores import mask_iou
 from engine.labelled_masks import masks_by_label
-from model.predictor import LowRes, Predictor
+from model.mask_decoder import MaskPrediction
+from model.predictor import Predictor
 from model.text_prompts import FoundText, usual_text
 from model.training.samples import Sample, decode_masks
 from schemas.errors import InputError
@@ -180,14 +181,14 @@ def _decoded(rle: Any) -> Mask:
     return decode_masks([rle])[:, :, 0].astype(bool)
 
 
-def _confident(predictor: Predictor, low_res: LowRes) -> Mask:
+def _confident(predictor: Predictor, low_res: MaskPrediction) -> Mask:
     """(N, H, W) of the masks with the highest predicted IoU."""
     best = low_res.predicted_iou.argmax(1)
     logits = low_res.logits[range(len(best)), best]
     return _upscaled(predictor, logits)
 
 
-def _shown(predictor: Predictor, low_res: LowRes, column: int) -> Mask:
+def _shown(predictor: Predictor, low_res: MaskPrediction, column: int) -> Mask:
     return _upscaled(predictor, low_res.logits[:, column])
 
 

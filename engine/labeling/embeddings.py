@@ -25,9 +25,10 @@ from torch import Tensor
 
 from engine.files import remove_unfinished, write_atomic
 from engine.images import decode_image, read_bytes
+from model.encoded_image import EncodedImage
 from model.encoders import ImageEmbedding
 from model.folded_image import SharedImage
-from model.predictor import EncodedImage, Predictor
+from model.predictor import Predictor
 from model.sam import Sam
 from schemas.errors import InputError
 

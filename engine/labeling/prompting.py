@@ -31,7 +31,8 @@ from engine.labeling.links import PictureLinks
 from engine.labeling.prompt_log import PromptCall, PromptHistory, Seen
 from engine.labeling.regions import brush_region
 from model.devices import exact_dtype
-from model.predictor import Predictor, PromptedMasks
+from model.predictor import Predictor
+from model.promptable import PromptedMasks
 from model.sam import Sam
 from schemas.errors import InputError
 

@@ -30,8 +30,9 @@ from engine.masks.nesting import parents
 from engine.masks.nms import box_nms
 from engine.masks.overlaps import coverage_frac, mask_nms
 from engine.rle import measured
+from model.encoded_image import check_image
 from model.geometry import box_area
-from model.predictor import PromptedMasks, check_image
+from model.promptable import PromptedMasks
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 from schemas.mask import GENERATOR, Mask, Prompt

@@ -11,7 +11,8 @@ from engine.masks.counters import Counters
 from engine.masks.filters import stability_of_counts
 from engine.masks.generator import GenerationResult
 from engine.masks.overlaps import coverage_frac
-from model.predictor import LowRes, Predictor
+from model.mask_decoder import MaskPrediction
+from model.predictor import Predictor
 from model.text_prompts import usual_text
 from schemas.errors import InputError
 from schemas.mask import GENERATOR, Mask, Prompt
@@ -64,13 +65,13 @@ class TextMasks:
         counters.dropped[NOT_FOUND] = len(self._texts) - len(masks)
         return GenerationResult(masks, counters.dropped, counters.seconds, covered, None)
 
-    def _predict(self) -> LowRes:
+    def _predict(self) -> MaskPrediction:
         if not self._points:
             return self.predictor.predict_texts(self._texts)
         points, ones = [self._points] * len(self._texts), [[1] * len(self._points)] * len(self._texts)
         return self.predictor.predict_texts(self._texts, points, ones)
 
-    def _mask(self, found: LowRes, row: int, text: str) -> Mask | None:
+    def _mask(self, found: MaskPrediction, row: int, text: str) -> Mask | None:
         iou = float(found.predicted_iou[row, 0])
         if not np.isfinite(iou):
             raise InputError("the model gave predicted IoUs that are not finite; its weights are broken")

@@ -12,7 +12,8 @@ from flows.weights import load_sam
 
 if TYPE_CHECKING:
     from engine.prompt_files import MaskPrompt
-    from model.predictor import Predictor, PromptableModel
+    from model.predictor import Predictor
+    from model.promptable import PromptableModel
 
 
 def masks(

@@ -13,7 +13,8 @@ from PIL import Image
 
 from engine import rle as rle_codec
 from engine.fast_sam import FastSam, ProposalFile, box_ious, points_agree
-from model.predictor import Predictor, TextModel
+from model.predictor import Predictor
+from model.promptable import TextModel
 from schemas.errors import InputError
 
 HEIGHT, WIDTH = 30, 40

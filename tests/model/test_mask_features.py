@@ -8,7 +8,8 @@ import torch
 
 from model import mask_features as module
 from model.mask_features import mask_features
-from model.predictor import DecodedMasks, Predictor
+from model.predictor import Predictor
+from model.promptable import DecodedMasks
 from schemas.errors import InputError
 from tests.stages.workspaces import shapes, tiny_sam
 

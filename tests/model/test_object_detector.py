@@ -21,6 +21,7 @@ from model.detector_training import (
     train_detector,
     training_batches,
 )
+from model.encoded_image import EncodedImage
 from model.encoders import ImageEmbedding
 from model.object_detector import (
     CARD_FILE,
@@ -34,7 +35,6 @@ from model.object_detector import (
     save_detector,
     to_picture,
 )
-from model.predictor import EncodedImage
 from schemas.errors import DivergedError, InputError
 
 SIDE, CHANS = 8, 6

@@ -5,47 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
-from model.config import SamConfig
 from model.contract import HalfTrial
-from model.encoder_configs import ViTConfig
 from model.folded_decoder import BESIDE
-from model.mask_decoder import MaskPrediction
 from model.predictor import Predictor
-from model.published import resize_longest_side, resized_hw
-from model.sam import Sam, build_sam
+from model.sam import Sam
 from model.upscaling import Upscaling
-from schemas.errors import InputError, WaitError
-from tests.peers.published import draw_weights
-
-
-class NotingModel:
-    """Keeps what it was given; answers with logits that rise from left to right."""
-
-    image_size = 64
-    mask_threshold = 0.0
-    device = torch.device("cpu")
-
-    def __init__(self) -> None:
-        self.encoded: list[Tensor] = []
-        self.decoded: list[dict[str, Any]] = []
-
-    def preprocess(self, images: Tensor) -> Tensor:
-        return images
-
-    def encode(self, pixels: Tensor) -> int:
-        self.encoded.append(pixels)
-        return len(self.encoded)
-
-    def decode(self, embedding: int, **prompts: Any) -> MaskPrediction:
-        self.decoded.append({"embedding": embedding} | prompts)
-        given = prompts["points"][0] if prompts["points"] is not None else prompts["boxes"]
-        count, masks = len(given if given is not None else prompts["masks"]), 3 if prompts["multimask_output"] else 1
-        ramp = torch.linspace(-1, 1, 16).expand(count, masks, 16, 16)
-        return MaskPrediction(ramp, torch.full((count, masks), 0.5))
+from schemas.errors import InputError
+from tests.model.small_models import NotingModel, photo, small_sam
 
 
 @pytest.fixture
@@ -63,16 +30,10 @@ def predictor(model: NotingModel) -> Predictor:
 
 @pytest.fixture(scope="module")
 def real() -> Predictor:
-    config = ViTConfig(embed_dim=16, depth=1, num_heads=2, global_attn_indexes=(0,), img_size=64, window_size=2)
-    sam = build_sam(SamConfig(config, decoder_depth=1, decoder_mlp_dim=32))
-    draw_weights(sam, seed=0)
-    predictor = Predictor(sam)
+    """With a picture 100 wide and 50 high."""
+    predictor = Predictor(small_sam())
     predictor.set_image(photo(50, 100))
     return predictor
-
-
-def photo(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_points_and_boxes_are_scaled_to_the_input(predictor: Predictor, model: NotingModel) -> None:
@@ -95,52 +56,6 @@ def test_clicks_reuse_the_embedding(predictor: Predictor, model: NotingModel) ->
         predictor.predict([[x, 0]], [1])
     assert len(model.encoded) == 1
     assert [call["embedding"] for call in model.decoded] == [1, 1, 1]
-
-
-def test_coming_back_to_a_picture_does_not_encode_it_again(predictor: Predictor, model: NotingModel) -> None:
-    first = predictor.encoded
-    predictor.set_image(photo(40, 20))
-    assert (predictor.image_hw, predictor.input_hw) == ((40, 20), (64, 32))
-    predictor.set_embedding(first)
-    assert (predictor.image_hw, predictor.input_hw) == ((50, 100), (32, 64))
-    predictor.predict(box=[0, 0, 9, 9])
-    assert model.decoded[-1]["embedding"] == 1
-    assert len(model.encoded) == 2
-
-
-def test_the_model_gets_channels_first(predictor: Predictor, model: NotingModel) -> None:
-    (pixels,) = model.encoded
-    expected = np.array(Image.fromarray(photo(50, 100)).resize((64, 32), Image.Resampling.BILINEAR))
-    assert pixels.dtype == torch.uint8
-    assert torch.equal(pixels, torch.from_numpy(expected).permute(2, 0, 1)[None])
-
-
-@pytest.mark.parametrize(
-    ("image_hw", "expected"),
-    [
-        ((50, 100), (32, 64)),
-        ((100, 50), (64, 32)),
-        ((64, 64), (64, 64)),
-        ((1, 1), (64, 64)),
-        ((128, 5), (64, 3)),  # 2.5 is rounded up
-        ((128, 3), (64, 2)),  # and so is 1.5
-        ((20, 20_000), (1, 64)),  # 0.06 rows would be none
-    ],
-)
-def test_size_of_the_input(image_hw: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert resized_hw(image_hw, longest_side=64) == expected
-    assert resize_longest_side(photo(*image_hw), longest_side=64).shape == (*expected, 3)
-
-
-def test_upscaling_cuts_the_padding_off_between_two_steps(predictor: Predictor) -> None:
-    logits = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    padded = F.interpolate(logits, (64, 64), mode="bilinear")
-    expected = F.interpolate(padded[:, :, :32, :64], (50, 100), mode="bilinear")
-    assert torch.equal(predictor.upscale(logits), expected)
-
-
-def test_upscaling_keeps_a_constant(predictor: Predictor) -> None:
-    assert torch.equal(predictor.upscale(torch.full((1, 1, 16, 16), 3.0)), torch.full((1, 1, 50, 100), 3.0))
 
 
 def test_prediction_at_the_size_of_the_picture(predictor: Predictor) -> None:
@@ -197,29 +112,6 @@ def test_prediction_leaves_no_gradients(real: Predictor) -> None:
     assert not real.predict_low_res([[[10, 20]]], [[1]]).logits.requires_grad
 
 
-def test_asking_before_an_image_is_set(model: NotingModel) -> None:
-    with pytest.raises(WaitError, match="set_image"):
-        Predictor(model).predict([[1, 2]], [1])
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((4, 4, 3), dtype=np.float32), "expected uint8 in 0..255, found float32"),
-        (np.zeros((4, 4), dtype=np.uint8), r"expected \(height, width, 3\) RGB, found shape \(4, 4\)"),
-        (np.zeros((4, 4, 4), dtype=np.uint8), r"found shape \(4, 4, 4\)"),
-        (np.zeros((3, 4, 5), dtype=np.uint8), r"found shape \(3, 4, 5\)"),
-        (np.zeros((0, 4, 3), dtype=np.uint8), r"found shape \(0, 4, 3\)"),
-        ([[0, 0, 0]], "expected a numpy array .* found list"),
-    ],
-)
-def test_what_is_no_image(predictor: Predictor, image: Any, message: str) -> None:
-    before = predictor.encoded
-    with pytest.raises(InputError, match=message):
-        predictor.set_image(image)
-    assert predictor.encoded is before
-
-
 POINT, LABEL = [[[1, 2]]], [[1]]
 
 
@@ -248,16 +140,6 @@ POINT, LABEL = [[[1, 2]]], [[1]]
 def test_what_is_no_prompt(predictor: Predictor, prompt: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         predictor.predict_low_res(**prompt)
-
-
-def test_pictures_encoded_together_are_encoded_as_alone(real: Predictor) -> None:
-    pictures = [photo(50, 100), photo(80, 30), photo(1, 7)]
-    together = real.encode_images(pictures)
-    assert [each.image_hw for each in together] == [(50, 100), (80, 30), (1, 7)]
-    for picture, encoded in zip(pictures, together, strict=True):
-        real.set_image(picture)
-        torch.testing.assert_close(encoded.embedding.features, real.encoded.embedding.features, atol=1e-4, rtol=1e-4)
-    assert real.encode_images([]) == []
 
 
 CLICKS = {"points": [[[10, 20]], [[40, 30]]], "labels": [[1], [1]]}

@@ -7,27 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import SamConfig
-from model.encoder_configs import ViTConfig
 from model.predictor import Predictor
-from model.published import ResizeLongestSide
-from model.sam import Sam, build_sam
+from model.published import ResizeLongestSide, resize_longest_side, resized_hw
+from model.sam import Sam
 from schemas.errors import InputError, WaitError
-from tests.peers.published import draw_weights
+from tests.model.small_models import photo, small_sam
 
 HW = (50, 100)
 
 
-def photo(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
 @pytest.fixture(scope="module")
 def sam() -> Sam:
-    config = ViTConfig(embed_dim=16, depth=1, num_heads=2, global_attn_indexes=(0,), img_size=64, window_size=2)
-    sam = build_sam(SamConfig(config, decoder_depth=1, decoder_mlp_dim=32))
-    draw_weights(sam, seed=0)
-    return sam
+    return small_sam()
 
 
 @pytest.fixture
@@ -194,3 +185,20 @@ def test_coordinates_are_scaled_axis_by_axis() -> None:
     same(resize.apply_coords_torch(torch.tensor(coords), hw), [[32, 1], [64, 2]])
     same(resize.apply_boxes_torch(torch.tensor(boxes), hw), [[16, 0, 48, 2]])
     assert resize.apply_image_torch(torch.zeros(1, 3, *hw)).shape == (1, 3, 2, 64)
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "expected"),
+    [
+        ((50, 100), (32, 64)),
+        ((100, 50), (64, 32)),
+        ((64, 64), (64, 64)),
+        ((1, 1), (64, 64)),
+        ((128, 5), (64, 3)),  # 2.5 is rounded up
+        ((128, 3), (64, 2)),  # and so is 1.5
+        ((20, 20_000), (1, 64)),  # 0.06 rows would be none
+    ],
+)
+def test_size_of_the_input(image_hw: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert resized_hw(image_hw, longest_side=64) == expected
+    assert resize_longest_side(photo(*image_hw), longest_side=64).shape == (*expected, 3)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine.evaluation.evaluations import Samples, find_evaluation
-from model.predictor import LowRes, Predictor
+from model.mask_decoder import MaskPrediction
+from model.predictor import Predictor
 from model.text_prompts import FoundText
 from model.training.samples import MaskFacts, Sample
 from schemas.errors import InputError
@@ -32,15 +33,17 @@ class Halves(Predictor):
         likely = [0.9 if text in self.words else 0.2 for text in texts]
         return FoundText(torch.stack([half(text == "left") for text in texts]), torch.tensor(likely))
 
-    def predict_texts(self, texts: Sequence[str], points: Any = None, labels: Any = None, **_: Any) -> LowRes:
-        return LowRes(torch.stack([half(text == "left") for text in texts])[:, None], torch.full((len(texts), 1), 0.5))
+    def predict_texts(self, texts: Sequence[str], points: Any = None, labels: Any = None, **_: Any) -> MaskPrediction:
+        return MaskPrediction(
+            torch.stack([half(text == "left") for text in texts])[:, None], torch.full((len(texts), 1), 0.5)
+        )
 
-    def predict_low_res(self, points: Any, labels: Any, **_: Any) -> LowRes:
+    def predict_low_res(self, points: Any, labels: Any, **_: Any) -> MaskPrediction:
         both = torch.stack([half(True), half(False)])
-        return LowRes(both.repeat(len(points), 1, 1, 1), torch.tensor([[0.9, 0.8]] * len(points)))
+        return MaskPrediction(both.repeat(len(points), 1, 1, 1), torch.tensor([[0.9, 0.8]] * len(points)))
 
-    def unite(self, found: FoundText) -> LowRes:
-        return LowRes(found.logits[:, None], found.is_there[:, None])
+    def unite(self, found: FoundText) -> MaskPrediction:
+        return MaskPrediction(found.logits[:, None], found.is_there[:, None])
 
 
 def half(left: bool) -> torch.Tensor:

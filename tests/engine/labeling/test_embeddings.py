@@ -22,9 +22,10 @@ from engine.labeling.embeddings import (
     to_bytes,
 )
 from model.config import SamConfig
+from model.encoded_image import EncodedImage
 from model.encoder_configs import EfficientNetConfig, ViTConfig
 from model.encoders import ImageEmbedding
-from model.predictor import EncodedImage, Predictor
+from model.predictor import Predictor
 from model.sam import Sam, build_sam
 from schemas.errors import InputError
 from tests.peers.published import draw_weights

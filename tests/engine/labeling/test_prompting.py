@@ -20,7 +20,8 @@ from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig, ViTConfig
 from model.folded_decoder import FoldedMasks
 from model.folded_image import SharedImage
-from model.predictor import DecodedMasks, Predictor
+from model.predictor import Predictor
+from model.promptable import DecodedMasks
 from model.sam import Sam, build_sam
 from tests.engine.labeling.bodies import (
     CHOICES_CONFIG,

@@ -12,7 +12,8 @@ from engine import rle
 from engine.masks import memory
 from engine.masks.filters import REASONS
 from engine.masks.generator import GenerationResult, MaskGenerator
-from model.predictor import DecodedMasks, Predictor
+from model.predictor import Predictor
+from model.promptable import DecodedMasks
 from model.upscaling import Upscaling
 from schemas.errors import InputError
 from schemas.presets import GeneratorConfig, generator_preset, paper_sa1b

@@ -13,7 +13,7 @@ import json, resource, sys
 import numpy as np
 import torch
 from engine.masks.generator import MaskGenerator
-from model.predictor import DecodedMasks
+from model.promptable import DecodedMasks
 from model.published import resized_hw
 from model.upscaling import Upscaling
 from schemas.presets import generator_preset

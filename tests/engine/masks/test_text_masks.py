@@ -9,7 +9,8 @@ import torch
 
 from engine.masks.records import sa1b_record
 from engine.masks.text_masks import NOT_FOUND, TextMasks
-from model.predictor import LowRes, Predictor
+from model.mask_decoder import MaskPrediction
+from model.predictor import Predictor
 from schemas.errors import InputError
 from schemas.mask import Mask
 from schemas.sa1b import parse_record
@@ -27,13 +28,13 @@ class Known(Predictor):
         if "unknown" in texts:
             raise InputError("unknown")
 
-    def predict_texts(self, texts: Sequence[str], points: Any = None, labels: Any = None, **_: Any) -> LowRes:
+    def predict_texts(self, texts: Sequence[str], points: Any = None, labels: Any = None, **_: Any) -> MaskPrediction:
         self.asked.append((list(texts), points, labels))
         logits = torch.full((len(texts), 1, 16, 16), -9.0)
         for row, text in enumerate(texts):
             if text != "nothing":
                 logits[row, 0, :, :8] = 9.0
-        return LowRes(logits, torch.tensor([[0.1 if text == "doubt" else 0.8] for text in texts]))
+        return MaskPrediction(logits, torch.tensor([[0.1 if text == "doubt" else 0.8] for text in texts]))
 
 
 def test_each_text_that_is_found_gives_a_mask_with_its_label() -> None:
