@@ -26,6 +26,7 @@ LABEL_STUDIO = {
 # What the user names on the command line, files of packages, and the user's downloads.
 USERS = {
     "engine/archives.py",
+    "engine/compiled.py",
     "engine/folders.py",
     "engine/images.py",
     "engine/labels/embedded.py",

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from engine import rle
 from engine.masks.crops import Crop
+from engine.masks.kernel.windows import Window
 from engine.masks.measuring import Survey, count, rasterise
-from engine.masks.windows import Window
 from model.upscaling import Upscaling
 from schemas.rle import Rle
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.masks.tables import Axis, Neighbours, Plan, linear_weights, make_workspace, upscaling_axes
-from engine.masks.windows import Packed, Window, make_packed
+from engine.masks.kernel.tables import Axis, Neighbours, Plan, linear_weights, make_workspace, upscaling_axes
+from engine.masks.kernel.windows import Packed, Window, make_packed
 from model.geometry import mask_boxes
 from model.lanes import lane_count, side_by_side
 from model.upscaling import Upscaling
@@ -106,11 +106,11 @@ def rasterise(window: Window, upscaling: Upscaling) -> npt.NDArray[np.bool_]:
         low[window.y0 : window.y0 + height, window.x0 : window.x0 + width] = torch.from_numpy(logits)
         full = _upscale(low[None], upscaling)[0, y0 : y1 + 1, x0 : x1 + 1]
         return (full > threshold).cpu().numpy()
-    from engine.masks import kernel
+    from engine.masks.kernel import rasterising
 
     out: npt.NDArray[np.bool_] = np.empty((y1 + 1 - y0, x1 + 1 - x0), dtype=bool)
     with plans.one() as (plan, _):
-        kernel.rasterise(logits, (window.y0, window.x0), window.box, np.float32(threshold), plan, out)
+        rasterising.rasterise(logits, (window.y0, window.x0), window.box, np.float32(threshold), plan, out)
     return out
 
 
@@ -152,9 +152,9 @@ def _plans_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -
     orders = [_order_of_operations(threads, sum(hw) <= _SMALL_SIDES) for hw in steps]
     if orders[0] is None or orders[1] is None:
         return None
-    from engine.masks import kernel
+    from engine.masks.kernel import bilinear
 
-    fused = orders[0] in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
+    fused = orders[0] in (bilinear.SEPARABLE_FUSED, bilinear.FOUR_FUSED)
     rows, columns = upscaling_axes(upscaling, low_hw, fused=fused)
     return _Plans(rows, columns, low_hw, (orders[0], orders[1]), same=input_hw == upscaling.image_hw)
 
@@ -162,14 +162,14 @@ def _plans_on_cpu(upscaling: Upscaling, low_hw: tuple[int, int], threads: int) -
 @lru_cache(maxsize=64)
 def _order_of_operations(threads: int, small: bool) -> int | None:
     """The order of operations of torch's bilinear upscaling, found by comparing each with what torch gives."""
-    from engine.masks import kernel
+    from engine.masks.kernel import bilinear
 
     rng = np.random.default_rng(0)
     low = rng.standard_normal((3, 31, 37)).astype(np.float32)
     height, width = (47, 61) if small else (97, 113)
     full = F.interpolate(torch.from_numpy(low)[None], (height, width), mode="bilinear", align_corners=False)[0].numpy()
-    for order in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED, kernel.SEPARABLE, kernel.FOUR):
-        fused = order in (kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED)
+    for order in (bilinear.SEPARABLE_FUSED, bilinear.FOUR_FUSED, bilinear.SEPARABLE, bilinear.FOUR):
+        fused = order in (bilinear.SEPARABLE_FUSED, bilinear.FOUR_FUSED)
         if np.array_equal(full, np.stack([_interpolate(one, height, width, order, fused=fused) for one in low])):
             return order
     _logger.warning("this build of torch rounds in an unknown way: masks are measured at full size, which is slow")
@@ -179,18 +179,18 @@ def _order_of_operations(threads: int, small: bool) -> int | None:
 def _interpolate(
     low: npt.NDArray[np.float32], height: int, width: int, order: int, *, fused: bool
 ) -> npt.NDArray[np.float32]:
-    from engine.masks import kernel
+    from engine.masks.kernel import bilinear
 
     down = Neighbours(*linear_weights(low.shape[0], height, fused=fused))
     across = Neighbours(*linear_weights(low.shape[1], width, fused=fused))
     left, right = low[:, across.first].reshape(-1), low[:, across.second].reshape(-1)
     out = np.empty(height * width, dtype=np.float32)
-    kernel.blend(out, left, right, 0, across, down, order)
+    bilinear.blend(out, left, right, 0, across, down, order)
     return out.reshape(height, width)
 
 
 def _survey_by_kernel(logits: Tensor, plans: _Plans, bounds: tuple[float, float, float]) -> Survey:
-    from engine.masks import kernel
+    from engine.masks.kernel import surveying
 
     low = logits.contiguous().numpy()
     low_hw, bits = (low.shape[1], low.shape[2]), low.view(np.int32)
@@ -200,7 +200,7 @@ def _survey_by_kernel(logits: Tensor, plans: _Plans, bounds: tuple[float, float,
 
     def some(rows: slice) -> list[Window]:
         with plans.one() as (plan, packed):
-            n_good = kernel.survey(low[rows], bits[rows], thresholds, plan, packed, boxes[rows], parts[rows])
+            n_good = surveying.survey(low[rows], bits[rows], thresholds, plan, packed, boxes[rows], parts[rows])
             if n_good < len(low[rows]):
                 raise InputError(_NOT_FINITE)
             where = (parts[rows], boxes[rows])
@@ -213,14 +213,14 @@ def _survey_by_kernel(logits: Tensor, plans: _Plans, bounds: tuple[float, float,
 
 
 def _count_by_kernel(windows: Sequence[Window], plans: _Plans, offset: float, counts: npt.NDArray[np.int64]) -> None:
-    from engine.masks import kernel
+    from engine.masks.kernel import counting
 
     threshold = windows[0].threshold
     thresholds = _as_float32((threshold - offset, threshold, threshold + offset))
 
     def one(place: int) -> None:
         with plans.one() as (plan, _):
-            kernel.count(windows[place].kept, thresholds, plan, counts[place])
+            counting.count(windows[place].kept, thresholds, plan, counts[place])
 
     side_by_side(one, range(len(windows)))
 
@@ -232,7 +232,7 @@ def _as_float32(bounds: tuple[float, float, float]) -> tuple[np.float32, np.floa
 
 def _cut(logits: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: float) -> list[Window]:
     """Of masks (n, h, w) that are measured, what the pixels in their boxes (n, 4) depend on."""
-    from engine.masks import kernel
+    from engine.masks.kernel import surveying
 
     low = logits.contiguous().cpu().numpy()
     low_hw, bits = (low.shape[1], low.shape[2]), low.view(np.int32)
@@ -244,7 +244,7 @@ def _cut(logits: Tensor, boxes: Tensor, upscaling: Upscaling, *, threshold: floa
     windows: list[Window] = []
     for start in range(0, len(low), MASKS_A_PART):
         some = slice(start, start + MASKS_A_PART)
-        kernel.pack(low[some], bits[some], np.float32(threshold), plan, packed, parts[some])
+        surveying.pack(low[some], bits[some], np.float32(threshold), plan, packed, parts[some])
         where = (parts[some], boxes.numpy()[some])
         windows += packed.windows(*where, low_hw=low_hw, threshold=threshold, device=logits.device)
     return windows

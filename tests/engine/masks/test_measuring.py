@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.masks import kernel, measuring
+from engine.masks import measuring
+from engine.masks.kernel import bilinear
 from engine.masks.measuring import count, rasterise, survey, survey_at_full_size
-from engine.masks.tables import make_axis
 from model.geometry import mask_boxes
 from model.upscaling import Upscaling
 from schemas.errors import InputError
@@ -234,19 +234,8 @@ def test_a_negative_offset() -> None:
         survey(torch.zeros((1, 4, 4)), Upscaling((16, 16), (16, 16), (9, 9)), threshold=0.0, offset=-1.0)
 
 
-def test_tables_by_hand() -> None:
-    # Four low-res rows to eight padded rows, of which six are shown, to six: rows begin at 0, 0, 0, 1, 1, 2.
-    axis = make_axis(4, 8, 6, 6, fused=True)
-    assert axis.low0.tolist() == [0, 0, 0, 1, 1, 2]
-    assert axis.low_w1.tolist() == [0, 0.25, 0.75, 0.25, 0.75, 0.25]
-    assert axis.starts.tolist() == [0, 3, 5, 6, 6]
-    assert axis.sizes.tolist() == [3, 2, 1, 0]
-    assert axis.last.tolist() == [1, 2, 3, 3]
-    assert axis.span == 2
-
-
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("order", [kernel.SEPARABLE, kernel.FOUR, kernel.SEPARABLE_FUSED, kernel.FOUR_FUSED])
+@pytest.mark.parametrize("order", [bilinear.SEPARABLE, bilinear.FOUR, bilinear.SEPARABLE_FUSED, bilinear.FOUR_FUSED])
 def test_every_order_of_operations_interpolates(order: int, fused: bool) -> None:
     low = np.random.default_rng(0).standard_normal((9, 11)).astype(np.float32)
     expected = F.interpolate(torch.from_numpy(low)[None, None], (40, 31), mode="bilinear")[0, 0].numpy()
@@ -256,12 +245,6 @@ def test_every_order_of_operations_interpolates(order: int, fused: bool) -> None
 def test_numba_is_imported_only_when_it_is_used() -> None:
     code = "import sys, engine.masks.generator; assert 'numba' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_without_a_folder_for_its_cache_the_kernel_is_compiled_all_the_same() -> None:
-    names: dict[str, object] = {"compiled": kernel.compiled}
-    exec("@compiled()\ndef double(x): return 2 * x", names)  # no file, hence no folder beside it
-    assert names["double"](4) == 8  # type: ignore[operator]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

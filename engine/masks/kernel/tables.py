@@ -15,6 +15,7 @@ from model.upscaling import Upscaling
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+U = np.uint64  # of indices in loops: one that might be negative is checked each time, and such a loop stays scalar
 
 
 class Axis(NamedTuple):
@@ -91,7 +92,7 @@ class Workspace(NamedTuple):
 class Plan(NamedTuple):
     """How one thread brings logits to the picture.
 
-    rows, columns: tables of both axes. orders: torch's order of operations in both steps (`kernel.SEPARABLE_FUSED`,
+    rows, columns: tables of both axes. orders: torch's order of operations in both steps (`bilinear.SEPARABLE_FUSED`,
     ...). same: the input has the size of the picture, so that the second step changes nothing. work: room.
     """
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.masks.kernel.windows import Window
 from engine.masks.measuring import rasterise, survey
-from engine.masks.windows import Window
 from model.upscaling import Upscaling
 
 SQUARE = Upscaling((1024, 1024), (1024, 1024), (1024, 1024))

@@ -65,7 +65,7 @@ class Window(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """What windows are made of, of some masks, one after the other; filled by `kernel.survey` and `kernel.pack`.
+    """What windows are made of, of some masks, one after the other; filled by `surveying.survey` and `surveying.pack`.
 
     above, near: bits of their rows, padded to whole bytes. values: logits at the places that are near. ends (k, 2):
     where the bits and the values of a mask end. peaks (k,): largest magnitudes, as bits. sides, words: the same
