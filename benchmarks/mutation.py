@@ -38,13 +38,13 @@ import typer
 from benchmarks.mutants import mutants, mutated
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("engine/store.py", "engine/delta.py", "engine/files.py", "engine/places.py", "engine/workspace.py")
-FILES += ("engine/migrations.py", "stages/*.py", "model/training/*.py")
+FILES = ("engine/store.py", "engine/tables.py", "engine/delta.py", "engine/files.py", "engine/places.py")
+FILES += ("engine/workspace.py", "engine/migrations.py", "stages/*.py", "model/training/*.py")
 # Tests besides the mirrored one: of files that have none, and of those that only whole rounds show at work.
 _ROUNDS, _PEOPLE, _GATES = "tests/stages/test_rounds.py", "tests/stages/test_people.py", "tests/stages/test_quality.py"
 _VERIFIER = "tests/stages/test_verifier.py"
 MORE: dict[str, tuple[str, ...]] = {
-    "engine/delta.py": ("tests/engine/test_store.py",),
+    "engine/delta.py": ("tests/engine/test_tables.py", "tests/engine/test_store.py"),
     "stages/annotation.py": (_PEOPLE, _GATES, _ROUNDS),
     "stages/annotation_tools.py": (_PEOPLE, "tests/examples/test_cvat_tool.py"),
     "stages/assisted_manual.py": (_ROUNDS, _PEOPLE),
