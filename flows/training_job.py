@@ -31,7 +31,7 @@ from model.training import trainer
 from model.training.bad_samples import MAX_BAD_FRAC, BadLimit, BadSamples
 from model.training.checkpoint import changed_settings
 from model.training.config import TrainingConfig
-from model.training.initialise import new_model, with_decoder_depth
+from model.training.initialise import new_model, take_decoder, with_decoder_depth
 from model.training.memory import plan_memory
 from model.training.presets import training_preset
 from model.training.processes import Processes
@@ -98,6 +98,7 @@ class TrainingJob:
     preset: str
     start: str | None
     size: str | None
+    decoder_of: str | None
     name: str
     output: Path | None
     steps: int | None
@@ -150,6 +151,8 @@ class TrainingJob:
     def _check_options(self) -> None:
         if (self.workspace is None) == (not self.coco):
             raise InputError("give either a workspace or --coco FILE, not both and not neither")
+        if self.decoder_of is not None and self.size is None:
+            raise InputError("--decoder-of goes with --size, whose new model it gives its decoder to")
         if self.keep_replay and not self.coco:
             raise InputError("--keep-replay takes its pictures from --coco FILE; a workspace has them in its stages")
 
@@ -201,7 +204,7 @@ class TrainingJob:
         if self.start is not None and self.size is not None:
             raise InputError("give either --model or --size, not both")
         if self.size is not None or (self.start is None and self.preset == "nano"):
-            sam, parent = new_model(MODEL_SIZES[self.size or "nano"](), seed=self.seed).to(device), ""
+            sam, parent = self._new(device)
         else:
             sam, info = storage.load_model(self.start or "nano", roots_of(self.workspace), device=device)
             parent = info.model_id
@@ -212,6 +215,15 @@ class TrainingJob:
         except ValueError as error:
             raise setting_error(error, TrainingConfig) from error
         return _Plan(with_decoder_depth(sam, config.decoder_depth), parent, config)
+
+    def _new(self, device: str) -> tuple[Sam, str]:
+        """A new model, and the id of the one that its decoder is of ("" for none)."""
+        sam = new_model(MODEL_SIZES[self.size or "nano"](), seed=self.seed).to(device)
+        if self.decoder_of is None:
+            return sam, ""
+        other, info = storage.load_model(self.decoder_of, roots_of(self.workspace), device=device)
+        take_decoder(sam, other)
+        return sam, info.model_id
 
     def _train(self, plan: _Plan, data: _Data, bad: BadSamples, processes: Processes, where: str) -> list[StepReport]:
         data.source.longest_px = plan.config.longest_px(plan.sam.image_size)

@@ -1,7 +1,7 @@
 """Architectures of SAM: what `config.json` of a model holds. Without torch: whoever lists models reads it too."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from model.encoder_configs import (
@@ -10,6 +10,8 @@ from model.encoder_configs import (
     HIERA_L,
     HIERA_S,
     HIERA_T,
+    LITE0,
+    LITE1,
     LITE2,
     VIT_B,
     VIT_H,
@@ -128,11 +130,22 @@ def nano() -> SamConfig:
     return SamConfig(LITE2, high_res_features=True, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3)
 
 
+def nano_lite0() -> SamConfig:
+    """`nano` on a smaller encoder of the same family; likewise the next one. None of them ships trained."""
+    return replace(nano(), encoder=LITE0)
+
+
+def nano_lite1() -> SamConfig:
+    return replace(nano(), encoder=LITE1)
+
+
 _SAM2_SIZES = ("sam2.1_hiera_tiny", "sam2.1_hiera_small", "sam2.1_hiera_base_plus", "sam2.1_hiera_large")
+UNPUBLISHED = ("nano_lite0", "nano_lite1")  # sizes of which everybody trains their own
 _SIZES = (
     *("vit_h", "vit_l", "vit_b", "vit_t", "nano"),
     *("sam_hq_vit_h", "sam_hq_vit_l", "sam_hq_vit_b", "sam_hq_vit_tiny"),
     *_SAM2_SIZES,
+    *UNPUBLISHED,
 )
 FETCHED = ("vit_h", "vit_l", "vit_b", "vit_t", *_SAM2_SIZES)  # sizes whose published weights `models fetch` gets
 # Each names the layout of a weights file, too: such files are recognised by the names and shapes in them.

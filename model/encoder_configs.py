@@ -175,6 +175,7 @@ class EfficientNetConfig:
 
 
 LITE0 = EfficientNetConfig()
+LITE1 = EfficientNetConfig(depth=1.1)
 LITE2 = EfficientNetConfig(width=1.1, depth=1.2)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from model.config import FETCHED, MODEL_SIZES, SamConfig
+from model.config import FETCHED, MODEL_SIZES, UNPUBLISHED, SamConfig
 from model.files import copy_from_url
 from schemas.errors import InputError
 
@@ -137,10 +137,16 @@ def find_model(name: str | Path, roots: Sequence[Path]) -> ModelInfo:
         return read_info(path)
     if path.is_file():
         raise InputError(f"{path}: a file, not a model; import it first with: sam-engine models import {path}")
-    get = f"fetch {name}" if str(name) in FETCHED else "import FILE, once you have its weights"
-    way_out = f"; get it with: sam-engine models {get}" if str(name) in MODEL_SIZES else ""
+    way_out = f"; get it with: sam-engine {_command_for(str(name))}" if str(name) in MODEL_SIZES else ""
     known = ", ".join(dict.fromkeys(model.name for model in models)) or "none"
     raise InputError(f"no model {str(name)!r}{way_out}; models here: {known}")
+
+
+def _command_for(size: str) -> str:
+    """What makes a model of a size."""
+    if size in UNPUBLISHED:
+        return f"train --size {size} --name {size} --coco FILE"
+    return f"models fetch {size}" if size in FETCHED else "models import FILE, once you have its weights"
 
 
 def read_info(folder: Path) -> ModelInfo:

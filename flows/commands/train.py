@@ -19,7 +19,13 @@ def train(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", help="Start from a new model instead: nano, vit_b, or a size that a package adds."),
+        typer.Option(
+            "--size", help="Start from a new model instead: nano, nano_lite0, vit_b, or a size that a package adds."
+        ),
+    ] = None,
+    decoder_of: Annotated[
+        str | None,
+        typer.Option("--decoder-of", help="With --size: model to take the prompt encoder and the mask decoder of."),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the new model.")] = "trained",
     output: Annotated[
@@ -60,6 +66,7 @@ def train(
         preset=preset,
         start=start,
         size=size,
+        decoder_of=decoder_of,
         name=name,
         output=output,
         steps=steps,

@@ -9,8 +9,10 @@ from torch import nn
 from model.config import SamConfig
 from model.sam import Sam, build_sam
 from model.transformer import Attention
+from schemas.errors import InputError
 
 _PEAK = 2.0
+_READS_ENCODER = re.compile(r"mask_decoder\.(conv_s0|conv_s1|compress_vit_feat)\.")
 _LAYER = re.compile(r"(mask_decoder\.transformer\.layers\.)(\d+)\.")
 
 
@@ -24,6 +26,20 @@ def new_model(config: SamConfig, *, seed: int) -> Sam:
     sam.image_encoder.load_pretrained()
     point_cross_attention(sam, seed=seed)
     return sam
+
+
+def take_decoder(sam: Sam, other: Sam) -> None:
+    """Give `sam` the prompt encoder and the mask decoder of another model, under an image encoder of its own.
+
+    What reads the image encoder's own channels stays as it is: it means nothing to another encoder.
+    Raises InputError where the two decoders differ.
+    """
+    theirs, own = other.state_dict(), sam.state_dict()
+    taken = [name for name in own if not name.startswith("image_encoder.") and not _READS_ENCODER.match(name)]
+    odd = [name for name in taken if name not in theirs or theirs[name].shape != own[name].shape]
+    if odd:
+        raise InputError(f"the decoder of a model of another form cannot be taken: {odd[0]} differs; choose another")
+    sam.load_state_dict({name: theirs[name] for name in taken}, strict=False)
 
 
 def point_cross_attention(sam: Sam, *, seed: int) -> None:

