@@ -52,6 +52,14 @@ def masks_of_prompts(
     return [found[index] for index in range(len(prompts))]
 
 
+def ids_of(prompts: Sequence[MaskPrompt]) -> list[int]:
+    """What the masks of all prompts of a file are called: as their prompts where each has a whole number of its own,
+    else by their place, from 1. So masks of one object have one id, whichever model made them."""
+    own = [prompt.fields.get("id") for prompt in prompts]
+    numbers = [each for each in own if isinstance(each, int) and not isinstance(each, bool)]
+    return numbers if len(set(numbers)) == len(prompts) else list(range(1, len(prompts) + 1))
+
+
 def annotation_of(found: PromptedMask, *, annotation_id: int, image_id: int) -> dict[str, Any]:
     """A COCO annotation. Raises ValueError where there is no mask."""
     if found.mask is None:

@@ -51,7 +51,7 @@ def masks(
     from engine.fast_sam import FastSam, ProposalFile
     from engine.files import write_atomic
     from engine.prompt_files import folder_of, read_prompt_file
-    from engine.prompted_masks import categories_of
+    from engine.prompted_masks import categories_of, ids_of
     from model.predictor import Predictor
     from schemas.errors import InputError
 
@@ -64,12 +64,13 @@ def masks(
     else:
         sam, model_name = FastSam(ProposalFile(proposals, names=coco, images=images)), f"the masks of {proposals.name}"
     made = _Made([problem._asdict() for problem in asked.problems])
+    ids = iter(ids_of([prompt for of_picture in asked.prompts.values() for prompt in of_picture]))
     paths = _pictures(list(asked.prompts), (images or folder_of(prompts)).absolute())
     predictor = Predictor(sam)
     with progress_bars() as progress:
         for number, (name, of_picture) in enumerate(asked.prompts.items()):
             progress("pictures", number, len(asked.prompts), name)
-            made.add(predictor, paths[name], name, of_picture)
+            made.add(predictor, paths[name], name, [(next(ids), prompt) for prompt in of_picture])
         progress("pictures", len(asked.prompts), len(asked.prompts))
     categories = asked.categories or categories_of(made.annotations)
     content = {"images": made.images, "annotations": made.annotations, "categories": categories}
@@ -90,7 +91,10 @@ class _Made:
         self.annotations: list[dict[str, Any]] = []
         self.rejected = rejected
 
-    def add(self, predictor: "Predictor", path: "Path | Exception", name: str, prompts: "list[MaskPrompt]") -> None:
+    def add(
+        self, predictor: "Predictor", path: "Path | Exception", name: str, prompts: "list[tuple[int, MaskPrompt]]"
+    ) -> None:
+        """prompts: of one picture, each with the id of its mask."""
         from engine.images import decode_image
         from engine.prompted_masks import annotation_of, masks_of_prompts
         from schemas.errors import InputError
@@ -105,11 +109,11 @@ class _Made:
             return
         image_id = len(self.images) + 1
         self.images.append({"id": image_id, "file_name": name, "height": image.shape[0], "width": image.shape[1]})
-        for found in masks_of_prompts(predictor, image, prompts):
+        answers = masks_of_prompts(predictor, image, [prompt for _, prompt in prompts])
+        for (number, _), found in zip(prompts, answers, strict=True):
             if found.mask is None:
                 self.rejected.append({"source": found.prompt.source, "kind": "mask", "reason": found.reason})
             else:
-                number = len(self.annotations) + 1
                 self.annotations.append(annotation_of(found, annotation_id=number, image_id=image_id))
 
 

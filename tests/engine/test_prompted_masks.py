@@ -3,7 +3,7 @@ import pytest
 
 from engine import rle as rle_codec
 from engine.prompt_files import MaskPrompt
-from engine.prompted_masks import annotation_of, categories_of, masks_of_prompts
+from engine.prompted_masks import annotation_of, categories_of, ids_of, masks_of_prompts
 from model.config import SamConfig
 from model.encoder_configs import ViTConfig
 from model.predictor import Predictor
@@ -103,3 +103,20 @@ def test_labels_become_categories_where_there_are_none() -> None:
     unnamed = [{"category_id": 7}]
     assert categories_of(unnamed) == [{"id": 1, "name": "object"}]
     assert unnamed == [{"category_id": 7}]
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ([7, 3, 12], [7, 3, 12]),
+        ([7, 3, 7], [1, 2, 3]),  # as in several files, each of which counts its own
+        ([7, None, 12], [1, 2, 3]),
+        ([7, True, 12], [1, 2, 3]),
+        (["7", "3", "12"], [1, 2, 3]),
+        ([], []),
+    ],
+)
+def test_masks_are_called_as_their_prompts_where_these_have_ids_of_their_own(
+    own: list[object], expected: list[int]
+) -> None:
+    assert ids_of([MaskPrompt("a", fields={} if each is None else {"id": each}) for each in own]) == expected

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,6 +288,12 @@ def test_generate_names_further_pages_and_what_it_assumed(tmp_path: Path, weight
     assert (tmp_path / "told" / "deep.json").read_bytes() == (tmp_path / "out" / "deep.json").read_bytes()
 
 
+def named_masks(content: dict[str, Any]) -> set[tuple[int, str]]:
+    """The id of each annotation, with the name of its picture."""
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    return {(each["id"], names[each["image_id"]]) for each in content["annotations"]}
+
+
 def test_boxes_and_points_become_masks_that_ingest_reads(tmp_path: Path, weights: Path) -> None:
     coco = write_pictures(tmp_path / "in", images=2)
     content = json.loads(coco.read_text())
@@ -296,6 +303,8 @@ def test_boxes_and_points_become_masks_that_ingest_reads(tmp_path: Path, weights
     names = [image["file_name"] for image in content["images"]]
     content["images"].append({"id": 99, "file_name": "gone.png"})
     content["annotations"].append({"id": 99, "image_id": 99, "bbox": [1, 1, 5, 5]})
+    for annotation in content["annotations"]:
+        annotation["id"] += 40
     asked, output = tmp_path / "boxes.json", tmp_path / "out" / "masks.json"
     asked.write_text(json.dumps(content))
     command = ["masks", asked, "-o", output, "--images", tmp_path / "in", "-m", "tiny", "--json"]
@@ -305,6 +314,7 @@ def test_boxes_and_points_become_masks_that_ingest_reads(tmp_path: Path, weights
     written = json.loads(output.read_text())
     assert [image["file_name"] for image in written["images"]] == names
     assert len(written["annotations"]) == done.result["masks"] > 0
+    assert named_masks(written) <= named_masks(content)
     store = sam_engine("init", tmp_path / "w").status == 0 and Store(tmp_path / "w")
     assert store
     report = sam_engine("ingest", tmp_path / "w", output, "--images", tmp_path / "in", "--json")
