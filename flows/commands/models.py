@@ -15,17 +15,25 @@ app = typer.Typer(no_args_is_help=True, help="Models: list them, import weights,
 Workspace = Annotated[
     str | None, typer.Option(help="A workspace, whose models are looked at or added to; default: the user's models.")
 ]
+# Systems whose masks come from elsewhere: there is no model of them to be had, and nothing to fetch.
+WITHOUT_WEIGHTS = {
+    "FastSAM": "chooses among masks of any YOLO-seg: generate or masks --proposals RESULTS.json",
+    "Grounded-SAM": "makes masks of boxes that any detector found by phrases: masks RESULTS.json --images FOLDER",
+}
 
 
 @app.command("list")
 def list_(workspace: Workspace = None, as_json: JsonFlag = False) -> None:
-    """List the models that can be used."""
+    """List the models that can be used, and what works without weights of its own."""
     from engine.workspace import roots_of
     from model.registry import list_models
 
     models = [_describe(model) for model in list_models(roots_of(workspace))]
     lines = [f"{m['name']:<28} {m['id']}  {m['size_mb']:8.1f} MB  {m['folder']}" for m in models]
-    emit({"models": models}, as_json=as_json, text="\n".join(lines) if lines else "no models yet")
+    lines = lines or ["no models yet"]
+    lines += [f"{name:<28} no weights; {use}" for name, use in WITHOUT_WEIGHTS.items()]
+    without = [{"name": name, "use": use} for name, use in WITHOUT_WEIGHTS.items()]
+    emit({"models": models, "without_weights": without}, as_json=as_json, text="\n".join(lines))
 
 
 @app.command("import")

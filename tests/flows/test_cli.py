@@ -451,6 +451,10 @@ def test_generate_refuses_weights_of_another_architecture(tmp_path: Path, weight
 def test_models_are_listed_and_imported(tmp_path: Path, weights: Path) -> None:
     found = sam_engine("models", "list", "--json").result["models"]
     assert "tiny" in [model["name"] for model in found]
+    without = sam_engine("models", "list", "--json").result["without_weights"]
+    assert [each["name"] for each in without] == ["FastSAM", "Grounded-SAM"]
+    shown = sam_engine("models", "list").out.splitlines()
+    assert [line.split()[0] for line in shown] == [*(model["name"] for model in found), "FastSAM", "Grounded-SAM"]
     bad = sam_engine("models", "import", tmp_path / "missing.pth")
     assert bad.status == 2
     assert "missing.pth" in one_error_line(bad.err)
