@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from schemas.suite import Clicks, SuiteSet, Texts, each_once, in_order, one_or_several, output_from, sets_from
+from schemas.suite import (
+    Clicks,
+    SuiteSet,
+    Texts,
+    each_once,
+    in_order,
+    one_or_several,
+    output_from,
+    output_of,
+    sets_from,
+)
 from schemas.yaml_sections import Section, parse_yaml
 
 ExperimentName = Literal["stages", "data", "encoder", "points"]
@@ -71,6 +81,6 @@ def parse_ablation(content: bytes, *, file: Path) -> Ablation:
 
     Raises InputError naming the file, the key, its value and what is allowed.
     """
-    found = parse_yaml(content, Ablation, file=file, among="sets and output", inner={"sets.": SuiteSet})
+    found = parse_yaml(content, Ablation, file=file, among="sets", inner={"sets.": SuiteSet}, defaults=output_of(file))
     update = {"sets": sets_from(file.parent, found.sets), "output": output_from(file.parent, found.output)}
     return found.model_copy(update=update)

@@ -66,7 +66,7 @@ class Suite(Section):
 
     clicks: numbers of clicks to report. first_point: the centre of a mask, or any pixel of it. boxes: whether masks are
     also asked for by their boxes, which GrabCut needs. seed: of samples and random points.
-    output: folder, or a URL as of a workspace.
+    output: folder, or a URL as of a workspace; a file that says none has its own name with "-results".
     """
 
     sets: Annotated[dict[str, SuiteSet], Field(min_length=1)]
@@ -84,7 +84,9 @@ def parse_suite(content: bytes, *, file: Path) -> Suite:
 
     Raises InputError naming the file, the key, its value and what is allowed.
     """
-    suite = parse_yaml(content, Suite, file=file, among="sets, models and output", inner={"sets.": SuiteSet})
+    suite = parse_yaml(
+        content, Suite, file=file, among="sets and models", inner={"sets.": SuiteSet}, defaults=output_of(file)
+    )
     if "grabcut" in suite.baselines and not suite.boxes:
         raise InputError(f"{file}: baselines: grabcut starts from boxes; leave it out, or set boxes: true")
     if "felzenszwalb" in suite.baselines and 1 not in suite.clicks:
@@ -107,6 +109,11 @@ def sets_from(folder: Path, sets: Mapping[str, SuiteSet]) -> dict[str, SuiteSet]
         )
         for name, each in sets.items()
     }
+
+
+def output_of(file: Path) -> dict[str, str]:
+    """Where results go if a file does not say it: beside it, under its name."""
+    return {"output": f"{file.stem}-results"}
 
 
 def output_from(folder: Path, output: str) -> str:

@@ -31,12 +31,18 @@ class _EachKeyOnce(yaml.SafeLoader):
 
 
 def parse_yaml(
-    content: bytes, model: type[Model], *, file: object, among: str, inner: Mapping[str, type[BaseModel]] | None = None
+    content: bytes,
+    model: type[Model],
+    *,
+    file: object,
+    among: str,
+    inner: Mapping[str, type[BaseModel]] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Model:
     """Validate what a file holds.
 
     among: names of some keys, for a file that has none. inner: by the beginning of a key, such as "sets.", the model
-    of the section that it stands in, where that is not `model`.
+    of the section that it stands in, where that is not `model`. defaults: of keys, where they follow from the file.
     Raises InputError naming the file, the key, its value and what is allowed.
     """
     try:
@@ -46,7 +52,7 @@ def parse_yaml(
     if not isinstance(values, dict):
         raise InputError(f"{file}: expected keys and values, among them {among}")
     try:
-        return model.model_validate(values)
+        return model.model_validate({**(defaults or {}), **values})
     except ValidationError as error:
         raise InputError(f"{file}: {_said(error, model, inner or {})}") from error
 

@@ -128,12 +128,13 @@ def ablation_markdown(
 ) -> str:
     """A page: what was trained and measured, then two tables for each curve. facts: lines for the beginning."""
     masks = ", ".join(f"{name}: {s.masks:,} masks on {s.pictures:,} pictures" for name, s in result.sets.items())
+    over = ", mean over sets" if len(result.sets) > 1 else ""
     lines = [
         "# Ablation",
         "",
         *(f"- {fact}" for fact in facts),
         f"- Measured on {masks}.",
-        "- mIoU, mean over sets; in brackets 95 % bootstrap intervals: masks are drawn within each set. "
+        f"- mIoU{over}; in brackets 95 % bootstrap intervals: masks are drawn within each set. "
         + _what_intervals_miss(curves),
         "- Changes are from the line before, on the same masks; bold where the interval excludes 0.",
         *(f"- {name}: left out: {reason}" for name, reason in result.left_out.items()),

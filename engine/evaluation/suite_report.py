@@ -101,9 +101,9 @@ def mean_table(result: SuiteResult, answers: Sequence[Answers]) -> tuple[tuple[s
 def suite_lines(suite: Suite, result: SuiteResult) -> list[str]:
     """What has to be known beside the tables, a line each."""
     point = "the pixel farthest from the boundary" if suite.first_point == "centre" else "any pixel"
+    over = f", mean over {len(result.sets)} sets" if len(result.sets) > 1 else " of one set"
     lines = [
-        f"mIoU, mean over {len(result.sets)} sets; in brackets 95 % bootstrap intervals: masks are drawn within each "
-        "set.",
+        f"mIoU{over}; in brackets 95 % bootstrap intervals: masks are drawn within each set.",
         f"First click: {point} of the mask; each further one corrects, in the middle of the error.",
         "Confident: the mask with the highest predicted IoU; oracle: the best of the three that 1 click or a box gets.",
     ]

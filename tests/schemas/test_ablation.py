@@ -35,6 +35,12 @@ def test_numbers_come_sorted_and_one_needs_no_list() -> None:
     assert parsed(LEAST + "data: 0.5").data == (0.5,)
 
 
+def test_results_go_beside_the_file_under_its_name_where_it_says_nothing_else() -> None:
+    assert parsed("sets: {a: {coco: a.json}}").output == "somewhere/ablation-results"
+    with pytest.raises(InputError, match="output: string should have at least 1 character"):
+        parsed("sets: {a: {coco: a.json}}\noutput: ''")
+
+
 def test_the_documented_file_has_the_defaults_and_names_every_key() -> None:
     (block,) = (block for block in blocks(ROOT / "docs" / "ablation.md") if block.language == "yaml")
     found = parsed(block.text)

@@ -38,6 +38,12 @@ def test_every_key() -> None:
     assert suite.output == "s3://bucket/out"
 
 
+def test_results_go_beside_the_file_under_its_name_where_it_says_nothing_else() -> None:
+    assert parsed("sets: {a: {coco: a.json}}\nmodels: nano").output == "somewhere/suite-results"
+    with pytest.raises(InputError, match="output: string should have at least 1 character"):
+        parsed("sets: {a: {coco: a.json}}\nmodels: nano\noutput: ''")
+
+
 def test_the_documented_file_is_a_suite_and_names_every_key() -> None:
     (block,) = (block for block in blocks(ROOT / "docs" / "evaluation.md") if block.language == "yaml")
     assert set(parsed(block.text).sets) == {"streets", "leaves"}

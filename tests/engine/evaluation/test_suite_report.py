@@ -96,3 +96,10 @@ def test_one_model_alone_is_compared_with_nothing() -> None:
     answers = suite_answers(SUITE, alone)
     assert all(each.mean.better_by == {} for each in answers)
     assert "Differences" not in suite_markdown(SUITE, alone, answers)
+
+
+def test_a_mean_is_named_where_there_is_one() -> None:
+    several, alone = result(), result()
+    del alone.sets["b|c"]
+    assert suite_lines(SUITE, several)[0].startswith("mIoU, mean over 2 sets; in brackets")
+    assert suite_lines(SUITE, alone)[0].startswith("mIoU of one set; in brackets")
