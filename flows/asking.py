@@ -1,5 +1,6 @@
 """Asking a person in Prefect's page: the run is suspended, with no process, until it is resumed with an answer."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,12 @@ from prefect.runtime import deployment
 
 from engine.keys import content_key
 from engine.workspace import Workspace
-from flows.zombies import is_about
+from flows.zombies import is_about, runs_of_processes
 from schemas.errors import WaitError
 from stages.approvals import Approval, Approved, approve, missing
+
+_TO_END_S = 120.0
+_LOOK_EVERY_S = 0.5
 
 
 class Answer(RunInput):
@@ -50,9 +54,17 @@ def resume_answered(workspace: Workspace, wanted: Approval | Approved, *, by: st
     resumed = 0
     with get_client(sync_client=True) as client:
         for run in _asking(workspace, wanted):
+            _wait_for_its_process(str(run.id))
             client.resume_flow_run(run.id, run_input={"approved": True, "by": by, "note": note})
             resumed += 1
     return resumed
+
+
+def _wait_for_its_process(run_id: str) -> None:
+    """That which suspended a run takes seconds to end; a worker that is to start another for the run before, dies."""
+    end = time.monotonic() + _TO_END_S
+    while run_id in runs_of_processes() and time.monotonic() < end:
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _asking(workspace: Workspace, wanted: Approval | Approved) -> Iterator[FlowRun]:

@@ -125,7 +125,7 @@ def _problems(
         problems.append(f"not deployed: {', '.join(sorted(missing))}; run: sam-engine schedule install {workspace}")
     if pool is not None and not any(worker.status == _ONLINE for worker in client.read_workers_for_work_pool(pool)):
         problems.append(
-            f"no worker of pool {pool} is there, so nothing runs; start one: prefect worker start --pool {pool}"
+            f"no worker of pool {pool} is there, so nothing runs; start one: sam-engine schedule worker --pool {pool}"
         )
     limit = workspace.settings().flow.concurrency_limit
     if limit is not None:

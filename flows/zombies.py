@@ -51,7 +51,7 @@ def close_zombies(
     """
     known = {record.flow_run: (record, alive) for record, alive in records(workspace) if record.flow_run}
     on_disk = isinstance(workspace.root, LocalPlace)
-    started = _runs_of_processes()
+    started = runs_of_processes()
     closed = []
     for run in _runs_of(client, workspace, _AT_WORK):
         if str(run.id) == myself:
@@ -95,13 +95,15 @@ def _reason(
     here = socket.gethostname()
     if str(run.id) in started:
         return None
-    if known is not None:
-        return _reason_of_record(*known, grace_s=grace_s)
-    host, _, pid = (run.infrastructure_pid or "").rpartition(":")
-    if host not in ("", here):
-        return None
-    if pid.isdigit() and host == here:
-        return None if psutil.pid_exists(int(pid)) else f"process {pid} is gone"
+    # What is known of a run that goes on after a death, or an approval, is of its process before.
+    if not (_type_of(run) == StateType.PENDING and run.run_count):
+        if known is not None:
+            return _reason_of_record(*known, grace_s=grace_s)
+        host, _, pid = (run.infrastructure_pid or "").rpartition(":")
+        if host not in ("", here):
+            return None
+        if pid.isdigit() and host == here:
+            return None if psutil.pid_exists(int(pid)) else f"process {pid} is gone"
     if _age_s(run) < grace_s:
         return None
     if _type_of(run) == StateType.PENDING:
@@ -151,7 +153,7 @@ def is_about(run: FlowRun, workspace: Workspace) -> bool:
         return False
 
 
-def _runs_of_processes() -> set[str]:
+def runs_of_processes() -> set[str]:
     """Ids of the runs for which a process of this machine was started."""
     return set(_ids())
 

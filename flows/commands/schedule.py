@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Let a workspace run by itself, on Prefect's server or in one process.")
 WorkspaceArgument = Annotated[str, typer.Argument(help="The workspace.")]
+PoolOption = Annotated[str, typer.Option(help="Work pool of the workers that run the flows; made if need be.")]
 CronOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,15 +43,13 @@ def server(
 @app.command()
 def install(
     workspace: WorkspaceArgument,
-    pool: Annotated[
-        str, typer.Option(help="Work pool of the workers that run the flows; made if need be.")
-    ] = "sam-data-engine",
+    pool: PoolOption = "sam-data-engine",
     cron: CronOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make the deployments of a workspace, their times and their triggers, on the server that PREFECT_API_URL names.
 
-    Done again it changes what differs. A worker runs them: prefect worker start --pool NAME --limit 2
+    Done again it changes what differs. A worker runs them: sam-engine schedule worker
     """
     files = _opened(workspace)
     when = _crons(cron)
@@ -59,6 +58,21 @@ def install(
 
         found = install_schedule(files, cron=when, pool=pool)
     emit(found, as_json=as_json, text=_as_text(found))
+
+
+@app.command()
+def worker(
+    pool: PoolOption = "sam-data-engine",
+    limit: Annotated[int, typer.Option(min=1, help="Flows at once.")] = 2,
+) -> None:
+    """Run the flows that the server schedules, in processes of this machine. Ctrl-C or SIGTERM stops it.
+
+    The same as prefect worker start --type process, which is started again whenever it dies.
+    """
+    with _server():
+        from flows.worker import keep_running, worker_command
+
+        keep_running(worker_command(pool, limit))
 
 
 @app.command()

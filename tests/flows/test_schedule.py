@@ -49,7 +49,7 @@ def test_a_workspace_is_scheduled_changed_shown_and_taken_away(store: Store) -> 
     }
     assert made["problems"] == [
         "no worker of pool sam-data-engine is there, so nothing runs; start one: "
-        "prefect worker start --pool sam-data-engine"
+        "sam-engine schedule worker --pool sam-data-engine"
     ]
     with get_client(sync_client=True) as client:
         assert client.read_global_concurrency_limit_by_name("gpu").limit == 1
