@@ -42,7 +42,7 @@ FILES = ("engine/store.py", "engine/tables.py", "engine/delta.py", "engine/files
 FILES += ("engine/workspace.py", "engine/migrations.py", "stages/*.py", "model/training/*.py")
 # Tests besides the mirrored one: of files that have none, and of those that only whole rounds show at work.
 _ROUNDS, _PEOPLE, _GATES = "tests/stages/test_rounds.py", "tests/stages/test_people.py", "tests/stages/test_quality.py"
-_VERIFIER = "tests/stages/test_verifier.py"
+_VERIFIER = "tests/stages/test_verifier_at_gates.py"
 MORE: dict[str, tuple[str, ...]] = {
     "engine/delta.py": ("tests/engine/test_tables.py", "tests/engine/test_store.py"),
     "stages/annotation.py": (_PEOPLE, _GATES, _ROUNDS),
@@ -53,8 +53,12 @@ MORE: dict[str, tuple[str, ...]] = {
     "stages/gates.py": (_GATES, _VERIFIER),
     "stages/generation.py": (_ROUNDS,),
     "stages/planning.py": (_ROUNDS, _PEOPLE),
-    "stages/prefill_detector.py": ("tests/stages/test_prefill.py",),
-    "stages/prefill_threshold.py": ("tests/stages/test_prefill.py", "tests/stages/test_generator_threshold.py"),
+    "stages/prefill_detector.py": ("tests/stages/test_learned_detector.py",),
+    "stages/prefill_threshold.py": (
+        "tests/stages/test_prefill.py",
+        "tests/stages/test_learned_detector.py",
+        "tests/stages/test_generator_threshold.py",
+    ),
     "stages/progress.py": (_ROUNDS,),
     "stages/retraining.py": ("tests/stages/test_one_retraining.py",),
     "stages/semi_automatic.py": ("tests/stages/test_prefilling.py", _PEOPLE),
@@ -62,6 +66,7 @@ MORE: dict[str, tuple[str, ...]] = {
     "stages/simulated_tool.py": (_ROUNDS, "tests/stages/test_prefilling.py"),
     "stages/steps.py": (_ROUNDS, _PEOPLE),
     "stages/verification.py": (_GATES, _VERIFIER),
+    "stages/verifier.py": (_VERIFIER,),
     "stages/workers.py": (_ROUNDS,),
     "model/training/trainer.py": ("tests/model/training/test_processes.py",),
     "model/training/interaction.py": (

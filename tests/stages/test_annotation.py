@@ -23,9 +23,9 @@ from engine.labeling.usefulness import usefulness
 from engine.quality.returned import take_out
 from engine.store import Store
 from model.predictor import Predictor
-from schemas.config import Stage
 from schemas.mask import Mask
 from schemas.rle import Rle
+from schemas.stages import Stage
 from schemas.tables import GROUND_TRUTH, Round, table_of
 from stages.annotation import AnnotationWorker
 from stages.records import ShardRows, Where

@@ -1,32 +1,20 @@
-import json
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.labeling import prompt_log
-from engine.labeling.brush import decode_brush
 from engine.labeling.embeddings import EmbeddingCache, EmbeddingFolder, Precomputer, from_bytes, to_bytes
 from engine.labeling.prompting import Prompter
 from model.config import SamConfig
-from model.encoder_configs import EfficientNetConfig, ViTConfig
-from model.folded_decoder import FoldedMasks
-from model.folded_image import SharedImage
+from model.encoder_configs import ViTConfig
 from model.predictor import Predictor
-from model.promptable import DecodedMasks
 from model.sam import Sam, build_sam
 from tests.engine.labeling.bodies import (
-    CHOICES_CONFIG,
-    JSON,
-    OTHER_NAMES_CONFIG,
     TASK,
     batch_body,
     box,
@@ -34,106 +22,10 @@ from tests.engine.labeling.bodies import (
     point,
     task_body,
 )
+from tests.engine.labeling.prompters import HEIGHT, MODEL_ID, PICTURE, WIDTH, Clock, ask, mask_of, meta_of, same
 from tests.peers.published import draw_weights
 from tests.pictures import encoded as picture_bytes
 from tests.pictures import shapes
-
-MODEL_ID = "0123456789abcdef"
-PICTURE = "assisted_manual-1/42.png"
-HEIGHT, WIDTH = 64, 96
-
-
-@pytest.fixture(scope="module")
-def shared_sam() -> Sam:
-    sam = build_sam(SamConfig(EfficientNetConfig(img_size=96), high_res_features=True))
-    draw_weights(sam, seed=10)  # masks of every prompt below have pixels
-    return sam
-
-
-@pytest.fixture
-def sam(shared_sam: Sam, monkeypatch: pytest.MonkeyPatch) -> Sam:
-    """Notes what it decodes."""
-    noted: list[dict[str, Any]] = []
-    prompt = shared_sam.prompt
-
-    def noting_prompt(image: SharedImage, **prompts: Any) -> FoldedMasks:
-        noted.append(prompts)
-        return prompt(image, **prompts)
-
-    monkeypatch.setattr(shared_sam, "prompt", noting_prompt)
-    monkeypatch.setattr(shared_sam, "noted", noted, raising=False)
-    return shared_sam
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    path = tmp_path / "workspace" / "labeling" / "images" / PICTURE
-    path.parent.mkdir(parents=True)
-    path.write_bytes(picture_bytes(shapes(0, height=HEIGHT, width=WIDTH)[0]))
-    return tmp_path / "workspace"
-
-
-@pytest.fixture
-def start(workspace: Path, sam: Sam, clock: Clock) -> Callable[[], Prompter]:
-    """Starts a backend's prompter as after a restart."""
-
-    def make() -> Prompter:
-        folder = EmbeddingFolder(workspace / "labeling" / "embeddings", MODEL_ID, limit_mb=10)
-        cache = EmbeddingCache(sam, folder, in_memory=2)
-        return Prompter(workspace, sam, model_id=MODEL_ID, cache=cache, ahead=Precomputer(cache), clock=clock)
-
-    return make
-
-
-@pytest.fixture
-def prompter(start: Callable[[], Prompter]) -> Prompter:
-    return start()
-
-
-@pytest.fixture
-def direct(shared_sam: Sam) -> Predictor:
-    predictor = Predictor(shared_sam)
-    predictor.set_image(shapes(0, height=HEIGHT, width=WIDTH)[0])
-    return predictor
-
-
-def ask(prompter: Prompter, *regions: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The region that is answered."""
-    body = json.loads(json.dumps(click_body(task_body(PICTURE), *regions, **more)))
-    (result,) = prompter.predict(body)["results"]
-    (region,) = result["result"]
-    assert result["model_version"] == MODEL_ID
-    assert result["score"] == region["score"]
-    answer: dict[str, Any] = json.loads(json.dumps(region, allow_nan=False))
-    return answer
-
-
-def mask_of(region: dict[str, Any]) -> np.ndarray:
-    assert region["value"]["format"] == "rle"
-    return decode_brush(region["value"]["rle"], height=region["original_height"], width=region["original_width"])
-
-
-def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
-    """But for rounding, which may turn a pixel whose logit is nearly zero: the backend shares work among prompts."""
-    return mask.shape == wanted.shape and np.count_nonzero(mask != wanted) <= 2
-
-
-def meta_of(region: dict[str, Any]) -> dict[str, Any]:
-    meta: dict[str, Any] = region["meta"]["sa"]
-    return meta
 
 
 def test_the_mask_is_that_of_the_predictor(prompter: Prompter, direct: Predictor) -> None:
@@ -240,9 +132,6 @@ def test_a_restart_between_two_clicks(
     assert (meta["t_first"], meta["t_last"], meta["call"]) == (started, started + 4, 2)
 
 
-# A click at the same place
-
-
 def best_first(direct: Predictor, x: float, y: float) -> list[np.ndarray]:
     masks, ious, _ = direct.predict([[x * WIDTH / 100, y * HEIGHT / 100]], [1])
     return [masks[index] for index in (-ious).argsort()]
@@ -295,9 +184,6 @@ def test_the_mask_that_was_chosen_is_refined(prompter: Prompter, sam: Sam, direc
     torch.testing.assert_close(fed[0], wanted, atol=1e-3, rtol=1e-3)
 
 
-# Ids, times and the log
-
-
 def test_every_answer_is_logged_and_has_an_id_of_its_own(prompter: Prompter, workspace: Path, clock: Clock) -> None:
     first = ask(prompter, point(25, 50, id="a"))
     clock.now += 3
@@ -326,87 +212,6 @@ def test_a_log_that_cannot_be_written_does_no_harm(
 def test_a_restart_gives_no_id_a_second_time(prompter: Prompter, start: Callable[[], Prompter]) -> None:
     click = point(25, 50, id="a")
     assert ask(prompter, click)["id"] != ask(start(), click)["id"]
-
-
-# Nothing to answer
-
-
-@pytest.mark.parametrize(
-    "context",
-    [[], {}, {"result": []}, {"result": None}, {"result": "text"}, "text", 7, {"result": [{"type": "relation"}, None]}],
-    ids=str,
-)
-def test_contexts_without_prompts(prompter: Prompter, workspace: Path, context: Any) -> None:
-    body = click_body(task_body(PICTURE))
-    body["params"]["context"] = context
-    assert prompter.predict(body) == {"results": [{"model_version": MODEL_ID, "score": 0.0, "result": []}]}
-    assert prompt_log.read(workspace, 1) == []
-
-
-@given(st.dictionaries(st.sampled_from(["tasks", "project", "label_config", "params"]), JSON))
-def test_any_request_is_answered(
-    shared_sam: Sam, tmp_path_factory: pytest.TempPathFactory, odd: dict[str, Any]
-) -> None:
-    workspace = tmp_path_factory.mktemp("workspace")
-    cache = EmbeddingCache(shared_sam, EmbeddingFolder(workspace, "aa", limit_mb=0), in_memory=1)
-    prompter = Prompter(workspace, shared_sam, model_id=MODEL_ID, cache=cache, ahead=Precomputer(cache))
-    body = click_body(task_body("gone.png"), point(1, 2, id="p"))
-    results = prompter.predict(body | odd)["results"]
-    assert len(results) >= 1
-    assert all(result == [] or result["result"] == [] for result in results)
-
-
-def test_negative_points_alone_name_no_object_but_are_logged(prompter: Prompter, workspace: Path, sam: Sam) -> None:
-    body = click_body(task_body(PICTURE), point(25, 50, id="n", positive=False))
-    assert prompter.predict(body)["results"][0]["result"] == []
-    (call,) = prompt_log.read(workspace, 1)
-    assert (call.region_id, call.predicted_iou, call.points) == ("", None, ((25.0, 50.0, 0),))
-    assert sam.noted == []
-
-
-@pytest.mark.parametrize("picture", ["gone.png", "../../engine.yaml", "/etc/hostname"])
-def test_pictures_that_are_not_there(
-    prompter: Prompter, workspace: Path, picture: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    body = click_body(task_body(picture), point(25, 50, id="a"))
-    with caplog.at_level(logging.ERROR):
-        assert prompter.predict(body)["results"][0]["result"] == []
-    assert len(caplog.messages) == 1
-    assert "task 7" in caplog.messages[0]
-    assert picture in caplog.messages[0]
-    assert prompt_log.read(workspace, 1)[0].region_id == ""
-
-
-def test_an_empty_mask_is_no_answer(prompter: Prompter, sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = DecodedMasks(torch.zeros(1, 3), torch.full((1, 3, 24, 24), -1.0))
-    monkeypatch.setattr(sam, "prompt", lambda *args, **kwargs: nothing)
-    body = click_body(task_body(PICTURE), point(25, 50, id="a"))
-    assert prompter.predict(body)["results"][0]["result"] == []
-
-
-def test_a_model_without_numbers_is_no_answer(
-    prompter: Prompter, sam: Sam, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    broken = DecodedMasks(torch.full((1, 3), float("nan")), torch.ones(1, 3, 24, 24))
-    monkeypatch.setattr(sam, "prompt", lambda *args, **kwargs: broken)
-    body = click_body(task_body(PICTURE), point(25, 50, id="a"))
-    assert prompter.predict(body)["results"][0]["result"] == []
-    assert "weights are damaged" in caplog.text
-
-
-def test_names_of_another_config(prompter: Prompter) -> None:
-    body = click_body(
-        task_body("no", picture=f"/data/local-files/?d={PICTURE}"),
-        point(25, 50, id="a"),
-        label_config=OTHER_NAMES_CONFIG,
-    )
-    (region,) = prompter.predict(body)["results"][0]["result"]
-    assert (region["from_name"], region["to_name"], region["value"]["brushlabels"]) == ("tag", "photo", ["thing"])
-    without_brush = click_body(task_body(PICTURE), point(25, 50, id="a"), label_config=CHOICES_CONFIG)
-    assert prompter.predict(without_brush)["results"] == [{"model_version": MODEL_ID, "score": 0.0, "result": []}]
-
-
-# Batches
 
 
 def test_a_batch_gets_no_predictions_and_its_pictures_are_encoded_ahead(prompter: Prompter, workspace: Path) -> None:
@@ -448,113 +253,6 @@ def test_clicks_of_several_threads_do_not_mix(start: Callable[[], Prompter], dir
     for thread in threads:
         thread.join()
     assert right == [True] * 2 * threads_at_once
-
-
-# Objects one after the other
-
-
-def accepted(*regions: dict[str, Any]) -> dict[str, Any]:
-    """A task whose draft has these regions already."""
-    return task_body(PICTURE) | {"drafts": [{"id": 1, "result": list(regions)}]}
-
-
-def ask_on(prompter: Prompter, task: dict[str, Any], *regions: dict[str, Any]) -> dict[str, Any]:
-    body = click_body(task, *regions)
-    body["tasks"] = [task]
-    (result,) = prompter.predict(json.loads(json.dumps(body)))["results"]
-    (region,) = result["result"]
-    found: dict[str, Any] = region
-    return found
-
-
-def draft_of(region: dict[str, Any]) -> dict[str, Any]:
-    """A prompt as the editor sends it after a reload: it says no more whether it is positive."""
-    return {key: value for key, value in region.items() if key != "is_positive"}
-
-
-def told(region: dict[str, Any]) -> tuple[float, float, list[float]]:
-    """First and last act in seconds of the session, and x of the points."""
-    meta = meta_of(region)
-    began = Clock().now
-    return round(meta["t_first"] - began, 3), round(meta["t_last"] - began, 3), [x for x, _, _ in meta["points"]]
-
-
-def test_a_session_of_many_kinds_of_acts_is_told_as_it_was(
-    start: Callable[[], Prompter], clock: Clock, workspace: Path
-) -> None:
-    """Clicks, a reload, a click that another mask follows, an undone accept, a box, and a restart of the backend."""
-    prompter, began = start(), clock.now
-    one, two, three, four, five, six = (point(x, 50, id=f"p{x}") for x in (10, 20, 30, 40, 50, 60))
-
-    def at(second: float) -> None:
-        clock.now = began + second
-
-    at(1)
-    ask(prompter, one)
-    at(4)
-    first = ask(prompter, one, two)
-    assert told(first) == (1.0, 4.0, [10.0, 20.0])
-    at(100)  # reloaded before it was accepted: the draft's prompts are sent along
-    second = ask(prompter, draft_of(one), draft_of(two), three)
-    assert told(second) == (100.0, 100.0, [30.0])
-    at(110)  # `three` was accepted; what the draft had stays
-    third = ask(prompter, draft_of(one), draft_of(two), four)
-    assert told(third) == (110.0, 110.0, [40.0])
-    at(120)  # the draft has the mask of `four`; its accept was undone, so that its point is there again
-    fourth = ask_on(prompter, accepted(third), four, five)
-    assert told(fourth) == (120.0, 120.0, [50.0])
-    at(130)
-    boxed = ask(prompter, box(10, 10, 50, 50, id="b"))
-    assert told(boxed) == (130.0, 130.0, [])
-    at(133)
-    prompter = start()
-    again = ask(prompter, box(10, 10, 50, 50, id="b"), box(10, 10, 60, 60, id="c"))
-    assert told(again) == (130.0, 133.0, [])
-    at(200)
-    later = ask(prompter, box(10, 10, 60, 60, id="c"), box(20, 20, 40, 40, id="d"))
-    assert told(later) == (200.0, 200.0, [])
-    at(210)
-    assert told(ask(prompter, six)) == (210.0, 210.0, [60.0])
-    kept = [call.prompt_ids for call in prompt_log.read(workspace, 1)]
-    assert kept == [("p10",), ("p10", "p20"), ("p30",), ("p40",), ("p50",), ("b",), ("b", "c"), ("d",), ("p60",)]
-
-
-def test_what_an_accept_leaves_behind_is_another_objects(prompter: Prompter) -> None:
-    """A point that stayed although one that was sent with it went."""
-    one, two, three = (point(x, 50, id=f"p{x}") for x in (10, 20, 30))
-    ask(prompter, one)
-    ask(prompter, one, two)
-    assert told(ask(prompter, one, three))[2] == [30.0]
-
-
-def test_points_and_boxes_of_one_object_may_alternate(prompter: Prompter) -> None:
-    one, two, drawn = point(10, 50, id="p"), point(20, 50, id="q"), box(10, 10, 50, 50, id="b")
-    ask(prompter, one)
-    ask(prompter, drawn)
-    assert told(ask(prompter, one, two))[2] == [10.0, 20.0]
-
-
-def test_a_point_that_is_taken_back_leaves_the_others(prompter: Prompter) -> None:
-    one, two, three = (point(x, 50, id=f"p{x}") for x in (10, 20, 30))
-    ask(prompter, one, two)
-    assert told(ask(prompter, one))[2] == [10.0]
-    assert told(ask(prompter, one, three))[2] == [10.0, 30.0]
-
-
-def test_too_many_prompts_for_one_object(prompter: Prompter, workspace: Path) -> None:
-    points = [point(number % 100, number % 90, id=f"p{number}") for number in range(65)]
-    assert ask(prompter, *points[:64])
-    (result,) = prompter.predict(click_body(task_body(PICTURE), *points))["results"]
-    assert result["result"] == []
-    assert result["error"].startswith("65 prompts for one object; at most 64")
-    assert len(prompt_log.read(workspace, 1)) == 1
-
-
-def test_why_there_is_no_mask_is_in_the_answer(prompter: Prompter) -> None:
-    (result,) = prompter.predict(click_body(task_body("gone.png"), point(25, 50, id="p")))["results"]
-    assert result["result"] == []
-    assert "gone.png" in result["error"]
-    assert "publish the image again" in result["error"]
 
 
 def test_a_model_that_gives_one_mask_gives_it_to_each_click_at_a_place(workspace: Path, clock: Clock) -> None:

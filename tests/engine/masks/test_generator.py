@@ -1,110 +1,17 @@
-from collections.abc import Callable, Sequence
+"""The mask generator: which masks it finds, where they lie, and why the others went."""
+
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import skimage.data
-import torch
-from torch import Tensor
 
 from engine import rle
-from engine.masks import memory
 from engine.masks.filters import REASONS
 from engine.masks.generator import GenerationResult, MaskGenerator
-from model.predictor import Predictor
-from model.promptable import DecodedMasks
-from model.upscaling import Upscaling
 from schemas.errors import InputError
-from schemas.presets import GeneratorConfig, generator_preset, paper_sa1b
-from tests.peers.decoder_outputs import RegionMaps, StandInSam
-
-Image = npt.NDArray[np.uint8]
-Answer = tuple[npt.NDArray[np.bool_], float]  # a mask of the image, and its predicted IoU
-STEEP = 8.0  # logits that no offset moves: a stability of 1
-
-
-def coordinates(height: int, width: int) -> Image:
-    """An image whose pixels say where they are, so that a crop knows its place."""
-    image = np.zeros((height, width, 3), dtype=np.uint8)
-    image[..., 0], image[..., 1] = np.meshgrid(np.arange(width), np.arange(height))
-    return image
-
-
-class Scripted:
-    """A predictor that gives, for a point (x, y) of the image, the answers of a script; no resolution is lost."""
-
-    def __init__(self, image: Image, script: Callable[[float, float, bool], list[Answer]]) -> None:
-        self.image_hw = image.shape[:2]
-        self.script = script
-        self.prompts: list[tuple[float, float]] = []
-        self.encoded: list[int] = []  # crops that came together
-        self.asked: list[int] = []  # masks whose logits were asked for
-        self.gain = 1.0
-        self.device = torch.device("cpu")
-
-    def encode_images(self, images: Sequence[Image]) -> list[Image]:
-        self.encoded.append(len(images))
-        return list(images)
-
-    def set_embedding(self, encoded: Image) -> None:
-        self.hw = encoded.shape[:2]
-        self.x0, self.y0 = int(encoded[0, 0, 0]), int(encoded[0, 0, 1])
-
-    @property
-    def upscaling(self) -> Upscaling:
-        return Upscaling(self.hw, self.hw, self.hw)
-
-    def prompt(self, points: Tensor, labels: Tensor) -> "CountedMasks":
-        assert points.shape == (len(labels), 1, 2)
-        logits, ious = [], []
-        for x, y in (points[:, 0] + torch.tensor([self.x0, self.y0])).tolist():
-            self.prompts.append((x, y))
-            answers = self.script(x, y, self.hw == self.image_hw)
-            window = np.s_[self.y0 : self.y0 + self.hw[0], self.x0 : self.x0 + self.hw[1]]
-            logits.append(np.stack([np.where(mask[window], STEEP, -STEEP) for mask, _ in answers]))
-            ious.append([iou for _, iou in answers])
-        all_logits = torch.tensor(np.stack(logits), dtype=torch.float32) * self.gain
-        return CountedMasks(torch.tensor(ious), all_logits, self.asked)
-
-
-class CountedMasks(DecodedMasks):
-    def __init__(self, predicted_iou: Tensor, all_logits: Tensor, asked: list[int]) -> None:
-        super().__init__(predicted_iou, all_logits)
-        self.__dict__["asked"] = asked
-
-    def logits(self, index: Tensor, /) -> Tensor:
-        self.__dict__["asked"].append(len(index))
-        return super().logits(index)
-
-
-class BatchedMaps(list[RegionMaps]):
-    def split(self) -> "BatchedMaps":
-        return self
-
-
-class BatchedStandIn(StandInSam):
-    """The stand-in for several pictures at once."""
-
-    def encode(self, pixels: Tensor, /) -> Any:
-        maps = [super(BatchedStandIn, self).encode(one[None]) for one in pixels]
-        return maps[0] if len(maps) == 1 else BatchedMaps(maps)
-
-
-def box_mask(hw: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(hw, dtype=bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def run(image: Image, answers: list[Answer], **settings: Any) -> GenerationResult:
-    """One point on the full image, with these answers."""
-    predictor = Scripted(image, lambda x, y, whole: answers)
-    return MaskGenerator(predictor, GeneratorConfig(**({"points_per_side": 1} | settings))).generate(image)
-
-
-def real(image: Image, preset: str = "library-default", **settings: Any) -> GenerationResult:
-    return MaskGenerator(Predictor(StandInSam()), generator_preset(preset, **settings)).generate(image)
+from schemas.presets import GeneratorConfig, paper_sa1b
+from tests.engine.masks.scripted import Answer, Scripted, box_mask, coordinates, real, run
 
 
 @pytest.fixture(scope="module")
@@ -259,88 +166,6 @@ def test_no_confident_mask_is_an_empty_result() -> None:
     result = run(coordinates(9, 9), [(thing, 0.5)] * 3, crop_n_layers=1, min_mask_region_area=4)
     assert result.masks == []
     assert result.dropped["predicted_iou"] == 3 * 5
-
-
-def test_batches_do_not_change_masks() -> None:
-    image = skimage.data.chelsea()
-    expected = real(image, points_per_side=4).masks
-    assert len(expected) > 3
-    assert real(image, points_per_side=4, points_per_batch=3).masks == expected
-
-
-def test_masks_that_are_spilled_early_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = skimage.data.chelsea()
-    settings = {"points_per_side": 4, "box_nms_thresh": 0.8}
-    expected = real(image, **settings).masks
-    assert len(expected) > 3
-    for budget in (1, 60_000):
-        monkeypatch.setattr(memory, "WINDOW_MIB", budget / 2**20)
-        assert real(image, **settings).masks == expected
-
-
-def test_logits_are_asked_for_confident_masks_only() -> None:
-    image = coordinates(30, 30)
-    things = [box_mask((30, 30), 0, 0, 9, 9), box_mask((30, 30), 20, 20, 29, 29)]
-    predictor = Scripted(image, lambda x, y, whole: [(things[0], 0.9), (things[1], 0.95), (things[1], 0.3)])
-    MaskGenerator(predictor, GeneratorConfig(points_per_side=3, points_per_batch=6)).generate(image)
-    assert predictor.asked == [12, 6]
-
-
-def test_no_logits_are_asked_for_where_no_mask_is_confident() -> None:
-    thing = box_mask((9, 9), 1, 1, 5, 5)
-    predictor = Scripted(coordinates(9, 9), lambda x, y, whole: [(thing, 0.5)] * 3)
-    MaskGenerator(predictor, GeneratorConfig(points_per_side=2)).generate(coordinates(9, 9))
-    assert predictor.asked == []
-
-
-@pytest.mark.parametrize("together", [2, 4])
-def test_crops_that_are_encoded_together_give_what_each_gives_alone(together: int) -> None:
-    images = [skimage.data.chelsea()[:200, :240], skimage.data.astronaut()[:300, :200], skimage.data.coffee()[:90]]
-    settings = {"points_per_side": 2, "crop_n_layers": 1, "min_mask_region_area": 100}
-    expected = [real(image, **settings) for image in images]
-    generator = MaskGenerator(
-        Predictor(BatchedStandIn()), generator_preset("library-default", crops_per_batch=together, **settings)
-    )
-    found = [generator.generate(image) for image in images]
-    assert [one.masks for one in found] == [one.masks for one in expected]
-    assert [one.dropped for one in found] == [one.dropped for one in expected]
-    assert sum(len(one.masks) for one in found) > 10
-
-
-def test_crops_are_encoded_as_many_together_as_the_settings_say() -> None:
-    image = coordinates(40, 40)
-    predictor = Scripted(image, lambda x, y, whole: [(np.zeros((40, 40), dtype=bool), 0.0)] * 3)
-    MaskGenerator(predictor, GeneratorConfig(points_per_side=2, crop_n_layers=1, crops_per_batch=4)).generate(image)
-    assert predictor.encoded == [4, 1]
-
-
-def test_a_limit_on_memory_changes_batches_and_no_masks() -> None:
-    image = skimage.data.chelsea()[:200, :240]
-    settings = {"points_per_side": 4, "box_nms_thresh": 0.8}
-    expected = real(image, **settings).masks
-    assert len(expected) > 3
-    assert real(image, max_memory_mb=64, **settings).masks == expected
-    calls: list[tuple[int, int]] = []
-    config = generator_preset("library-default", max_memory_mb=64, points_per_side=3)
-    generator = MaskGenerator(Predictor(StandInSam()), config)
-    generator.generate(image, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(4, 9), (8, 9), (9, 9)]  # three quarters of 64 MiB, 12 MiB a prompt
-
-
-def test_a_limit_too_small_for_one_prompt_is_an_error() -> None:
-    config = GeneratorConfig(max_memory_mb=64)
-    with pytest.raises(InputError, match=r"max_memory_mb is 64, and a single prompt of .* 4096x4096 px needs 257"):
-        memory.limits(config, Upscaling((4096, 4096), (4096, 4096), (10, 10)), on_cpu=True)
-
-
-def test_progress_counts_points() -> None:
-    image = coordinates(40, 40)
-    nothing = np.zeros((40, 40), dtype=bool)
-    predictor = Scripted(image, lambda x, y, whole: [(nothing, 0.0)] * 3)
-    calls: list[tuple[int, int]] = []
-    config = GeneratorConfig(points_per_side=2, points_per_batch=3, crop_n_layers=1, crop_n_points_downscale_factor=2)
-    MaskGenerator(predictor, config).generate(image, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(3, 8), (4, 8), (5, 8), (6, 8), (7, 8), (8, 8)]
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (2, 3), (1, 3000)])

@@ -1,14 +1,10 @@
-"""Releases: what is in them, that they are the same twice, whole or not there, and resumed after a kill."""
+"""Releases: what is in them, that they are the same twice, and what cannot be released."""
 
-import errno
 import json
-import os
 import shutil
-import signal
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,10 +14,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from engine.ingest import ingest
-from engine.labeling.folder import Scope
 from engine.places import Place
 from engine.processes import Processes
-from engine.quality.gate_records import GateRecords, Question
 from engine.release import build as build_module
 from engine.release.build import build_release
 from engine.release.reader import Release, read_manifest
@@ -35,37 +29,8 @@ from schemas.release import IMAGE_INDEX, MASK_INDEX, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation
 from schemas.tables import table_of
 from tests.engine.release.conftest import SIZES, add_masks, draw
-from tests.engine.release.work_to_kill import CONFIG, build_to_image
-from tests.faults import check_power_cuts
-from tests.forks import exit_code
+from tests.engine.release.released import SMALL_TARS, contents, index_rows, numbers, records
 from tests.templates import new_store
-
-SMALL_TARS = ReleaseConfig(images_per_tar=3)
-KILLS = {"within the first tar": 2, "within the second tar": 5, "before it becomes visible": 0}
-
-
-def records(folder: Path) -> dict[int, dict[str, Any]]:
-    """The json of every image of a release."""
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar.getmembers():
-                if member.name.endswith(".json"):
-                    file = tar.extractfile(member)
-                    assert file is not None
-                    content = json.load(file)
-                    found[content["image"]["image_id"]] = content
-    return found
-
-
-def numbers(store: Store, of: str = "mask") -> dict[int, int]:
-    """What releases call masks or images by, by the ids of the tables."""
-    rows = store.read_table(f"{of}_numbers").to_pylist()
-    return {row["content_id"]: row["number"] for row in rows}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_release_holds_every_automatic_mask_as_sa1b(store: Store) -> None:
@@ -121,18 +86,13 @@ def test_numbers_stay_from_one_release_to_the_next(make_store: Callable[..., Sto
     first = build_release(store)
     add_masks(store, "assisted_manual", seed=1)
     second = build_release(store, stages=["assisted_manual", "fully_automatic"])
-    before, after = ({row["content_id"]: row for row in _index(info.path, "masks")} for info in (first, second))
+    before, after = ({row["content_id"]: row for row in index_rows(info.path, "masks")} for info in (first, second))
     assert len(before) == 20
     assert {each: after[each]["id"] for each in before} == {each: row["id"] for each, row in before.items()}
     assert {each: after[each]["image_id"] for each in before} == {each: row["image_id"] for each, row in before.items()}
     assert sorted(row["id"] for row in after.values()) == list(range(1, 20 + 35 + 1))
-    assert sorted(row["image_id"] for row in _index(second.path, "images")) == list(range(1, len(SIZES) + 1))
+    assert sorted(row["image_id"] for row in index_rows(second.path, "images")) == list(range(1, len(SIZES) + 1))
     assert verify_release(second.path) == []
-
-
-def _index(folder: Path, kind: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(folder / "index" / kind).to_pylist()
-    return rows
 
 
 def test_webdataset_reads_pictures_with_their_masks(store: Store) -> None:
@@ -232,7 +192,7 @@ def test_changes_name_what_is_new_gone_and_other(make_store: Callable[..., Store
     add_masks(store, "fully_automatic", skip=1)
     first = build_release(store)
     assert (first.manifest.previous, first.manifest.changes) == ("", None)
-    old = _index(first.path, "masks")
+    old = index_rows(first.path, "masks")
     add_masks(store, "fully_automatic", round=2, seed=9, per_image=2)  # in place of round 1, and on 3 pictures more
     second = build_release(store)
     assert second.manifest.previous == first.manifest.name
@@ -240,7 +200,7 @@ def test_changes_name_what_is_new_gone_and_other(make_store: Callable[..., Store
     assert told["previous_key"] == first.manifest.key
     assert told["images"] == {"added": [5, 6, 7], "removed": [], "changed": [1, 2, 3, 4]}
     assert told["masks"]["removed"] == sorted(row["id"] for row in old)
-    assert told["masks"]["added"] == sorted(row["id"] for row in _index(second.path, "masks"))
+    assert told["masks"]["added"] == sorted(row["id"] for row in index_rows(second.path, "masks"))
     assert told["masks"]["changed"] == []
     assert verify_release(second.path) == []
     (second.path / "changes.json").write_text("{}")
@@ -281,49 +241,6 @@ def test_a_release_with_a_problem_never_appears(store: Store, monkeypatch: pytes
     assert not (store.workspace / "releases" / "whole").exists()
     monkeypatch.undo()
     assert contents(build_release(store, config=SMALL_TARS, name="whole", verify=True).path) == expected
-
-
-def test_withheld_pictures_are_in_a_release_of_their_own(store: Store) -> None:
-    config = ReleaseConfig(withheld_frac=0.4)
-    shown, withheld = build_release(store, config=config), build_release(store, config=config, withheld=True)
-    assert (shown.manifest.withheld, withheld.manifest.withheld) == (False, True)
-    ids = [{row["content_id"] for row in _index(info.path, "images")} for info in (shown, withheld)]
-    assert not ids[0] & ids[1]
-    assert ids[0] | ids[1] == set(store.images()["image_id"].to_pylist())
-    assert all(ids)
-    assert verify_release(withheld.path) == []
-
-
-def test_only_what_a_gate_found_good_is_released_where_that_is_asked(store: Store) -> None:
-    config = ReleaseConfig.model_validate({"masks": {"verified": True}})
-    with pytest.raises(
-        WaitError, match=r"no mask of fully_automatic is chosen for a release; see release in engine\.yaml"
-    ):
-        build_release(store, config=config)
-    masks = store.read_table("fully_automatic").to_pylist()[:4]
-    asked = [Question(each["image_id"], each["mask_id"], pre_answer="good") for each in masks]
-    GateRecords(store, Scope("verification", "fully_automatic", 1)).draw(asked)
-    info = build_release(store, config=config)
-    assert {row["content_id"] for row in _index(info.path, "masks")} == {each["mask_id"] for each in masks}
-    assert info.manifest.table_versions.keys() == {"images", "fully_automatic", "questions"}
-
-
-def test_masks_of_people_can_be_released_too(store: Store) -> None:
-    info = build_release(store, stages=["fully_automatic", "assisted_manual"])
-    assert info.manifest.stages == ("assisted_manual", "fully_automatic")
-    assert verify_release(info.path) == []
-    index = pq.read_table(info.path / "index" / "masks").to_pylist()
-    manual = {row["id"] for row in index if row["stage"] == "assisted_manual"}
-    assert len(manual) == store.counts()["assisted_manual"]
-    annotations = [a for record in records(info.path).values() for a in record["annotations"] if a["id"] in manual]
-    assert {(a["predicted_iou"], a["stability_score"]) for a in annotations} == {(None, None)}
-    # A click on the hole, which is not of the mask, has no place among SA-1B's points; `prompt` has both.
-    points = {row["id"]: row["points"] for row in index}
-    for annotation in annotations:
-        inside, outside = points[annotation["id"]]
-        assert (inside["label"], outside["label"]) == (1, 0)
-        assert annotation["point_coords"] == [[inside["x"], inside["y"]]]
-        assert annotation["prompt"] == {"points": [[p["x"], p["y"], p["label"]] for p in (inside, outside)]}
 
 
 def test_releases_from_before_the_whole_prompt_was_written_are_right(
@@ -374,37 +291,6 @@ def test_what_a_file_says_beside_its_pixels_is_not_released(tmp_path: Path) -> N
     assert verify_release(info.path) == []
     assert all(b"nobody should know" not in data for data in contents(info.path).values())
     assert next(iter(records(info.path).values()))["image"]["height"] == 60
-
-
-@pytest.mark.parametrize("image", KILLS.values(), ids=KILLS)
-def test_killed_build_shows_nothing_and_the_next_run_finishes_it(make_store: Callable[..., Store], image: int) -> None:
-    undisturbed, killed = make_store("undisturbed"), make_store("killed")
-    expected = contents(build_release(undisturbed, config=CONFIG, name="release").path)
-    assert exit_code(build_to_image, killed.workspace, image) == -signal.SIGKILL
-    releases = killed.workspace / "releases"
-    assert not [path for path in releases.iterdir() if not path.name.startswith(".")]
-    finished = {path.name: path.stat().st_mtime_ns for path in releases.glob(".*.building/*.tar")}
-    info = build_release(killed, config=CONFIG, name="release")
-    assert contents(info.path) == expected
-    for name, written_ns in finished.items():
-        assert (info.path / name).stat().st_mtime_ns == written_ns
-    assert sorted(path.name for path in releases.iterdir()) == [".build.lock", "release"]
-
-
-def test_full_disk_is_one_clear_line_and_the_next_run_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def fsync(descriptor: int) -> None:
-        calls.append(descriptor)
-        if len(calls) == 6:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", fsync)
-        with pytest.raises(InputError, match="disk is full"):
-            build_release(store, config=SMALL_TARS)
-    assert not [path for path in (store.workspace / "releases").iterdir() if not path.name.startswith(".")]
-    assert verify_release(build_release(store, config=SMALL_TARS).path) == []
 
 
 def test_progress_counts_images_to_the_end(store: Store) -> None:
@@ -462,15 +348,6 @@ def test_name_that_another_release_has_is_refused(store: Store) -> None:
     assert build_release(store, name="second").created
 
 
-def test_two_builds_at_once_are_refused(store: Store) -> None:
-    def while_building(what: str, done: int, total: int) -> None:
-        if done == 1:
-            with pytest.raises(WaitError, match="another release is being built or repaired"):
-                build_release(store, name="other")
-
-    build_release(store, progress=while_building)
-
-
 def test_manifest_tells_what_the_release_was_made_of(store: Store) -> None:
     info = build_release(store, config=SMALL_TARS)
     manifest = read_manifest(info.path)
@@ -479,22 +356,3 @@ def test_manifest_tells_what_the_release_was_made_of(store: Store) -> None:
     assert manifest.table_versions == {name: versions[name] for name in ("images", "fully_automatic")}
     assert manifest.config == SMALL_TARS
     assert [tar.images for tar in manifest.tars] == [3, 3, 1]
-
-
-def test_after_a_power_cut_a_release_is_whole_or_not_there(templates: Path, tmp_path: Path) -> None:
-    small = new_store(tmp_path / "small")
-    ingest(small, [templates / "pictures" / f"{number}.png" for number in range(2)])
-    add_masks(small, "fully_automatic", per_image=1)
-
-    def problems(root: Path) -> list[str] | None:
-        release = root / "w" / "releases" / "release"
-        return [str(problem) for problem in verify_release(release)] if release.exists() else None
-
-    check_power_cuts(
-        tmp_path / "cuts",
-        lambda root: shutil.copytree(small.workspace, root / "w") and None,
-        lambda root: build_release(Store(root / "w"), config=CONFIG, name="release"),
-        problems,
-        old=None,
-        new=[],
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.store import Store
-from tests.engine.release.test_build import contents
+from tests.engine.release.released import contents
 from tests.engine.release.test_repair import flip_a_bit
 from tests.engine.release.work_to_kill import work, work_to_call
 from tests.forks import exit_code

@@ -24,7 +24,7 @@ from schemas.config import ImagesConfig, ReleaseConfig
 from schemas.errors import InputError
 from schemas.sa1b import Sa1bRecord
 from tests.engine.release.conftest import add_masks, draw
-from tests.engine.release.test_build import contents
+from tests.engine.release.released import contents
 from tests.flows.cli_runner import sam_engine
 from tests.templates import new_store
 

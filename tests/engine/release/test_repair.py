@@ -15,7 +15,7 @@ from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 from tests.engine.release.conftest import add_masks
-from tests.engine.release.test_build import contents
+from tests.engine.release.released import contents
 
 SMALL_TARS = ReleaseConfig(images_per_tar=3)
 FIRST_SHARD = "000000"
