@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, cast
 
+from engine.labeling.replies import annotator_of, seconds_of, text_of, values_of
 from schemas.labeling import COMMENT, COMPLETENESS, VERDICT, VERDICTS, Completeness, Gate, Verdict
 from schemas.stages import STAGES, Stage
 
@@ -225,30 +226,10 @@ def _given(annotation: Task, gate: Gate) -> _Reply | str | None:
     """What an annotation says; _SKIPPED for a skip, None if it was made with another configuration."""
     if annotation.get("was_cancelled"):
         return _SKIPPED
-    results = annotation.get("result")
-    parts = [part for part in results if isinstance(part, Mapping)] if isinstance(results, list) else []
-    chosen = _values(parts, VERDICT, "choices")
+    chosen = values_of(annotation, VERDICT, "choices")
     if len(chosen) != 1 or chosen[0] not in ANSWERS[gate]:
         return None
-    comment = " ".join(" ".join(_values(parts, COMMENT, "text")).split())
-    seconds = annotation.get("lead_time")
-    if not isinstance(seconds, int | float) or not seconds >= 0:
-        seconds = None
-    return _Reply(chosen[0], _annotator(annotation), seconds, comment)
-
-
-def _values(parts: Iterable[Task], tag: str, key: str) -> list[str]:
-    """What stands under a key of the values of a tag; Label Studio writes one text as a list or by itself."""
-    values = [(part.get("value") or {}).get(key) for part in parts if part.get("from_name") == tag]
-    return [str(one) for value in values for one in (value if isinstance(value, list) else [value]) if one is not None]
-
-
-def _annotator(annotation: Task) -> str:
-    """Who made an annotation: the number of the account, as in the masks tables; "" where that is not known."""
-    who = annotation.get("completed_by")
-    if isinstance(who, Mapping):
-        who = who.get("id")
-    return "" if who is None else f"label_studio:{who}"
+    return _Reply(chosen[0], annotator_of(annotation), seconds_of(annotation), text_of(annotation, COMMENT))
 
 
 def _order(annotation: Task) -> tuple[datetime, int]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.labeling.replies import annotator_of, seconds_of, text_of, values_of
 from schemas.labeling import COMMENT, QUESTIONS, RATING, RATINGS
 
 Task = Mapping[str, Any]
@@ -90,32 +91,12 @@ def task_data(item: str, study: str, image_url: str) -> dict[str, Any]:
 
 def _rating(item: str, annotation: Task) -> Rating | None:
     """None where it was made with another configuration, or a task was submitted without a rating."""
-    number, seconds = int(annotation.get("id") or 0), annotation.get("lead_time")
-    if not isinstance(seconds, int | float) or not seconds >= 0:
-        seconds = None
-    annotator = _annotator(annotation)
+    number, seconds, annotator = int(annotation.get("id") or 0), seconds_of(annotation), annotator_of(annotation)
     if annotation.get("was_cancelled"):
         return Rating(item, annotator, number, None, {}, seconds)
-    results = annotation.get("result")
-    parts = [part for part in results if isinstance(part, Mapping)] if isinstance(results, list) else []
-    given = _values(parts, RATING, "choices")
+    given = values_of(annotation, RATING, "choices")
     if len(given) != 1 or given[0] not in map(str, RATINGS):
         return None
-    answers = {name: _values(parts, name, "choices") for name in QUESTIONS}
+    answers = {name: values_of(annotation, name, "choices") for name in QUESTIONS}
     yes = {name: chosen == ["yes"] for name, chosen in answers.items() if chosen in (["yes"], ["no"])}
-    comment = " ".join(" ".join(map(str, _values(parts, COMMENT, "text"))).split())
-    return Rating(item, annotator, number, int(given[0]), yes, seconds, comment)
-
-
-def _values(parts: Iterable[Task], tag: str, key: str) -> list[Any]:
-    """What stands under a key of the values of a tag; Label Studio writes one value as a list or by itself."""
-    values = [(part.get("value") or {}).get(key) for part in parts if part.get("from_name") == tag]
-    return [one for value in values for one in (value if isinstance(value, list) else [value]) if one is not None]
-
-
-def _annotator(annotation: Task) -> str:
-    """The number of the account, never a name."""
-    who = annotation.get("completed_by")
-    if isinstance(who, Mapping):
-        who = who.get("id")
-    return "" if who is None else f"label_studio:{who}"
+    return Rating(item, annotator, number, int(given[0]), yes, seconds, text_of(annotation, COMMENT))
