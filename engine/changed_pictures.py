@@ -8,8 +8,9 @@ import json
 import time
 from contextlib import suppress
 
-from engine.images import content_id, read_bytes
+from engine.images import read_bytes
 from engine.places import LocalPlace, Place
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 
 _SETTLED_S = 2.0  # a file that was changed just now may change again without a difference in its times

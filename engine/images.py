@@ -1,6 +1,5 @@
 """Reading pictures from untrusted files: one form out (RGB, 8 bit, upright), one clear line for what cannot be read."""
 
-import hashlib
 import io
 import math
 import threading
@@ -18,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from engine.orientation import TURNED, upright
 from engine.pixels import deep_samples, to_srgb
 from engine.places import Place
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 
 # decode_image has a limit of its own that knows the workspace's settings; Pillow's would warn at 89 megapixels.
@@ -76,11 +76,6 @@ class DecodedImage(NamedTuple):
     pages: int = 1
     notes: tuple[str, ...] = ()
     orientation: int = 1
-
-
-def content_id(data: bytes) -> int:
-    """The first 63 bits of the SHA-256 of `data`: equal files have equal ids, and it fits a signed 64-bit column."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1
 
 
 def read_bytes(path: Path | Place) -> bytes:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from engine.coco import Problem
 from engine.files import storage_errors
 from engine.gps import Countries, position_of
-from engine.images import DecodedImage, content_id, decode_image_file, orientation_of, page_count, read_bytes
+from engine.images import DecodedImage, decode_image_file, orientation_of, page_count, read_bytes
 from engine.keys import content_key
 from engine.labels.crowds import Crowds
 from engine.labels.frames import MaskFrame, upright_masks
@@ -30,6 +30,7 @@ from engine.rle import measured
 from engine.sources import Candidate, gather, page_problem
 from engine.store import Store
 from schemas.config import ImagesConfig
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 from schemas.mask import mask_id
 from schemas.tables import GROUND_TRUTH, Split, table_of

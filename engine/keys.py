@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 
-from engine.images import content_id
+from schemas.content_ids import content_id
 
 
 def content_key(*parts: object) -> str:

@@ -18,12 +18,13 @@ from PIL import Image
 
 from engine import rle as rle_codec
 from engine.files import write_atomic
-from engine.images import content_id, read_bytes
+from engine.images import read_bytes
 from engine.samples import CocoSamples
 from model.registry import ModelInfo, find_model
 from model.training.order import FiledSource, GroupedSource
 from model.training.run_weights import RunWeights
 from model.training.samples import Sample, SampleSource, decode_masks
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 
 REPLAY_FILE = "replay.json"

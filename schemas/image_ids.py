@@ -1,12 +1,13 @@
 """Ids of images in an order of their own: eight bytes each, and read from where they lie only when they are needed."""
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
+
+from schemas.content_ids import content_id
 
 
 class Run(NamedTuple):
@@ -47,8 +48,7 @@ class ImageIds(Sequence[int]):
     @cached_property
     def key(self) -> str:
         """16 hex digits, 63 bits, that follow from the ids and their order."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.array, dtype="<i8").data).digest()
-        return f"{int.from_bytes(digest[:8], 'big') >> 1:016x}"
+        return f"{content_id(np.ascontiguousarray(self.array, dtype='<i8').data):016x}"
 
     def runs(self) -> Iterator[Run] | None:
         """The ids run by run, one in memory at a time, where they are stored so; else None."""

@@ -4,12 +4,12 @@ Boxes are XYXY, right and bottom exclusive; points are (x, y, label), label 1 on
 in pixels of the picture. What nobody knows is NaN, "", 0, None or an empty tuple.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.content_ids import content_id
 from schemas.rle import Rle
 from schemas.sa1b import Sa1bAnnotation, Sa1bPrompt, Sa1bSegmentation, from_xywh, to_xywh
 from schemas.tables import Origin
@@ -178,8 +178,7 @@ class Mask:
 
 def mask_id(image_id: int, stage: str, round: int, rle_counts: bytes) -> int:
     """63-bit id of a mask: equal masks of one image in one round of one stage are the same mask."""
-    digest = hashlib.sha256(f"{image_id}/{stage}/{round}/".encode() + rle_counts).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return content_id(f"{image_id}/{stage}/{round}/".encode() + rle_counts)
 
 
 def _box(sides: Sequence[float]) -> Box:

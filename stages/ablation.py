@@ -11,12 +11,13 @@ from engine.evaluation.ablation_report import Curve, Point, ablation_markdown, a
 from engine.evaluation.peers import suite_peers
 from engine.evaluation.suite import SuiteResult, run_suite
 from engine.figures import drawn as drawn_as
-from engine.images import content_id, read_bytes
+from engine.images import read_bytes
 from engine.places import place
 from engine.samples import CocoSamples
 from engine.store import Store
 from model.registry import ModelInfo, find_model
 from schemas.ablation import Ablation
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 from schemas.image_ids import ImageIds
 from schemas.suite import Suite, SuiteSet

@@ -1,6 +1,5 @@
 """What annotators and the mask generator did, as rows of the tables."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,6 +9,7 @@ import pyarrow as pa
 
 from engine.annotation import GivenAnnotation, ImageWork
 from engine.masks.difference import MaskDifference
+from schemas.content_ids import content_id
 from schemas.mask import Mask, mask_id
 from schemas.rle import Rle
 from schemas.stages import Stage
@@ -142,5 +142,4 @@ def _parents(result: "GenerationResult", where: Where) -> list[dict[str, int]]:
 
 
 def _event_id(where: Where, number: int) -> int:
-    digest = hashlib.sha256(f"{where.image_id}/{where.stage}/{where.round}/{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return content_id(f"{where.image_id}/{where.stage}/{where.round}/{number}".encode())

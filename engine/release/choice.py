@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.images import content_id
 from engine.quality.verdicts import ACCEPTED
 from schemas.config import ReleaseConfig
+from schemas.content_ids import content_id
 from schemas.labeling import Gate
 
 # Of a masks table, that `Choice.takes_masks` looks at.

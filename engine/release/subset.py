@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 
 from engine.files import storage_errors
-from engine.images import content_id
 from engine.keys import content_key
 from engine.places import Place, place
 from engine.release.documents import write_documents
@@ -14,6 +13,7 @@ from engine.release.reader import PictureOfRelease, Progress, Release, count_ann
 from engine.release.records import ReleasedImage
 from engine.release.tars import write_release_tar
 from model.files import atomic_folder
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 from schemas.release import FORMAT, IMAGE_INDEX, MANIFEST_FILE, Manifest
 

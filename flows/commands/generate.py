@@ -258,7 +258,8 @@ class _Opened(NamedTuple):
 
 
 def _decode(picture: Path, bit_depth: int | None) -> _Opened:
-    from engine.images import content_id, decode_image_file, read_bytes
+    from engine.images import decode_image_file, read_bytes
+    from schemas.content_ids import content_id
 
     data = read_bytes(picture)
     started = time.perf_counter()

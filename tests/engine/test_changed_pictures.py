@@ -8,8 +8,8 @@ import pytest
 
 from engine import changed_pictures
 from engine.changed_pictures import ChangedPictures
-from engine.images import content_id
 from engine.places import RemotePlace, place
+from schemas.content_ids import content_id
 
 CONTENT, OTHER = b"as it came in", b"as it is now!"
 IMAGE = content_id(CONTENT)

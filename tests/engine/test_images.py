@@ -1,4 +1,3 @@
-import hashlib
 import io
 import zlib
 from pathlib import Path
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter, TiffImagePlugin
 
-from engine.images import MIN_SIDE_PX, content_id, decode_image, decode_image_file, page_count, upright_size
+from engine.images import MIN_SIDE_PX, decode_image, decode_image_file, page_count, upright_size
 from schemas.errors import InputError
 from tests.pictures import encoded, shapes
 
@@ -198,17 +197,6 @@ def test_a_broken_byte_gives_a_picture_or_one_line(kind: str, where: float, bits
     except InputError as error:
         said = str(error)
     assert "\n" not in said
-
-
-@given(st.binary(max_size=50))
-def test_content_id_is_the_first_63_bits_of_sha256(data: bytes) -> None:
-    bits = f"{int(hashlib.sha256(data).hexdigest(), 16):0256b}"
-    assert content_id(data) == int(bits[:63], 2)
-
-
-def test_content_id_is_known() -> None:
-    """SHA-256 of nothing begins with e3b0c44298fc1c14."""
-    assert content_id(b"") == 0xE3B0C44298FC1C14 >> 1
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from PIL import Image
 
 from engine import image_index
 from engine import rle as rle_codec
-from engine.images import content_id, decode_image
+from engine.images import decode_image
 from engine.ingest import ingest, split_of
 from engine.keys import content_key
 from engine.store import Store
 from schemas.config import ImagesConfig
+from schemas.content_ids import content_id
 from schemas.errors import WaitError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, table_of

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.images import content_id
 from engine.keys import canonical_text, content_key, work_key
+from schemas.content_ids import content_id
 
 finite = st.floats(allow_nan=False)
 plain = st.recursive(

@@ -6,12 +6,12 @@ import pytest
 
 from engine import rle as rle_codec
 from engine.analysis.overlays import save_png
-from engine.images import content_id
 from engine.ingest import ingest
 from engine.masks.records import sa1b_record
 from engine.own_output import OVERLAY_MARK, check_overwrites, is_own_overlay, is_own_record
 from engine.sources import gather
 from engine.store import Store
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 from tests.pictures import encoded, shapes
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.images import content_id
 from engine.replay import REPLAY_FILE, WithReplay, read_replay, replay_file, write_replay
 from engine.samples import CocoSamples
 from model.registry import ModelCard, find_model, list_models, model_roots
 from model.storage import save_model
+from schemas.content_ids import content_id
 from schemas.errors import InputError
 from tests.stages.workspaces import tiny_sam, write_pictures
 
