@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from engine.delta import ShardedTable
 from engine.files import make_folder, open_lock, publish, storage_errors, take
+from engine.json_files import read_json
 from engine.labeling.folder import Scope
 from engine.labeling.published import Prefilled, PublishedImage
 from engine.places import Place
@@ -125,11 +126,13 @@ def _labeling_folder_to_tables(store: "Store") -> None:
     for path, purpose, stage, number in _rounds_in(folder / "rounds"):
         scope = Scope(purpose, stage, number)
         records = RoundRecords(store, scope)
-        records.put_published([PublishedImage.from_json(_read(file)) for file in _files(path / "published")])
-        tasks = {int(file.name.removesuffix(".json")): kept_of_task(_read(file)) for file in _files(path / "collected")}
-        cursor = str(_read(path / "cursor.json", {}).get("updated_at", ""))
+        records.put_published([PublishedImage.from_json(read_json(file)) for file in _files(path / "published")])
+        tasks = {
+            int(file.name.removesuffix(".json")): kept_of_task(read_json(file)) for file in _files(path / "collected")
+        }
+        cursor = str(read_json(path / "cursor.json", {}).get("updated_at", ""))
         records.put_collected(tasks, seen_until=cursor)
-    _returned_to_tables(store, _read(folder / "returned.json", []))
+    _returned_to_tables(store, read_json(folder / "returned.json", []))
     for path, purpose, stage, number in _rounds_in(folder / "rounds"):
         if purpose == "verification" and (path / "sample.parquet").exists():
             _sample_to_tables(store, path, stage, number)
@@ -170,7 +173,7 @@ def _sample_to_tables(store: "Store", path: Place, stage: Any, number: int) -> N
     )
     records = GateRecords(store, Scope("verification", stage, number))
     records.put_sample(sample)
-    given = _read(path / "answers.json", {})
+    given = read_json(path / "answers.json", {})
     records.put_answers({int(each): Answer(verdict, "", None, "") for each, verdict in given.items()})
 
 
@@ -231,12 +234,3 @@ def _rounds_in(folder: Place) -> Iterator[tuple[Place, Any, Any, int]]:
 
 def _files(folder: Place) -> list[Place]:
     return folder.find("[!.]*.json")
-
-
-def _read(path: Place, default: Any = None) -> Any:
-    try:
-        return json.loads(path.text())
-    except FileNotFoundError:
-        return default
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); restore it from a backup") from error

@@ -14,13 +14,13 @@ pictures.key           signs links to pictures, where Label Studio is on another
 server.log
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.json_files import read_json, write_json
 from engine.places import place
 from engine.workspace import Workspace
 from schemas.errors import InputError
@@ -28,6 +28,7 @@ from schemas.labeling import GATES, Purpose
 from schemas.stages import Stage
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
+_ANEW = "delete it, it is made anew from Label Studio"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class LabelingFolder:
         self.images = self.root / "images"
         self.server = files.label_studio.on_disk()
         self.credentials_file = self.server / "credentials.json"
+        self._projects_file = place(self.root / "projects.json")
         self.wake_file = self.root / "wake"  # touched by the backend when a webhook says that something was done
 
     def pictures(self) -> list[Path]:
@@ -89,7 +91,7 @@ class LabelingFolder:
         """
         if token := os.environ.get(TOKEN_VARIABLE, ""):
             return Credentials(url, token)
-        found = read_json(self.credentials_file, {})
+        found = read_json(place(self.credentials_file), {}, remedy=_ANEW)
         if token := str(found.get("token", "")):
             return Credentials(url, token)
         raise InputError(
@@ -99,24 +101,12 @@ class LabelingFolder:
 
     def project(self, purpose: Purpose) -> int | None:
         """The id of the project of a purpose, if it was set up."""
-        found = read_json(self.root / "projects.json", {}).get(purpose)
+        found = self._projects().get(purpose)
         return None if found is None else int(found)
 
     def put_project(self, purpose: Purpose, project: int) -> None:
-        known = read_json(self.root / "projects.json", {})
-        write_json(self.root / "projects.json", known | {purpose: project})
+        write_json(self._projects_file, self._projects() | {purpose: project})
 
-
-def read_json(path: Path, default: Any) -> Any:
-    """What a JSON file holds, `default` where there is none. Raises InputError naming a file that is damaged."""
-    try:
-        return json.loads(place(path).text())
-    except FileNotFoundError:
-        return default
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); delete it, it is made anew from Label Studio") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Raises InputError if the disk is full or not writable."""
-    place(path).write(json.dumps(value, indent=1, ensure_ascii=False).encode())
+    def _projects(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self._projects_file, {}, remedy=_ANEW)
+        return found

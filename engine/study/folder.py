@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.json_files import read_json, write_json
 from engine.places import Place
 from engine.study.drawing import Item, Pairs
 from engine.study.ratings import Rating, rating_of
@@ -62,7 +63,7 @@ class StudyFolder:
 
     def drawn(self) -> Study | None:
         """None before it is settled which masks are rated. Raises InputError where the file is damaged."""
-        values = self._read("study.json")
+        values = read_json(self._folder / "study.json")
         if values is None:
             return None
         items = tuple(Item(**item) for item in values.pop("items"))
@@ -70,26 +71,14 @@ class StudyFolder:
 
     def put_study(self, study: Study) -> None:
         """Last of what a draw writes: from then on it is settled."""
-        self._write("study.json", study.to_dict())
+        write_json(self._folder / "study.json", study.to_dict())
 
     def picture(self, item: str) -> Place:
         return self._folder / f"pictures/{item}.jpg"
 
     def ratings(self) -> list[Rating]:
         """Sorted; none before the first is collected."""
-        return [rating_of(record) for record in self._read("ratings.json") or ()]
+        return [rating_of(record) for record in read_json(self._folder / "ratings.json") or ()]
 
     def put_ratings(self, ratings: Sequence[Rating]) -> None:
-        self._write("ratings.json", [rating.to_dict() for rating in ratings])
-
-    def _read(self, name: str) -> Any:
-        file = self._folder / name
-        try:
-            return json.loads(file.text())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise InputError(f"{file}: damaged ({error}); restore it from a backup") from error
-
-    def _write(self, name: str, values: Any) -> None:
-        (self._folder / name).write((json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(self._folder / "ratings.json", [rating.to_dict() for rating in ratings])

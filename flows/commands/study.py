@@ -81,9 +81,8 @@ def analyse(workspace: Workspace, name: Name = "study", as_json: JsonFlag = Fals
 
     WORK/reports gets study-NAME.md, .json and .png.
     """
-    import json
-
     from engine.figures import drawn
+    from engine.json_files import write_json
     from engine.store import Store
     from engine.study.analysis import analyse as analysed
     from engine.study.analysis import study_markdown
@@ -94,7 +93,7 @@ def analyse(workspace: Workspace, name: Name = "study", as_json: JsonFlag = Fals
     reports = Store(workspace).files.reports
     page, values = study_markdown(found), found.to_dict()
     (reports / f"study-{name}.png").write(drawn(ratings_figure(found)))
-    (reports / f"study-{name}.json").write((json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(reports / f"study-{name}.json", values)
     (reports / f"study-{name}.md").write(page.encode())
     emit(values, as_json=as_json, text=f"{page}\nWritten to {reports / f'study-{name}.md'}")
 
