@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -125,6 +126,41 @@ def test_the_janitor_closes_what_is_dead_and_lets_it_go_on_and_leaves_what_works
             assert serving.wait_for(run_id, "Completed", "Crashed", "Failed")["state_name"] == "Completed"
             assert serving.wait_for(pending, "Completed", "Crashed", "Failed")["state_name"] == "Completed"
     assert contents(store) == unharmed
+
+
+@asked_for
+def test_nothing_dead_is_taken_for_alive_for_ten_minutes(operator: Operator, before: Path, tmp_path: Path) -> None:
+    """By the schedule as it is installed, where it takes longest: a minute after a look of the janitor, so that at the
+    next one a run without a process is not four minutes old yet."""
+    store = copy_of(before, tmp_path)
+    worker = ("flows.cli", "schedule", "worker")
+    with operator.server(), operator.running(*worker) as killed:
+        operator.sam_engine("schedule", "install", store.workspace)
+        at_work, about_to = operator.start("assisted-manual"), operator.start("report")
+        wait_until(lambda: is_at_work(store))
+        for process in processes_of(at_work):
+            os.kill(process, signal.SIGSTOP)  # so that it is not done before
+        wait_until(lambda: 61 <= time.time() % 300 < 66)
+        operator.post(f"flow_runs/{about_to}/set_state", state={"type": "PENDING", "name": "Pending"}, force=True)
+        os.killpg(killed.pid, signal.SIGKILL)
+        for process in processes_of(home=operator.home):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        died = time.monotonic()
+        closed: dict[str, float] = {}
+
+        def all_are_closed() -> bool:
+            for run_id in {at_work, about_to} - closed.keys():
+                if operator.run(run_id)["state_name"] not in ("Running", "Pending"):
+                    closed[run_id] = time.monotonic() - died
+            return len(closed) == 2
+
+        with operator.running(*worker):  # as systemd would start it
+            wait_until(all_are_closed)
+            wait_until(lambda: operator.has_ended(at_work))
+        assert operator.run(at_work)["state_name"] == "Completed", "it went on by itself"
+    print(f"closed {closed[at_work]:.0f} s (running) and {closed[about_to]:.0f} s (pending) after the kill")
+    assert max(closed.values()) < 600
 
 
 @asked_for
