@@ -9,13 +9,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from engine.quality.verdicts import ACCEPTED
-from schemas.config import ReleaseConfig
+from schemas.config import ReleaseConfig, ReleasedMasksConfig
 from schemas.content_ids import content_id
 from schemas.labeling import Gate
 
 # Of a masks table, that `Choice.takes_masks` looks at.
 COLUMNS = ("mask_id", "origin", "predicted_iou", "stability_score", "area", "height", "width")
+SCORES = ("predicted_iou", "stability_score")
 _GATE: Gate = "verification"
+_SPLITS = ("train", "holdout")
+Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,25 @@ class Choice:
         """Those that it depends on besides images and masks."""
         return ("questions",) if self.config.masks.verified else ()
 
-    def takes_image(self, image_id: int, split: str) -> bool:
-        """By its split, and whether it is withheld, which follows from seed and id alone: it stays when others come."""
-        config = self.config
-        is_withheld = False
-        if config.withheld_frac:
-            drawn = content_id(f"withheld {config.withheld_seed} {image_id}".encode())
-            is_withheld = drawn < config.withheld_frac * 2**63
-        return is_withheld == self.withheld and (config.splits is None or split in config.splits)
+    def takes_every_mask(self, rows: pa.Table) -> bool:
+        """Whether it surely takes all of these masks, by their `SCORES` alone."""
+        return self.config.masks == ReleasedMasksConfig() and all(
+            _reach(_numbers(rows, name), 0).all() for name in SCORES
+        )
+
+    def takes_images(self, image_ids: Ids, held_out: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """(N,) by the split, and whether a picture is withheld, which follows from seed and id alone: it stays when
+        others come."""
+        of_split = {split: self.config.splits is None or split in self.config.splits for split in _SPLITS}
+        wanted = np.where(held_out, of_split["holdout"], of_split["train"])
+        if not self.config.withheld_frac:
+            return wanted & (not self.withheld)
+        withheld = np.array([self._is_withheld(each) for each in image_ids.tolist()], dtype=np.bool_)
+        return wanted & (withheld == self.withheld)
+
+    def _is_withheld(self, image_id: int) -> bool:
+        drawn = content_id(f"withheld {self.config.withheld_seed} {image_id}".encode())
+        return drawn < self.config.withheld_frac * 2**63
 
     def takes_masks(self, rows: pa.Table, verified: Set[int]) -> npt.NDArray[np.bool_]:
         """(N,) of rows of a masks table, with `COLUMNS`. verified: masks that were judged good; see `verified_of`."""

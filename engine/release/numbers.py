@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from engine.keys import content_key
-from engine.release.plan import Ids, ShardContents
+from engine.release.choice import Ids
+from engine.release.plan import ShardContents
 from engine.store import Store
 from schemas.tables import TABLES
 

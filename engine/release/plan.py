@@ -4,14 +4,16 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.release.choice import COLUMNS, EVERYTHING, Choice, verified_of
+from engine.release.choice import COLUMNS, EVERYTHING, SCORES, Choice, Ids, verified_of
 from engine.store import Store
 from engine.table_files import TableFiles
 from engine.workspace import Workspace
@@ -19,7 +21,9 @@ from schemas.errors import InputError
 from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 from schemas.tables import TABLES
 
-Ids = npt.NDArray[np.int64]
+_TO_CHOOSE = ("image_id", "stage", "round", *COLUMNS)
+_TO_COUNT = ("image_id", *SCORES)
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 class PlannedTar(NamedTuple):
@@ -89,24 +93,39 @@ class Snapshot:
         """To another process it goes as a name: there the workspace is opened anew."""
         return _reopened, (self.store.files, self.stages, self.versions, self.choice)
 
-    def contents(self) -> Iterator[ShardContents]:
+    def contents(self, *, with_mask_ids: bool = True) -> Iterator[ShardContents]:
         """What is released, shard by shard, sorted. Reads the columns of masks that this follows from, and no RLE.
 
+        with_mask_ids=False: they stay empty, and where all masks of a shard are chosen, three columns are enough.
         Raises InputError for masks of a picture that the table of images has not.
         """
         with_masks = {shard for stage in self.stages for shard in self._files[stage].names}
         for shard in sorted(with_masks - self._files["images"].names.keys()):
             self._refuse_strays(shard, self.masks(shard, columns=["image_id"])["image_id"].to_numpy(), np.array([]))
-        for shard, rows in self._files["images"].each(["image_id", "split"]):
-            pairs = zip(rows["image_id"].to_pylist(), rows["split"].to_pylist(), strict=True)
-            taken = np.array(sorted(each for each, split in pairs if self.choice.takes_image(each, split)), np.int64)
-            there = self.masks(shard, columns=["image_id", "stage", "round", *COLUMNS])
-            self._refuse_strays(shard, there["image_id"].to_numpy(), rows["image_id"].to_numpy())
-            masks = self.chosen(there, self.verified(shard))
-            of_image = masks["image_id"].to_numpy()
+        index = self.store.image_index(self.versions["images"])
+        held_out = index.held_out
+        for shard, there in self._masks_by_shard(_TO_CHOOSE if with_mask_ids else _TO_COUNT, index.shards):
+            here = index.slice_of(shard)
+            taken = index.ids[here][self.choice.takes_images(index.ids[here], held_out[here])]
+            self._refuse_strays(shard, there["image_id"].to_numpy(), index.ids[here])
+            if with_mask_ids or not self.choice.takes_every_mask(there):
+                rows = there if with_mask_ids else self.masks(shard, columns=_TO_CHOOSE)
+                there = self.chosen(rows, self.verified(shard))
+            of_image = there["image_id"].to_numpy()
             image_ids = taken[np.isin(taken, of_image)]
-            mask_ids = masks["mask_id"].to_numpy()[np.isin(of_image, taken)]
+            mask_ids = there["mask_id"].to_numpy()[np.isin(of_image, taken)] if with_mask_ids else _NONE
             yield ShardContents(shard, image_ids, mask_ids, len(taken) - len(image_ids))
+
+    def _masks_by_shard(self, columns: Sequence[str], shards: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+        """As `masks`, of each of these shards, sorted; a few are read at once."""
+        none = self.masks("", columns=columns)
+        parts = merge(
+            ((shard, none) for shard in shards),
+            *(self._files[stage].each(columns) for stage in self.stages),
+            key=itemgetter(0),
+        )
+        for shard, own in groupby(parts, key=itemgetter(0)):
+            yield shard, pa.concat_tables([rows for _, rows in own])
 
     def _refuse_strays(self, shard: str, of_masks: Ids, of_images: Ids) -> None:
         strays = np.setdiff1d(of_masks, of_images)
@@ -159,7 +178,7 @@ def _reopened(workspace: Workspace, stages: tuple[Stage, ...], versions: dict[st
 
 
 def plan_tars(
-    snapshot: Snapshot, *, images_per_tar: int, number: Callable[[ShardContents], None] = lambda _: None
+    snapshot: Snapshot, *, images_per_tar: int, number: Callable[[ShardContents], None] | None = None
 ) -> tuple[list[PlannedTar], int]:
     """Spread the images that have masks over tars, in the order of shards and ids.
 
@@ -169,12 +188,13 @@ def plan_tars(
     tars: list[PlannedTar] = []
     parts: list[tuple[str, array[int]]] = []
     room, without_masks = images_per_tar, 0
-    for contents in snapshot.contents():
-        number(contents)
+    for contents in snapshot.contents(with_mask_ids=number is not None):
+        if number is not None:
+            number(contents)
         without_masks += contents.without_masks
         left = contents.image_ids
         while len(left):
-            parts.append((contents.shard, array("q", left[:room].tolist())))
+            parts.append((contents.shard, array("q", left[:room].tobytes())))
             room, left = room - len(parts[-1][1]), left[room:]
             if not room:
                 tars.append(_tar(len(tars), parts))

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine.keys import content_key
 from engine.release.choice import Choice, verified_of
 from engine.release.plan import Snapshot, distinct, plan_tars
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError
 from schemas.stages import BUILTIN_STAGES
+from schemas.tables import table_of
 from tests.engine.release.conftest import SIZES, add_masks
 
 
@@ -78,19 +81,19 @@ def test_what_people_answered_counts_more_than_the_verifier() -> None:
 
 
 def test_pictures_are_withheld_by_seed_and_id_alone() -> None:
-    ids = range(10_000)
+    ids, in_training = np.arange(10_000), np.zeros(10_000, dtype=np.bool_)
 
     def taken(withheld: bool, **config: object) -> set[int]:
         choice = Choice(ReleaseConfig.model_validate(config), withheld)
-        return {each for each in ids if choice.takes_image(each, "train")}
+        return set(ids[choice.takes_images(ids, in_training)].tolist())
 
     kept_back = taken(True, withheld_frac=0.1)
     assert 900 < len(kept_back) < 1100
-    assert taken(False, withheld_frac=0.1) == set(ids) - kept_back
+    assert taken(False, withheld_frac=0.1) == set(range(10_000)) - kept_back
     assert taken(True, withheld_frac=0.05) < kept_back, "a smaller share lies within a larger one"
     assert taken(True, withheld_frac=0.1, withheld_seed=1) != kept_back
     assert not taken(True)
-    assert taken(False) == set(ids)
+    assert taken(False) == set(range(10_000))
     assert not taken(False, splits=["holdout"])
 
 
@@ -104,6 +107,56 @@ def test_tars_fill_in_order_across_shards_and_skip_images_without_masks(make_sto
     planned = [image for tar in tars for image in tar.images()]
     assert planned == sorted(planned)
     assert len(SIZES) == len(planned) + without_masks
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"splits": ["train"]},
+        {"withheld_frac": 0.5},
+        {"masks": {"min_predicted_iou": 0.97}},
+        {"masks": {"origins": ["manual"]}},
+    ],
+    ids=str,
+)
+def test_counting_pictures_alone_gives_the_plan_that_all_masks_give(
+    make_store: Callable[..., Store], config: dict[str, object]
+) -> None:
+    store = make_store("workspace", template="bare")
+    add_masks(store, "fully_automatic", skip=1)
+    add_masks(store, "fully_automatic", round=2, seed=1, skip=2, per_image=2)
+    add_masks(store, "assisted_manual", skip=2, per_image=1)
+    _score(store, "000001", -0.01)
+    choice = Choice(ReleaseConfig.model_validate(config))
+    snapshot = Snapshot.take(store, ["assisted_manual", "fully_automatic"], choice=choice)
+    mask_ids = []
+    whole = plan_tars(snapshot, images_per_tar=2, number=lambda contents: mask_ids.extend(contents.mask_ids.tolist()))
+    assert plan_tars(snapshot, images_per_tar=2) == whole
+    of_masks = {row["mask_id"]: row["image_id"] for stage in snapshot.stages for row in _rows(store, stage)}
+    planned = [image_id for tar in whole[0] for _, image_id in tar.images()]
+    assert set(planned) == {of_masks[each] for each in mask_ids}
+    assert len(planned) == len(set(planned))
+
+
+def test_a_mask_below_every_score_is_no_reason_to_release_its_picture(make_store: Callable[..., Store]) -> None:
+    store = make_store("workspace", template="bare")
+    add_masks(store, "fully_automatic")
+    _score(store, "000000", -0.01)
+    tars, without_masks = plan_tars(Snapshot.take(store, ["fully_automatic"]), images_per_tar=3)
+    assert without_masks == len(store.image_index().of_shard("000000"))
+    assert {shard for tar in tars for shard, _ in tar.images()} == set(store.shards()) - {"000000"}
+
+
+def _rows(store: Store, stage: str) -> list[dict[str, object]]:
+    return store.read_table(stage, ["mask_id", "image_id"]).to_pylist()
+
+
+def _score(store: Store, shard: str, predicted_iou: float) -> None:
+    """Gives all masks of round 1 of a shard this score."""
+    rows = store.read_shard("fully_automatic", shard, round=1).to_pylist()
+    scored = table_of("fully_automatic", [row | {"predicted_iou": predicted_iou} for row in rows])
+    store.replace_shard("fully_automatic", shard, scored, round=1, key=content_key("scored"))
 
 
 def test_stages_come_in_the_order_of_the_data_engine(store: Store) -> None:
