@@ -1,4 +1,4 @@
-"""Places: files and folders on this machine's disk, or at a URL that fsspec opens (memory://, s3://, gs://).
+"""Places: files and folders on this machine's disk, or at a URL that fsspec opens (memory://, s3://, az://).
 
 The methods have other names than those of `pathlib.Path`, so that no place is taken for a path by mistake: whoever
 needs a path on this disk asks for `local_path` and says what for, or for `on_disk`, where this machine keeps what is

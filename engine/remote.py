@@ -13,9 +13,14 @@ from typing import Any
 from schemas.errors import InputError
 
 _TABLES_IN = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")  # object stores that deltalake writes to
+_EXTRAS = {"a": "az", "g": "gs"}  # by the first letter of the scheme
 _WAY_OUT = "check the address, the credentials and the network"
+_MAKE_IT = "make the bucket, or correct its name"
+_MISSING = re.compile("specified (bucket|container)")
 # Of the XML that S3 sends; the rest is a tree of causes, many lines long, with secrets in none of them.
 _SAID = re.compile(r"<Message>([^<]*)</Message>")
+# What Azure says behind its message.
+_REQUEST = re.compile(r"\s*\b(RequestId|ErrorCode):.*", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m|↳")
 # deltalake tries for three minutes by itself where nobody answers.
 _RETRIES = {"max_retries": "5", "retry_timeout": "30s", "connect_timeout": "10s"}
@@ -51,11 +56,13 @@ def table_options(url: str) -> dict[str, str] | None:
     scheme = _scheme(url)
     if scheme not in _TABLES_IN:
         raise InputError(f"{url}: tables can lie on a disk of this machine, or at {', '.join(_TABLES_IN[::2])}")
-    if not scheme.startswith("s3"):
-        return dict(_RETRIES)
     from fsspec.config import conf
 
-    return _RETRIES | _s3_options(conf.get("s3", {}), os.environ)
+    if scheme.startswith("s3"):
+        return _RETRIES | _s3_options(conf.get("s3", {}), os.environ)
+    if scheme.startswith("a"):
+        return _RETRIES | _azure_options(conf.get("abfs", {}) | conf.get(scheme, {}), os.environ)
+    return dict(_RETRIES)
 
 
 def _s3_options(told: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
@@ -77,6 +84,24 @@ def _s3_options(told: Mapping[str, Any], environment: Mapping[str, str]) -> dict
     return {name: str(value) for name, value in known.items() if value}
 
 
+def _azure_options(told: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """As `_s3_options`, of Azure: deltalake reads no connection strings, the first thing that Azure's page shows."""
+    text = told.get("connection_string") or environment.get("AZURE_STORAGE_CONNECTION_STRING") or ""
+    said = dict(part.split("=", 1) for part in str(text).split(";") if "=" in part)
+    endpoint = said.get("BlobEndpoint")
+    known = {
+        "azure_storage_account_name": told.get("account_name") or said.get("AccountName"),
+        "azure_storage_account_key": told.get("account_key") or said.get("AccountKey"),
+        "azure_storage_sas_token": told.get("sas_token") or said.get("SharedAccessSignature"),
+        "azure_storage_client_id": told.get("client_id"),
+        "azure_storage_client_secret": told.get("client_secret"),
+        "azure_storage_tenant_id": told.get("tenant_id"),
+        "azure_storage_endpoint": endpoint,
+        "allow_http": "true" if str(endpoint).startswith("http://") else None,
+    }
+    return {name: str(value) for name, value in known.items() if value}
+
+
 @contextmanager
 def remote_errors(url: str, *, writing: bool = False) -> Iterator[None]:
     """Say in one line what goes wrong at a URL; what is said of a local path passes.
@@ -89,14 +114,24 @@ def remote_errors(url: str, *, writing: bool = False) -> Iterator[None]:
     except InputError:
         raise
     except FileNotFoundError as error:
-        if writing or "specified bucket" in str(error):
-            raise InputError(f"{url}: {error}; make the bucket, or correct its name") from error
+        missing = _missing_bucket(error)
+        if writing or missing:
+            raise InputError(f"{url}: {_one_line(missing or error)}; {_MAKE_IT}") from error
         raise
     except Exception as error:
         if not is_remote(url) or not _is_of_the_store(error):
             raise
-        way_out = _WAY_OUT if not isinstance(error, ImportError) else "pip install 'sam-data-engine[s3]' for s3://"
+        way_out = _MAKE_IT if _missing_bucket(error) else _WAY_OUT
+        if isinstance(error, ImportError):
+            way_out = f"pip install 'sam-data-engine[{_EXTRAS.get(_scheme(url)[:1], 's3')}]' brings what speaks to it"
         raise InputError(f"{url}: cannot be opened: {_one_line(error)}; {way_out}") from error
+
+
+def _missing_bucket(error: BaseException | None) -> BaseException | None:
+    """Of an error and what led to it that which says that the bucket is not there."""
+    while error is not None and not _MISSING.search(str(error)):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _is_of_the_store(error: Exception) -> bool:
@@ -110,10 +145,10 @@ def _is_of_the_store(error: Exception) -> bool:
     return isinstance(error, known) or library in ("botocore", "aiobotocore", "aiohttp", "gcsfs", "adlfs", "azure")
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = _COLOUR.sub("", str(error))
     said = _SAID.search(text)
-    return " ".join((said[1] if said else text).split()).rstrip(".")
+    return " ".join(_REQUEST.sub("", said[1] if said else text).split()).rstrip(".")
 
 
 def _scheme(url: str) -> str:

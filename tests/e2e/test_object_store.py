@@ -1,7 +1,6 @@
 """A workspace in an object store, through the command line: moto's server stands for S3, as a process of its own."""
 
 import itertools
-import json
 import math
 import random
 import socket
@@ -10,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,16 @@ from engine.ingest import ingest
 from engine.mirrors import models_here, models_to_write
 from engine.release.build import build_release
 from engine.store import Store
-from engine.workspace import Workspace
-from flows.cli import main
 from model.registry import ModelCard, list_models
 from model.storage import load_model, save_model
 from schemas.errors import InputError
 from schemas.tables import table_of
 from stages.rounds import tick
+from tests.e2e.object_stores import cli, from_nothing_to_a_verified_release, with_tiny_model
 from tests.forks import PROCESSES
 from tests.stages.workspaces import SETTINGS, tiny_sam, write_pictures
 
 _POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
-Cli = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture(scope="module")
@@ -95,58 +92,8 @@ def url() -> str:
     return f"s3://{bucket}/some/w"
 
 
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def run(*args: str | Path) -> tuple[int, dict[str, Any], str]:
-        monkeypatch.setattr(sys, "argv", ["sam-engine", *map(str, args), "--json"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), json.loads(out), err
-
-    return run
-
-
-def _with_tiny_model(url: str) -> Workspace:
-    workspace = Workspace(url)
-    workspace.config.write(yaml.safe_dump(SETTINGS).encode())
-    with models_to_write(workspace.models) as models:
-        save_model(tiny_sam(), models, ModelCard(name="tiny"))
-    return workspace
-
-
-def test_from_an_empty_bucket_to_a_verified_release(url: str, cli: Cli, tmp_path: Path) -> None:
-    status, made, _ = cli("init", url)
-    assert (status, made["config"]) == (0, f"{url}/engine.yaml")
-    workspace = _with_tiny_model(url)
-    pictures = write_pictures(tmp_path / "pictures", images=4, holdout=1)
-    status, taken, _ = cli("ingest", url, pictures)
-    assert (status, taken["added"], taken["masks"], taken["rejected"]) == (0, 4, 12, [])
-    assert cli("ingest", url, pictures)[1]["added"] == 0
-
-    messages = []
-    for _ in range(3):
-        status, ticked, _ = cli("run", "assisted_manual", url)
-        assert status == 0
-        messages.append(ticked["action"])
-    found = cli("status", url)[1]
-    assert found["rows"]["assisted_manual"] > 0, messages
-    assert [done["state"] for done in found["rounds"]][:1] == ["retrained"], found["rounds"]
-    assert found["workspace"] == url
-    names = [model["name"] for model in found["models"]]
-    assert len(names) > 1
-
-    status, models, _ = cli("models", "list", "--workspace", url)
-    assert {"tiny", *names} <= {model["name"] for model in models["models"]}
-    status, built, _ = cli("release", "build", url, "--stage", "assisted_manual", "--name", "one")
-    assert (status, built["path"], built["created"]) == (0, f"{url}/releases/one", True)
-    assert cli("release", "build", url, "--stage", "assisted_manual", "--name", "one")[1]["created"] is False
-    assert cli("release", "verify", built["path"])[:2] == (0, {"path": built["path"], "problems": []})
-    status, exported, _ = cli("release", "export", built["path"], "--output", tmp_path / "coco")
-    assert (status, exported["masks"]) == (0, built["masks"])
-
-    assert workspace.checkpoints.find("*") == []
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "home", "coco"}
+def test_from_an_empty_bucket_to_a_verified_release(url: str, tmp_path: Path) -> None:
+    from_nothing_to_a_verified_release(url, tmp_path)
 
 
 @pytest.mark.slow
@@ -155,7 +102,7 @@ def test_the_same_bytes_as_on_a_disk(url: str, tmp_path: Path) -> None:
     rows = []
     for root in (tmp_path / "local", url):
         store = Store.create(root)
-        _with_tiny_model(str(root))
+        with_tiny_model(str(root))
         ingest(store, [pictures])
         tick(store, "assisted_manual")
         tick(store, "assisted_manual")
@@ -189,7 +136,7 @@ def test_writers_that_race_lose_no_row(url: str) -> None:
 
 
 def test_a_model_without_its_card_is_none(url: str) -> None:
-    workspace = _with_tiny_model(url)
+    workspace = with_tiny_model(url)
     assert [info.name for info in list_models([models_here(workspace.models)])] == ["tiny"]
     sam, _ = load_model("tiny", workspace.model_roots())
     assert sam.image_size == 64
@@ -200,14 +147,14 @@ def test_a_model_without_its_card_is_none(url: str) -> None:
 
 
 def test_weights_that_are_gone_are_told(url: str) -> None:
-    workspace = _with_tiny_model(url)
+    workspace = with_tiny_model(url)
     (workspace.models / "tiny" / "weights.safetensors").remove()
     with pytest.raises(InputError, match=r"weights\.safetensors: cannot be fetched"):
         load_model("tiny", workspace.model_roots())
 
 
 def test_another_model_of_the_same_name_is_refused(url: str) -> None:
-    workspace = _with_tiny_model(url)
+    workspace = with_tiny_model(url)
     other = tiny_sam()
     next(other.parameters()).data.add_(1.0)
     with pytest.raises(InputError, match="another model has this name"), models_to_write(workspace.models) as models:
@@ -215,7 +162,7 @@ def test_another_model_of_the_same_name_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("command", [["init"], ["status"], ["run", "assisted_manual"], ["release", "build"]])
-def test_a_missing_bucket_is_told_in_one_line(command: list[str], cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
     status, said, err = cli(*command, "s3://no-such-bucket/w")
     assert status == 2
     assert "bucket does not exist" in said["error"]
@@ -223,9 +170,9 @@ def test_a_missing_bucket_is_told_in_one_line(command: list[str], cli: Cli, tmp_
     assert not {path.name for path in tmp_path.iterdir()} - {"home"}
 
 
-def test_a_bucket_that_vanishes_is_told_in_one_line(url: str, cli: Cli, tmp_path: Path) -> None:
+def test_a_bucket_that_vanishes_is_told_in_one_line(url: str, tmp_path: Path) -> None:
     cli("init", url)
-    _with_tiny_model(url)
+    with_tiny_model(url)
     pictures = write_pictures(tmp_path / "pictures", images=2)
     cli("ingest", url, pictures)
     opened = Store(url)
@@ -283,12 +230,12 @@ def carry_badly(server: str, seed: int, broken: Any, address: Any) -> None:
 
 @pytest.mark.slow
 def test_connections_that_break_off_lose_nothing(
-    server: str, url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not mended by trying again is one line, and the command repeated goes on."""
     pictures = write_pictures(tmp_path / "pictures", images=6)
     cli("init", url)
-    _with_tiny_model(url)
+    with_tiny_model(url)
     with bad_line(server, seed=3) as (address, broken):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         _forget_clients()
@@ -318,7 +265,7 @@ def test_connections_that_break_off_lose_nothing(
 
 
 def test_a_wrong_secret_is_told_in_one_line(
-    url: str, server: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.create(url)
     iam = boto3.client("iam")
