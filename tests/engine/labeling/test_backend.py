@@ -24,7 +24,7 @@ from engine.labeling.folder import LabelingFolder
 from engine.labeling.secret import backend_login
 from engine.labeling.served import Successor
 from model.config import SamConfig
-from model.encoder_configs import EfficientNetConfig
+from model.encoder_configs import EfficientNetConfig, HieraConfig, TinyViTConfig
 from model.predictor import Predictor
 from model.registry import ModelCard
 from model.sam import Sam, build_sam
@@ -47,6 +47,13 @@ from tests.pictures import shapes
 
 MODEL_ID = "0123456789abcdef"
 URL = "http://127.0.0.1:9090"
+TINY_VIT = TinyViTConfig(img_size=64, depths=(1, 1, 2, 1))
+HIERA = HieraConfig(8, 1, (1, 1, 1, 1), global_attn_indexes=(2,), window_sizes=(8, 4, 4, 2), img_size=64)
+SYSTEMS = {
+    "MobileSAM": SamConfig(TINY_VIT),
+    "SAM-HQ": SamConfig(TINY_VIT, decoder="sam_hq"),
+    "SAM 2.1": SamConfig(HIERA, decoder="sam2", high_res_features=True, stretched=True),
+}
 AS_JSON = {"Content-Type": "application/json"}
 PICTURE = "assisted_manual-1/42.png"
 
@@ -125,6 +132,23 @@ def test_a_click(client: TestClient, workspace: Path, sam: Sam) -> None:
     assert np.count_nonzero(mask != masks[ious.argmax()]) <= 2  # rounding: prompts of a picture share work
     assert float(answer.headers[SERVER_MS_HEADER]) >= prompt_log.read(workspace, 1)[0].server_ms > 0
     assert counts(client) == {"encoded": 1}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_answers_clicks(workspace: Path, system: str) -> None:
+    sam = build_sam(SYSTEMS[system])
+    draw_weights(sam, seed=10)
+    settings = LabelingConfig(embeddings_in_memory=1, embeddings_on_disk_mb=50)
+    direct = Predictor(sam)
+    direct.set_image(shapes(0)[0])
+    masks, ious, _ = direct.predict([[24.0, 32.0]], [1])
+    for _ in range(2):  # the second time what is kept on disk answers
+        app = make_app(workspace, sam, model_id=MODEL_ID, model_name=system, settings=settings)
+        with TestClient(app, base_url=URL) as client:
+            answer = client.post("/predict", json=click_body(task_body(PICTURE), point(25.0, 50.0, id="p")))
+        (region,) = answer.json()["results"][0]["result"]
+        mask = decode_brush(region["value"]["rle"], height=64, width=96)
+        assert np.count_nonzero(mask != masks[ious.argmax()]) <= 10  # of 6,144: embeddings are kept in 16 bits
 
 
 @pytest.mark.parametrize("missing", ["drafts", "annotations", "predictions", "meta", "project"])
