@@ -22,7 +22,7 @@ import torch
 import typer
 
 from engine import rle as rle_codec
-from engine.encoded_samples import mask_boxes
+from engine.encoded_samples import rle_boxes
 from engine.samples import CocoSamples
 from flows.allocator import keep_freed_memory
 from model.mask_features import mask_features
@@ -91,7 +91,7 @@ def made_masks(
         clicks = np.array([[click(truth[place], rng)] for place in clicked])
         yield from best_masks(predictor, predictor.prompt(clicks, np.ones((len(clicks), 1))))
     if len(boxed):
-        boxes = mask_boxes([sample.masks[place] for place in boxed])
+        boxes = rle_boxes([sample.masks[place] for place in boxed])
         sides = np.concatenate([boxes[:, 2:] - boxes[:, :2]] * 2, axis=1)
         yield from best_masks(predictor, predictor.prompt(boxes=boxes + 0.05 * sides * rng.normal(size=boxes.shape)))
 

@@ -23,9 +23,9 @@ class EncodedSamples:
 
     def __getitem__(self, index: int) -> DetectorSample:
         sample = self._samples[index]
-        return encode_sample(self._predictor, sample.image, mask_boxes(sample.masks), full_hw=sample.full_hw)
+        return encode_sample(self._predictor, sample.image, rle_boxes(sample.masks), full_hw=sample.full_hw)
 
 
-def mask_boxes(masks: Sequence[CocoRle]) -> npt.NDArray[np.float32]:
+def rle_boxes(masks: Sequence[CocoRle]) -> npt.NDArray[np.float32]:
     """(N, 4) XYXY boxes of N masks, in pixels of the picture."""
     return np.array([rle_codec.box(Rle.of_coco(mask)) for mask in masks], dtype=np.float32).reshape(-1, 4)

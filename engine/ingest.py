@@ -7,7 +7,7 @@ done and goes on; the second time writes nothing.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,7 @@ from engine.labels.crowds import Crowds
 from engine.labels.frames import MaskFrame, upright_masks
 from engine.labels.text import printable
 from engine.places import scratch_folder
+from engine.progress import Progress
 from engine.rle import measured
 from engine.sources import Candidate, gather, page_problem
 from engine.store import Store
@@ -34,8 +35,6 @@ from schemas.content_ids import content_id
 from schemas.errors import InputError
 from schemas.mask import mask_id
 from schemas.tables import GROUND_TRUTH, Split, table_of
-
-Progress = Callable[[str, int, int], None]
 
 _CHUNK = 256
 

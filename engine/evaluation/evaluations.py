@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.progress import Progress
 from schemas.errors import InputError
 from schemas.plugins import Registry, settings_of
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from model.predictor import Predictor
     from model.training.samples import Sample, SampleSource
 
-Progress = Callable[[str, int, int], None]
 _KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}  # of settings
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.evaluation.evaluations import Progress, Samples
+from engine.evaluation.evaluations import Samples
 from engine.evaluation.peers import Measure, Peer, Scores
 from engine.evaluation.scores import PromptScores
 from engine.files import file_sha256
 from engine.keys import work_key
 from engine.places import Place
+from engine.progress import Progress
 from engine.samples import CocoSamples
 from schemas.errors import InputError
 from schemas.suite import Suite, SuiteSet

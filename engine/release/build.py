@@ -19,13 +19,14 @@ from engine.files import publish, storage_errors
 from engine.keys import content_key
 from engine.places import LocalPlace, Place
 from engine.processes import MapItems, Processes, Tell
+from engine.progress import Progress
 from engine.release.changes import CHANGES_FILE, changes_between, find_previous
 from engine.release.choice import Choice
 from engine.release.documents import documents_of, write_documents
 from engine.release.numbers import Numbering
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.privacy import Anonymizer
-from engine.release.reader import Progress, count_annotators, names_in, read_manifest
+from engine.release.reader import count_annotators, names_in, read_manifest
 from engine.release.records import ReleasedImage
 from engine.release.rendering import Renderer, threads_beside
 from engine.release.tars import describe_file, write_release_tar

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.files import storage_errors
-from engine.release.reader import Progress, Release
+from engine.progress import Progress
+from engine.release.reader import Release
 from model.files import atomic_folder
 from schemas.errors import InputError
 from schemas.plugins import Registry

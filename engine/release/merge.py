@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from engine.files import storage_errors
 from engine.keys import content_key
 from engine.places import Place, place, scratch_folder
+from engine.progress import Progress
 from engine.release.documents import write_documents
 from engine.release.later_masks import LaterMasks, LaterMasksOfPicture
 from engine.release.merged_words import merged_card
-from engine.release.reader import PictureOfRelease, Progress, Release, count_annotators
+from engine.release.reader import PictureOfRelease, Release, count_annotators
 from engine.release.records import ReleasedImage
 from engine.release.tars import write_release_tar
 from model.files import atomic_folder

@@ -12,9 +12,9 @@ from PIL import Image
 
 from engine.analysis.overlays import contact_sheet
 from engine.places import Place
+from engine.progress import Progress
 from engine.release.privacy import Anonymizer, PrivateRegion
 from engine.release.public_names import public_name
-from engine.release.reader import Progress
 from engine.release.scaling import Scaling
 from engine.store import Store
 from schemas.config import ReleaseConfig

@@ -7,7 +7,7 @@ import json
 import math
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +22,13 @@ from pydantic import ValidationError
 from engine import rle as rle_codec
 from engine.images import decode_image_file
 from engine.places import Place, place
+from engine.progress import Progress
 from engine.table_files import as_rows_of
 from schemas.errors import InputError
 from schemas.mask import Mask, Prompt
 from schemas.problems import first_problem
 from schemas.release import FIRST_FORMAT, FORMAT, IMAGE_INDEX, MANIFEST_FILE, MASK_INDEX, Manifest, ReleasedTar
 from schemas.sa1b import Sa1bAnnotation, Sa1bRecord, parse_record
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

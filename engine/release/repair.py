@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from engine.places import Place, copy, place, scratch_folder
 from engine.processes import MapItems, Processes, Tell, untold
+from engine.progress import Progress
 from engine.release.build import BUILD_LOCK
 from engine.release.card import card_text
 from engine.release.changes import CHANGES_FILE, changes_between
@@ -16,7 +17,7 @@ from engine.release.choice import Choice
 from engine.release.documents import documents_of
 from engine.release.plan import PlannedTar, Snapshot, plan_tars
 from engine.release.privacy import Anonymizer
-from engine.release.reader import Progress, read_manifest
+from engine.release.reader import read_manifest
 from engine.release.rendering import Renderer, threads_beside
 from engine.release.tars import describe_file, write_release_tar
 from engine.release.verify import damage

@@ -8,8 +8,9 @@ from pathlib import Path
 from engine.files import storage_errors
 from engine.keys import content_key
 from engine.places import Place, place
+from engine.progress import Progress
 from engine.release.documents import write_documents
-from engine.release.reader import PictureOfRelease, Progress, Release, count_annotators, read_index
+from engine.release.reader import PictureOfRelease, Release, count_annotators, read_index
 from engine.release.records import ReleasedImage
 from engine.release.tars import write_release_tar
 from model.files import atomic_folder

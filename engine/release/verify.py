@@ -18,7 +18,8 @@ from pycocotools import mask as coco_mask
 from engine import rle as rle_codec
 from engine.places import Place, place
 from engine.processes import MapItems, Processes, Tell
-from engine.release.reader import Progress, names_in, read_index, read_manifest, tar_members
+from engine.progress import Progress
+from engine.release.reader import names_in, read_index, read_manifest, tar_members
 from engine.release.tars import describe_file
 from schemas.errors import InputError
 from schemas.mask import Mask

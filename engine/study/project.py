@@ -3,7 +3,7 @@
 Both can be stopped anywhere and run again: what is there is not sent twice, and what was read stays.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from engine.labeling.publish import renew_link, without_doubles
 from engine.labeling.setup import known_project
 from engine.labeling.tool import LabelStudioTool
 from engine.places import copy, place
+from engine.progress import Progress
 from engine.quality.views import jpeg_bytes, verification_view
 from engine.release.reader import read_manifest
 from engine.store import Store
@@ -27,8 +28,6 @@ from schemas.errors import InputError, WaitError
 from schemas.labeling import study_purpose
 from schemas.release import MANIFEST_FILE
 from schemas.rle import Rle
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from flows.console import JsonFlag, emit, progress_bars
 from flows.settings import named_files
 
 if TYPE_CHECKING:
+    from engine.progress import Progress
     from engine.study.folder import StudyFolder
-    from engine.study.project import Progress, StudyProject, StudyState
+    from engine.study.project import StudyProject, StudyState
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine import rle as rle_codec
 from engine.labels.crowds import is_flagged
 from engine.labels.text import printable
-from engine.release.reader import Progress
+from engine.progress import Progress
 from engine.release.report.properties import MaskProperties
 from schemas.errors import InputError
 from schemas.rle import Rle

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from engine import rle as rle_codec
 from engine.images import decode_image
 from engine.places import Place
-from engine.release.reader import Progress, cannot_be_read, mask_id_columns, read_manifest
+from engine.progress import Progress
+from engine.release.reader import cannot_be_read, mask_id_columns, read_manifest
 from engine.release.report.properties import MaskProperties
 from schemas.errors import InputError
 from schemas.release import ReleasedTar

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.figures import drawn
 from engine.places import Place, full_name, place
-from engine.release.reader import Progress
+from engine.progress import Progress
 from engine.release.report.geography import GEOGRAPHY, geography_of_index
 from engine.release.report.masks import compare_masks, mask_sections
 from engine.release.report.page import render_page
