@@ -44,6 +44,14 @@ def sam_engine(*arguments: object) -> Finished:
     return Finished(status or 0, out.getvalue(), err.getvalue())
 
 
+def one_error_line(err: str) -> str:
+    """The one line of standard error that says what was wrong."""
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    return lines[0]
+
+
 @contextlib.contextmanager
 def sam_engine_with(path: str) -> Iterator[Callable[..., Finished]]:
     """As `sam_engine`, in a process whose PYTHONPATH is `path`; it runs as many commands as are asked for."""

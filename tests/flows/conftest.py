@@ -1,6 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from engine.store import Store
+from tests.stages.workspaces import make_workspace, tiny_sam
 
 
 @pytest.fixture(scope="session")
@@ -10,3 +14,19 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=240):
         yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_workspace(tmp_path, images=3, holdout=1)
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's models folder with the tiny model in it."""
+    from model.registry import ModelCard
+    from model.storage import save_model
+
+    monkeypatch.setenv("SAM_ENGINE_HOME", str(tmp_path / "home"))
+    save_model(tiny_sam(), tmp_path / "home" / "models", ModelCard(name="tiny"))
+    return tmp_path / "home" / "models" / "tiny" / "weights.safetensors"
