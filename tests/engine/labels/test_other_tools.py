@@ -1,4 +1,4 @@
-"""Forms of CVAT, Pascal VOC, VIA's table, V7 and Supervisely: the right masks, and what is no mask named."""
+"""Forms of VIA's table, V7 and Supervisely, and of files that stray: the right masks, and what is no mask named."""
 
 import base64
 import json
@@ -8,177 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from engine import rle as rle_codec
-from engine.coco import CocoDataset, read_coco
+from engine.coco import read_coco
 from engine.ingest import ingest
 from engine.store import Store
 from schemas.errors import InputError
+from tests.engine.labels.tools import CORNERS, H, W, cvat, labels, masks, put, set_folder, square
 from tests.pictures import encoded
-
-H, W = 64, 96
-CORNERS = [(10, 10), (50, 10), (50, 40), (10, 40)]
-
-
-def square(x0: int = 10, y0: int = 10, x1: int = 50, y1: int = 40) -> np.ndarray:
-    mask = np.zeros((H, W), dtype=bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "set"
-    made.mkdir()
-    (made / "a.jpg").write_bytes(encoded(np.full((H, W, 3), 90, dtype=np.uint8), "JPEG"))
-    return made
-
-
-def put(folder: Path, name: str, content: Any) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return path
-
-
-def masks(dataset: CocoDataset) -> list[np.ndarray]:
-    return [rle_codec.decode(mask.rle) for image in dataset.images for mask in image.masks]
-
-
-def labels(dataset: CocoDataset) -> list[str]:
-    return [mask.label for image in dataset.images for mask in image.masks]
-
-
-def cvat(shapes: str, *, size: str = f'width="{W}" height="{H}"') -> str:
-    picture = f'<image id="0" name="a.jpg" {size}>{shapes}</image>'
-    return f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta/>{picture}</annotations>'
-
-
-def points(corners: list[tuple[int, int]]) -> str:
-    return ";".join(f"{x:.2f},{y:.2f}" for x, y in corners)
-
-
-POLYGON = f'<polygon label="cat" occluded="0" points="{points(CORNERS)}" z_order="0"/>'
-
-
-def test_cvat_polygons_and_masks_are_read(folder: Path) -> None:
-    mask = '<mask label="dog" source="manual" occluded="0" rle="1, 2, 1, 2" left="20" top="30" width="3" height="2"/>'
-    found = read_coco(put(folder, "annotations.xml", cvat(POLYGON + mask)))
-    first, second = masks(found)
-    assert np.array_equal(first, square())
-    expected = np.zeros((H, W), dtype=bool)
-    expected[30, 21:23] = expected[31, 21:23] = True  # row by row: off, on, on, off, on, on
-    assert np.array_equal(second, expected)
-    assert labels(found) == ["cat", "dog"]
-    assert not found.problems
-    assert not found.mended
-
-
-def test_cvat_polygons_of_a_group_are_one_object(folder: Path) -> None:
-    def part(x: int, label: str, group: int) -> str:
-        corners = points([(x, 5), (x + 10, 5), (x + 10, 15), (x, 15)])
-        return f'<polygon label="{label}" points="{corners}" group_id="{group}"/>'
-
-    shapes = part(5, "cat", 3) + part(30, "cat", 3) + part(50, "dog", 3) + part(70, "cat", 0) + part(83, "cat", 0)
-    found = read_coco(put(folder, "annotations.xml", cvat(shapes)))
-    assert [int(mask.sum()) for mask in masks(found)] == [200, 100, 100, 100]
-
-
-@pytest.mark.parametrize(
-    "shape",
-    [
-        '<box label="cat" xtl="1" ytl="2" xbr="30" ybr="40"/>',
-        f'<polyline label="cat" points="{points(CORNERS)}"/>',
-        '<points label="cat" points="3,4"/>',
-        '<cuboid label="cat" xtl1="1"/>',
-        '<mask label="cat" rle="1, 2" left="20" top="30" width="3" height="2"/>',
-        '<polygon label="cat"/>',
-    ],
-)
-def test_cvat_shapes_that_are_no_masks_are_named(folder: Path, shape: str) -> None:
-    found = read_coco(put(folder, "annotations.xml", cvat(shape + POLYGON)))
-    assert len(masks(found)) == 1
-    (problem,) = found.problems
-    assert (problem.kind, "annotation 1 (a.jpg)" in problem.source) == ("mask", True)
-
-
-def test_a_cvat_ellipse_has_the_area_of_one(folder: Path) -> None:
-    shape = '<ellipse label="cat" cx="40" cy="30" rx="20" ry="10" rotation="90"/>'
-    (mask,) = masks(read_coco(put(folder, "annotations.xml", cvat(shape))))
-    assert mask.sum() == pytest.approx(np.pi * 200, rel=0.03)
-    assert np.flatnonzero(mask.any(axis=1)).size > np.flatnonzero(mask.any(axis=0)).size, "turned by 90 degrees"
-
-
-def test_cvat_for_videos_is_named(folder: Path) -> None:
-    path = put(folder, "annotations.xml", "<annotations><meta/><track id='0'><box frame='0'/></track></annotations>")
-    with pytest.raises(InputError, match='tracks of a video; export it from CVAT as "CVAT for images"'):
-        read_coco(path)
-
-
-def voc(objects: str) -> str:
-    size = f"<size><width>{W}</width><height>{H}</height><depth>3</depth></size>"
-    head = f"<folder>VOC</folder><filename>a.jpg</filename>{size}<segmented>1</segmented>"
-    return f"<annotation>{head}{objects}</annotation>"
-
-
-def voc_object(name: str, more: str = "") -> str:
-    box = "<bndbox><xmin>10</xmin><ymin>10</ymin><xmax>50</xmax><ymax>40</ymax></bndbox>"
-    return f"<object><name>{name}</name>{box}{more}</object>"
-
-
-def voc_folder(tmp_path: Path, *, kind: str = "SegmentationObject") -> Path:
-    root = tmp_path / "VOC2012"
-    for name in ("JPEGImages", "Annotations", kind, "ImageSets/Segmentation"):
-        (root / name).mkdir(parents=True)
-    (root / "JPEGImages" / "a.jpg").write_bytes(encoded(np.full((H, W, 3), 90, dtype=np.uint8), "JPEG"))
-    numbers = np.zeros((H, W), dtype=np.uint8)
-    numbers[square()], numbers[square(60, 20, 80, 30)], numbers[:, 55] = 1, 2, 255
-    picture = Image.fromarray(numbers, mode="P")
-    picture.putpalette([value for number in range(256) for value in (number, 255 - number, 7)])
-    picture.save(root / kind / "a.png")
-    put(root, "Annotations/a.xml", voc(voc_object("cat") + voc_object("dog")))
-    put(root, "ImageSets/Segmentation/train.txt", "a\n")
-    return root
-
-
-def test_voc_objects_are_those_of_the_png(empty_store: Store, tmp_path: Path) -> None:
-    root = voc_folder(tmp_path)
-    report = ingest(empty_store, [root])
-    assert (report.added, report.masks) == (1, 2), report.rejected
-    assert not report.rejected
-    rows = empty_store.read_table("ground_truth").to_pylist()
-    assert sorted((row["label"], row["area"]) for row in rows) == [("cat", 1200), ("dog", 200)]
-
-
-def test_voc_with_classes_alone_names_each_object_and_takes_no_mask_for_a_picture(
-    empty_store: Store, tmp_path: Path
-) -> None:
-    report = ingest(empty_store, [voc_folder(tmp_path, kind="SegmentationClass")])
-    assert (report.added, report.masks, len(report.rejected)) == (1, 0, 2)
-
-
-def test_voc_objects_that_the_file_does_not_list_come_in_too(tmp_path: Path) -> None:
-    root = voc_folder(tmp_path)
-    path = put(root, "Annotations/a.xml", voc(voc_object("cat")))
-    found = read_coco(path, images_root=root / "JPEGImages")
-    assert [int(mask.sum()) for mask in masks(found)] == [1200, 200]
-    assert labels(found) == ["cat", ""]
-
-
-@pytest.mark.parametrize(
-    "polygon",
-    [
-        "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate(CORNERS, start=1)),
-        "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in CORNERS),
-    ],
-    ids=["RectLabel and Roboflow", "LabelMe"],
-)
-def test_polygons_in_the_form_of_voc_are_read(folder: Path, polygon: str) -> None:
-    found = read_coco(put(folder, "a.xml", voc(voc_object("cat", f"<polygon>{polygon}</polygon>") + voc_object("box"))))
-    assert np.array_equal(masks(found)[0], square())
-    (problem,) = found.problems
-    assert problem.kind == "mask"
+    return set_folder(tmp_path)
 
 
 def via_table(folder: Path, *regions: tuple[Any, Any], column: str = "filename") -> Path:
@@ -365,21 +206,6 @@ def test_files_of_boxes_are_named_with_what_makes_masks_of_them(
     put(folder, name, content)
     (problem,) = ingest(empty_store, [folder]).rejected
     assert "sam-engine masks makes masks of boxes" in problem.reason
-
-
-@pytest.mark.parametrize("form", ["labelme", "voc"])
-def test_a_picture_that_was_renamed_with_its_label_file(folder: Path, form: str) -> None:
-    corners = [list(corner) for corner in CORNERS]
-    shapes = [{"label": "cat", "points": corners, "shape_type": "polygon", "group_id": None}]
-    labelme: Any = {"shapes": shapes, "imagePath": "IMG_1.jpg", "imageHeight": H, "imageWidth": W}
-    polygon = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in CORNERS)
-    as_voc = voc(voc_object("cat", f"<polygon>{polygon}</polygon>")).replace("a.jpg", "IMG_1.jpg")
-    path = put(folder, "a.json", labelme) if form == "labelme" else put(folder, "a.xml", as_voc)
-    found = read_coco(path)
-    assert np.array_equal(masks(found)[0], square())
-    assert found.mended == {"picture by the label file's own name": 1}
-    other = read_coco(path.rename(folder / f"b{path.suffix}"))
-    assert [problem.kind for problem in other.problems] == ["image"]
 
 
 def test_json_under_other_endings_and_arrays_are_named_and_read_where_they_are_meant(
