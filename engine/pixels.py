@@ -12,7 +12,6 @@ from schemas.errors import InputError
 
 # Cameras and microscopes write values of so many bits into samples of 16.
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
-MAX_BIT_DEPTH = 32
 
 
 def to_srgb(

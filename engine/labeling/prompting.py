@@ -48,7 +48,9 @@ class ClientLeftError(RuntimeError):
     """Nobody waits for the answer any more."""
 
 
-class Where(NamedTuple):
+class TaskPlace(NamedTuple):
+    """A task of a project; None for what a request does not say."""
+
     project: int | None
     task: int | None
 
@@ -104,7 +106,7 @@ class Prompter:
             return {"results": [[] for _ in tasks or [{}]]}  # an empty result would be kept as a prediction of nothing
         if tags is None or not tasks:
             return {"results": [self._result(None)]}
-        where = Where(_whole(str(request.get("project")).split(".")[0]), _whole(tasks[0].get("id")))
+        where = TaskPlace(_whole(str(request.get("project")).split(".")[0]), _whole(tasks[0].get("id")))
         try:
             region = self._click(where, tasks[0], tags, read_context(context), started, left)
         except InputError as error:
@@ -132,7 +134,7 @@ class Prompter:
 
     def _click(
         self,
-        where: Where,
+        where: TaskPlace,
         task: Mapping[str, Any],
         tags: Tags,
         prompt: Prompt,
@@ -164,7 +166,7 @@ class Prompter:
 
     def _mask(
         self,
-        where: Where,
+        where: TaskPlace,
         task: Mapping[str, Any],
         tags: Tags,
         prompt: Prompt,
@@ -183,7 +185,7 @@ class Prompter:
             return decoded
         raise InputError("the model sees nothing at these prompts; try another place, or a box")
 
-    def _decode(self, where: Where, image: ReadyImage, prompt: Prompt, now: float) -> Decoded:
+    def _decode(self, where: TaskPlace, image: ReadyImage, prompt: Prompt, now: float) -> Decoded:
         rank, asked = self._memory.wanted_mask(where, prompt, now)
         before = self._memory.logits_before(where, prompt) if rank is None else None
         decoded = decode(self._sam, image, asked, rank=rank, mask_input=before)
@@ -196,7 +198,7 @@ class Prompter:
 
     def _write_down(
         self,
-        where: Where,
+        where: TaskPlace,
         task: Mapping[str, Any],
         prompt: Prompt,
         region_id: str,
@@ -237,14 +239,14 @@ class _Memory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._logits: LRUCache[tuple[Where, frozenset[Click | DrawnBox]], Tensor] = LRUCache(_REMEMBERED_LOGITS)
-        self._latest: LRUCache[Where, _AnsweredClick] = LRUCache(_REMEMBERED_TASKS)
+        self._logits: LRUCache[tuple[TaskPlace, frozenset[Click | DrawnBox]], Tensor] = LRUCache(_REMEMBERED_LOGITS)
+        self._latest: LRUCache[TaskPlace, _AnsweredClick] = LRUCache(_REMEMBERED_TASKS)
 
-    def put(self, where: Where, prompt: Prompt, logits: Tensor) -> None:
+    def put(self, where: TaskPlace, prompt: Prompt, logits: Tensor) -> None:
         with self._lock:
             self._logits[where, prompt.parts] = logits
 
-    def logits_before(self, where: Where, prompt: Prompt) -> Tensor | None:
+    def logits_before(self, where: TaskPlace, prompt: Prompt) -> Tensor | None:
         """Of the largest earlier prompt of this task that lacks only points of this one."""
         best: frozenset[Click | DrawnBox] = frozenset()
         with self._lock:
@@ -253,7 +255,7 @@ class _Memory:
                     best = parts if all(isinstance(part, Click) for part in prompt.parts - parts) else best
             return self._logits[where, best] if best else None
 
-    def wanted_mask(self, where: Where, prompt: Prompt, now: float) -> tuple[int | None, Prompt]:
+    def wanted_mask(self, where: TaskPlace, prompt: Prompt, now: float) -> tuple[int | None, Prompt]:
         """Which of three masks is wanted, best first, None where one is asked for; and the prompt to decode.
 
         Clicks at one place ask for the masks of the first of them, so that all three come up one after the other.
@@ -349,7 +351,7 @@ def _whole(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _region_id(where: Where, prompt: Prompt, seen: Seen, model_id: str) -> str:
+def _region_id(where: TaskPlace, prompt: Prompt, seen: Seen, model_id: str) -> str:
     return hashlib.sha256(repr((where, prompt.ids, seen, model_id)).encode(errors="replace")).hexdigest()[:16]
 
 
