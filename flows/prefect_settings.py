@@ -1,7 +1,11 @@
 """Where Prefect keeps what it knows. Call before the first `import prefect`: it reads its settings once."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from schemas.errors import WaitError
 
 PREFECT_FOLDER = ".prefect"
 # With leases in the server's memory, Prefect's default, a restart of the server ends every run that holds one.
@@ -33,3 +37,16 @@ def prepare_prefect_server() -> None:
     os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", LEASES_ON_DISK)
     for name, value in OF_CLIENTS.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """Raises WaitError, one line, where the server that PREFECT_API_URL names does not answer as it should."""
+    import httpx
+    from prefect.exceptions import PrefectException
+
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        url, told = os.environ.get("PREFECT_API_URL"), " ".join(str(error).split()) or type(error).__name__
+        raise WaitError(f"{url}: Prefect's server does not answer as it should ({told}); is it running?") from error

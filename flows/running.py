@@ -49,6 +49,11 @@ def _run(store: Store, name: Stage | Literal["data_engine"], first: Stage, progr
     try:
         found = _flow(name)(str(store.files))
     except RuntimeError as error:
+        if "Failed to reach API" in str(error):
+            raise WaitError(
+                f"{PREFECT_API_URL.value()}: Prefect's server does not answer; is it running? Without PREFECT_API_URL "
+                f"the same command starts one of its own, and sam-engine run {first} {store.files} goes without"
+            ) from error
         if "ephemeral Prefect API server" not in str(error):
             raise
         raise WaitError(

@@ -90,7 +90,14 @@ def serve_schedule(workspace: Workspace, *, cron: Mapping[str, str], limit: int)
     serve(*runner_deployments(workspace, cron=cron, pool=None), limit=limit, print_starting_message=False)
 
 
+def check_name(what: str, name: str) -> None:
+    """Raises InputError for a name that no pool or limit can have."""
+    if not name or set(name) & set("/%&><"):
+        raise InputError(f"{what} {name!r}: Prefect takes no such name; use letters, digits and hyphens")
+
+
 def _make_pool(client: SyncPrefectClient, name: str) -> None:
+    check_name("--pool", name)
     try:
         found = client.read_work_pool(name)
     except ObjectNotFound:
@@ -104,6 +111,7 @@ def _make_limit(client: SyncPrefectClient, workspace: Workspace) -> None:
     """One slot; who has more GPUs raises it: prefect gcl update NAME --limit N."""
     name = workspace.settings().flow.concurrency_limit
     if name is not None:
+        check_name(f"{workspace.config}: flow.concurrency_limit", name)
         with suppress(ObjectAlreadyExists):
             client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
 

@@ -39,10 +39,16 @@ def approve(
     resumed = 0
     if "PREFECT_API_URL" in os.environ:
         from flows.asking import resume_answered
-        from flows.prefect_settings import prepare_prefect
+        from flows.prefect_settings import prepare_prefect, server_errors
+        from schemas.errors import WaitError
 
         prepare_prefect(store.files.root.on_disk())
-        resumed = resume_answered(store.files, wanted, by=who, note=remark)
+        try:
+            with server_errors():
+                resumed = resume_answered(store.files, wanted, by=who, note=remark)
+        except WaitError as error:
+            said = f"{wanted.what} is approved; the janitor lets suspended runs go on once the server is there: {error}"
+            raise WaitError(said) from error
     text = f"{wanted.what}: approved by {who}" if fresh else f"{wanted.what}: was approved already"
     result = {"what": wanted.what, "subject": wanted.subject, "approved": fresh, "resumed": resumed}
     emit(result, as_json=as_json, text=text + (f"; {go_on(resumed)}" if resumed else ""))

@@ -25,7 +25,7 @@ def janitor(
     same on a schedule.
     """
     from engine.workspace import Workspace
-    from flows.prefect_settings import prepare_prefect
+    from flows.prefect_settings import prepare_prefect, server_errors
 
     files = Workspace(workspace)
     files.settings()
@@ -33,7 +33,8 @@ def janitor(
     prepare_prefect(files.root.on_disk())
     from flows.janitor import clean
 
-    done = clean(files, grace_s=grace, restart=restart, with_prefect=with_prefect)
+    with server_errors():
+        done = clean(files, grace_s=grace, restart=restart, with_prefect=with_prefect)
     emit(done, as_json=as_json, text=_as_text(done, with_prefect=with_prefect))
 
 

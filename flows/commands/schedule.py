@@ -70,8 +70,10 @@ def worker(
     The same as prefect worker start --type process, which is started again whenever it dies.
     """
     with _server():
+        from flows.scheduling import check_name
         from flows.worker import keep_running, worker_command
 
+        check_name("--pool", pool)
         keep_running(worker_command(pool, limit))
 
 
@@ -163,8 +165,8 @@ def _crons(given: list[str] | None) -> dict[str, str]:
 @contextmanager
 def _server() -> Iterator[None]:
     """Raises InputError where no server is named, WaitError where it does not answer."""
-    from flows.prefect_settings import prepare_prefect_server
-    from schemas.errors import InputError, WaitError
+    from flows.prefect_settings import prepare_prefect_server, server_errors
+    from schemas.errors import InputError
 
     url = os.environ.get("PREFECT_API_URL", "")
     if not url:
@@ -173,14 +175,8 @@ def _server() -> Iterator[None]:
             "export PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     prepare_prefect_server()
-    import httpx
-    from prefect.exceptions import PrefectException
-
-    try:
+    with server_errors():
         yield
-    except (httpx.HTTPError, PrefectException) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise WaitError(f"{url}: Prefect's server does not answer as it should ({told}); is it running?") from error
 
 
 def _as_text(found: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from flows.prefect_settings import prepare_prefect
+from tests.flows.cli_runner import sam_engine_with
+from tests.stages.workspaces import SETTINGS, make_workspace
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = (
@@ -74,3 +76,23 @@ def test_every_deployment_names_a_flow_that_takes_a_workspace() -> None:
         assert set(deployment["parameters"]) <= set(found.parameters.properties)
         assert found.parameters.required[0] == "workspace"
         assert set(found.parameters.required) <= set(deployment["parameters"])
+
+
+def test_a_server_that_does_not_answer_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = SETTINGS["flow"] | {"approve": ["assisted_manual"]}
+    workspace = make_workspace(tmp_path, images=2, holdout=0, flow=flow).workspace
+    url = "http://127.0.0.1:1/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with sam_engine_with(str(ROOT)) as run:
+        for command in (
+            ("janitor", workspace),
+            ("schedule", "show", workspace),
+            ("approve", workspace, "assisted_manual"),
+            ("run", "assisted_manual", workspace, "--until-done"),
+        ):
+            done = run(*command)
+            last = done.err.splitlines()[-1]
+            assert done.status == 1, command
+            assert "Traceback" not in done.err, command
+            assert f"{url}: Prefect's server does not answer" in last, command
+            assert last.startswith("error: assisted_manual is approved; ") == (command[0] == "approve")

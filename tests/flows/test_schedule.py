@@ -33,6 +33,11 @@ def automations(workspace: Workspace) -> list[Any]:
     return [each for each in asyncio.run(read()) if name_of(workspace) in each.name]
 
 
+def set_limit(store: Store, name: str) -> None:
+    config = yaml.safe_load(store.files.config.text())
+    store.files.config.write(yaml.safe_dump(config | {"flow": config["flow"] | {"concurrency_limit": name}}).encode())
+
+
 def schedule(*arguments: object) -> Finished:
     return sam_engine("schedule", *arguments)
 
@@ -92,6 +97,15 @@ def test_what_is_wrong_is_said_in_one_line(store: Store, tmp_path: Path, monkeyp
     assert "no such deployment; there are data-engine" in unknown.err
     assert "is no cron expression" in schedule("install", store.workspace, "--cron", "release=at noon").err
     assert schedule("install", tmp_path / "nowhere").status == 2
+    for command in (("install", store.workspace), ("worker",)):
+        named = schedule(*command, "--pool", "a/b")
+        assert (named.status, named.err.count("\n")) == (2, 1)
+        assert "--pool 'a/b': Prefect takes no such name" in named.err
+    set_limit(store, "a%b")
+    assert (
+        "engine.yaml: flow.concurrency_limit 'a%b': Prefect takes no such name"
+        in schedule("install", store.workspace).err
+    )
     monkeypatch.setenv("PREFECT_API_URL", "")
     assert "names no Prefect server" in schedule("show", store.workspace).err
 
