@@ -24,6 +24,7 @@ pytestmark = pytest.mark.ray
 
 MANUAL = "assisted_manual"
 KILL_SEEDS = range(int(os.environ.get("SAM_ENGINE_KILL_SEEDS", "2")))
+NODE_SEEDS = range(int(os.environ.get("SAM_ENGINE_KILL_SEEDS", "1")))
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,11 @@ def test_an_image_that_kills_is_found_and_left_out(tmp_path: Path) -> None:
     assert tick(store, MANUAL).action == "retrain", "the run goes on"
 
 
+@pytest.mark.parametrize("seed", NODE_SEEDS)
 def test_a_node_that_is_lost_takes_nothing_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dying: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dying: None, seed: int
 ) -> None:
+    """At a seeded moment after actors of both nodes have begun."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -114,6 +117,7 @@ def test_a_node_that_is_lost_takes_nothing_with_it(
         pids = store.workspace / "pids"
         while not pids.exists() or len(list(pids.iterdir())) < 2:
             time.sleep(0.05)
+        time.sleep(random.Random(seed).uniform(0, 0.9))  # each waits for a second in front of its shard
         nodes.remove_node(second, allow_graceful=False)
         lost.append(time.monotonic())
 

@@ -1,12 +1,7 @@
 """Builds, mends or exports a release and kills itself (SIGKILL) at a moment; called in processes of their own."""
 
-import os
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
 
 from engine.places import place
 from engine.release import build
@@ -15,6 +10,7 @@ from engine.release.exporters import export_release
 from engine.release.repair import repair_release
 from engine.store import Store
 from schemas.config import ReleaseConfig
+from tests.deaths import calls_until, die
 
 CONFIG = ReleaseConfig(images_per_tar=3, blur=False)
 
@@ -30,29 +26,13 @@ def work(job: str, workspace: Path, release: Path) -> None:
 
 def work_to_call(job: str, workspace: Path, at: int) -> None:
     """Die at a call in the engine; 0: count them all into the file WORKSPACE/calls."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal calls
-        if event == "call" and f"{os.sep}engine{os.sep}" in frame.f_code.co_filename:
-            calls += 1
-            if calls == at:
-                _die()
-
-    sys.setprofile(count)
-    work(job, workspace, workspace / "releases" / "release")
-    sys.setprofile(None)
+    calls = calls_until(at, lambda: work(job, workspace, workspace / "releases" / "release"), of=["engine"])
     (workspace / "calls").write_text(str(calls))
 
 
 def build_to_image(workspace: Path, image: int) -> None:
     """Die once so many images are written; 0: before the release becomes visible."""
     if image == 0:
-        build.publish = _die  # type: ignore[assignment]
-    progress: Callable[[str, int, int], object] = lambda _what, done, _total: done == image and _die()  # noqa: E731
+        build.publish = die  # type: ignore[assignment]
+    progress: Callable[[str, int, int], object] = lambda _what, done, _total: done == image and die()  # noqa: E731
     build_release(Store(workspace), config=CONFIG, name="release", progress=progress)
-
-
-def _die(*_: object) -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("it lives")
