@@ -1,3 +1,5 @@
+"""A local Label Studio: accounts, secrets, the ports and databases it takes, and that it ends with nothing left."""
+
 import json
 import os
 import shutil
@@ -7,15 +9,14 @@ import stat
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from engine.labeling.folder import LabelingFolder
-from engine.labeling.installation import HOME_VARIABLE, LABEL_STUDIO_VERSION, install_label_studio
+from engine.labeling.installation import HOME_VARIABLE, LABEL_STUDIO_VERSION
 from engine.labeling.server import LabelStudioServer, running_server, start_server
 from engine.labeling.server_settings import (
     Database,
@@ -25,10 +26,9 @@ from engine.labeling.server_settings import (
     server_environment,
 )
 from schemas.errors import InputError, WaitError
+from tests.labelstudio.local_server import ROOT, needs_label_studio, one_line, wait_until
 from tests.labelstudio.ports import free_port, is_free
 
-ROOT = Path(__file__).parents[2]
-needs_label_studio = pytest.mark.labelstudio
 ACCOUNT = ServerAccount("a@b.example", "the password", "f" * 40)
 
 
@@ -46,12 +46,6 @@ def listening() -> Iterator[int]:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         yield taken.getsockname()[1]
-
-
-def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 def get(server: LabelStudioServer, path: str, *, token: str | None = None) -> httpx.Response:
@@ -200,70 +194,6 @@ def test_a_server_that_does_not_end_is_ended_with_all_that_it_started(tmp_path: 
         assert process.returncode == -signal.SIGKILL
         assert process.stdout.read() == b"", "the child has ended too"
         assert lock.closed
-
-
-# The environment
-
-
-def test_a_folder_with_something_else_is_no_label_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.txt").touch()
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    with pytest.raises(InputError, match=HOME_VARIABLE) as error:
-        install_label_studio()
-    assert str(tmp_path) in one_line(error)
-    assert (tmp_path / "mine.txt").exists()
-
-
-@needs_label_studio
-def test_a_failed_installation_leaves_nothing_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "home"
-    monkeypatch.setenv(HOME_VARIABLE, str(home))
-    without_packages(tmp_path, monkeypatch)
-    notes: list[str] = []
-    with pytest.raises(
-        WaitError, match=f"cannot install Label Studio {LABEL_STUDIO_VERSION}: ERROR: .*label-studio"
-    ) as e:
-        install_label_studio(note=notes.append)
-    assert str(home) in one_line(e)
-    assert any("about 2 minutes" in note for note in notes)
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["packages"]
-    assert (tmp_path / "home.install.log").is_file()
-
-
-def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let pip find no package anywhere."""
-    (tmp_path / "packages").mkdir()
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "packages"))
-
-
-@needs_label_studio
-def test_a_killed_installation_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home, temp = tmp_path / "home", tmp_path / ".home.tmp"
-    monkeypatch.setenv(HOME_VARIABLE, str(home))
-    script = "from engine.labeling.installation import install_label_studio; install_label_studio()"
-    killed = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_until(temp.is_dir)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert temp.is_dir()
-    assert not home.exists()
-    (temp / "left over").touch()
-
-    without_packages(tmp_path, monkeypatch)
-    with pytest.raises(WaitError, match="cannot install"):
-        install_label_studio()
-    assert not temp.exists(), "the next installation starts anew"
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # With a server

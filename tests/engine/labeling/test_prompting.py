@@ -132,6 +132,9 @@ def test_a_restart_between_two_clicks(
     assert (meta["t_first"], meta["t_last"], meta["call"]) == (started, started + 4, 2)
 
 
+# A click at the same place
+
+
 def best_first(direct: Predictor, x: float, y: float) -> list[np.ndarray]:
     masks, ious, _ = direct.predict([[x * WIDTH / 100, y * HEIGHT / 100]], [1])
     return [masks[index] for index in (-ious).argsort()]
@@ -184,6 +187,9 @@ def test_the_mask_that_was_chosen_is_refined(prompter: Prompter, sam: Sam, direc
     torch.testing.assert_close(fed[0], wanted, atol=1e-3, rtol=1e-3)
 
 
+# Ids, times and the log
+
+
 def test_every_answer_is_logged_and_has_an_id_of_its_own(prompter: Prompter, workspace: Path, clock: Clock) -> None:
     first = ask(prompter, point(25, 50, id="a"))
     clock.now += 3
@@ -212,6 +218,9 @@ def test_a_log_that_cannot_be_written_does_no_harm(
 def test_a_restart_gives_no_id_a_second_time(prompter: Prompter, start: Callable[[], Prompter]) -> None:
     click = point(25, 50, id="a")
     assert ask(prompter, click)["id"] != ask(start(), click)["id"]
+
+
+# Batches
 
 
 def test_a_batch_gets_no_predictions_and_its_pictures_are_encoded_ahead(prompter: Prompter, workspace: Path) -> None:
