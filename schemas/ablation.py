@@ -28,6 +28,7 @@ MIXES: tuple[Mix, ...] = get_args(Mix)
 Experiments = Annotated[
     tuple[ExperimentName, ...], Field(min_length=1), BeforeValidator(one_or_several), AfterValidator(each_once)
 ]
+Mixes = Annotated[tuple[Mix, ...], Field(min_length=1), BeforeValidator(one_or_several), AfterValidator(each_once)]
 Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...],
     Field(min_length=1),
@@ -47,10 +48,11 @@ class Ablation(Section):
     """What to train on the masks of a workspace, and what to measure the models on (SAM paper, figure 13).
 
     sets: as of a suite; none of their pictures may be learned from. experiments: curves to draw. start: the model that
-    every training starts from. encoders: models to start from in the experiment of that name, smallest first.
-    mix: the masks that `data` and `encoder` train on; the paper has automatic_only there. oversampling: how often a
-    picture with masks of people comes in the mix `oversampled`. data: shares of the pictures. points_per_side: grids of
-    the generator, whose masks `points` trains on. generator_images: on how many pictures it makes them at most.
+    every training starts from. mixes: the points of `stages` after the start model, in their order. encoders: models to
+    start from in the experiment of that name, smallest first. mix: the masks that `data` and `encoder` train on; the
+    paper has automatic_only there. oversampling: how often a picture with masks of people comes in the mix
+    `oversampled`. data: shares of the pictures. points_per_side: grids of the generator, whose masks `points` trains
+    on. generator_images: on how many pictures it makes them at most.
     preset, steps, settings: the recipe, the same for all trainings; steps: null for what it says of all pictures
     together. replay_frac: share of pictures of what the start model knew, null for the workspace's own.
     seeds: of trainings; with several, each point is the mean of as many models. seed: of samples and choices.
@@ -60,6 +62,7 @@ class Ablation(Section):
     output: str = Field(min_length=1)
     experiments: Experiments = EXPERIMENTS
     start: str = Field("nano", min_length=1)
+    mixes: Mixes = MIXES
     encoders: Texts | None = None
     mix: Mix = "oversampled"
     oversampling: float = Field(10, gt=0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.ablation import MIXES, Ablation, ExperimentName, Mix
+from schemas.ablation import Ablation, ExperimentName, Mix
 from schemas.stages import Stage
 
 _PEOPLE: tuple[Stage, ...] = ("assisted_manual", "semi_automatic")
@@ -81,7 +81,8 @@ def weights_of(mix: Mix, oversampling: float) -> tuple[tuple[Stage, float], ...]
 def _stages(ablation: Ablation) -> list[Variant]:
     start = Variant("start model", 0, ())
     labels = {mix: label.format(times=f"{ablation.oversampling:g}") for mix, label in LABELS.items()}
-    return [start, *(_variant(ablation, labels[mix], place, mix=mix) for place, mix in enumerate(MIXES, start=1))]
+    places = enumerate(ablation.mixes, start=1)
+    return [start, *(_variant(ablation, labels[mix], place, mix=mix) for place, mix in places)]
 
 
 def _data(ablation: Ablation) -> list[Variant]:

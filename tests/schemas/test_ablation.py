@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.ablation import EXPERIMENTS, Ablation, parse_ablation
+from schemas.ablation import EXPERIMENTS, MIXES, Ablation, parse_ablation
 from schemas.errors import InputError
 from schemas.suite import SuiteSet
 from tests.documents import ROOT, blocks
@@ -22,6 +22,7 @@ def test_what_is_left_out_is_the_default_and_paths_begin_at_the_file() -> None:
     assert found.sets == {"a": SuiteSet(coco=("somewhere/a.json",))}
     assert found.output == "somewhere/out"
     assert found.experiments == EXPERIMENTS == ("stages", "data", "encoder", "points")
+    assert found.mixes == MIXES == ("manual", "semi", "automatic", "oversampled", "automatic_only")
     assert (found.start, found.encoders, found.mix, found.oversampling) == ("nano", None, "oversampled", 10)
     assert (found.data, found.points_per_side, found.generator_images) == ((0.01, 0.1, 1.0), (8, 16, 32), 1000)
     assert (found.preset, found.steps, found.settings, found.replay_frac) == ("retrain", None, {}, None)
@@ -56,6 +57,8 @@ def test_the_documented_file_has_the_defaults_and_names_every_key() -> None:
         ("output: out", ["sets: field required"]),
         (LEAST + "experiments: [stages, size]", ["experiments.1", "'points'", "'size'"]),
         (LEAST + "experiments: []", ["experiments", "at least 1"]),
+        (LEAST + "mixes: [manual, semi, auto]", ["mixes.2", "'oversampled'", "'auto'"]),
+        (LEAST + "mixes: [semi, semi]", ["mixes: semi stands there twice"]),
         (LEAST + "data: [0.1, 0]", ["data.1", "greater than 0"]),
         (LEAST + "data: [0.1, 2]", ["data.1", "less than or equal to 1"]),
         (LEAST + "data: [0.1, 0.1]", ["data: 0.1 stands there twice"]),

@@ -33,6 +33,16 @@ def test_mixes(mix: Mix, weights: tuple[tuple[Stage, float], ...]) -> None:
     assert weights_of(mix, 7.0) == weights
 
 
+def test_the_curve_of_stages_has_the_mixes_that_are_asked_for() -> None:
+    (found,) = experiments_of(ablation(experiments=("stages",), mixes=("manual", "semi")))
+    assert [(variant.label, variant.x) for variant in found.variants] == [
+        ("start model", 0),
+        ("manual", 1),
+        ("+ semi-automatic", 2),
+    ]
+    assert trainings_of([found]) == [Training("nano", weights_of("manual", 1)), Training("nano", weights_of("semi", 1))]
+
+
 def test_the_curves() -> None:
     found = {each.name: each for each in experiments_of(ablation(encoders=("small", "large"), data=(0.1, 1.0)))}
     assert tuple(found) == EXPERIMENTS
