@@ -117,7 +117,7 @@ def test_a_node_that_is_lost_takes_nothing_with_it(
         pids = store.workspace / "pids"
         while not pids.exists() or len(list(pids.iterdir())) < 2:
             time.sleep(0.05)
-        time.sleep(random.Random(seed).uniform(0, 0.9))  # each waits for a second in front of its shard
+        time.sleep(random.Random(seed).uniform(0, 0.5))  # each waits for a second in front of its shard
         nodes.remove_node(second, allow_graceful=False)
         lost.append(time.monotonic())
 
@@ -125,6 +125,7 @@ def test_a_node_that_is_lost_takes_nothing_with_it(
     thread.start()
     try:
         tick(store, MANUAL, map_shards=RayShards(actors=2))
+        thread.join(60)
     finally:
         ray.shutdown()
         nodes.shutdown()
