@@ -3,9 +3,8 @@
     python -m benchmarks.weight_importance DATA/loop/field_plants/all.json --known DATA/coco_mini/train.json \
         --known DATA/bsds500/train.json --old DATA/bsds500/val.json --old DATA/coco_mini/val.json
 
-The importance of a weight for some pictures is the mean of its squared gradient over them (the diagonal of the Fisher
-information, as in EWC, arXiv 1612.00796, and Fisher merging, arXiv 2111.09832), divided by the mean over all weights. A
-weight of importance g for the new pictures and k for the known ones goes the share g / (g + caution * k) of its way.
+Of `model.training.importance`: a weight of importance g for the new pictures and k for the known ones goes the share
+g / (g + caution * k) of its way. k is kept as `importance.safetensors`, too, by rows and columns, as `nano` has it.
 "as trained": each step of the training goes that share (all of it with `--caution 0`). "merged": so does the way from
 the start to the trained model once more. Beside them stands an equal share for all weights. Ground truth stands in for
 an annotator; nothing is replayed unless `--replay`. One seed, one retraining. Pictures of KNOWN and OLD lie beside
@@ -13,8 +12,7 @@ them in a folder of the file's name. What was computed is kept; the same command
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +20,12 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from benchmarks.loop import held_out
 from benchmarks.picture_choice import to_learn_from
 from engine.evaluation.points import evaluate_points
 from engine.files import write_atomic
+from engine.importance import IMPORTANCE_FILE, measure_importance, write_importance
 from engine.replay import WithReplay, read_replay, replay_file
 from engine.samples import CocoSamples
 from flows.allocator import keep_freed_memory
@@ -35,15 +33,14 @@ from model.predictor import Predictor
 from model.registry import find_model, model_roots
 from model.sam import Sam
 from model.storage import load_model
+from model.training.importance import Importance, Importances
 from model.training.presets import training_preset
 from model.training.samples import Sample, SampleSource
 from model.training.trainer import train
 
 CLICKS = (1, 3)
 MODEL = "nano"
-NO_MOVE = 1e-12  # a rate at which a training only looks at gradients
 REPLAYED = 0.4  # of the pictures of a step
-Weights = Mapping[str, Tensor]
 
 
 class Some:
@@ -67,56 +64,19 @@ def pictures_beside(file: Path) -> CocoSamples:
     return CocoSamples([file], images_root=folder if folder.is_dir() else None)
 
 
-def importance(file: Path, source: SampleSource, *, pictures: int) -> Weights:
-    """Of each weight of the start model for these pictures, mean 1 over all weights; kept in a file."""
+def importance(file: Path, source: SampleSource, *, pictures: int) -> Importance:
+    """Of each weight of the start model for these pictures; kept in a file."""
     if not file.is_file():
-        sam, info = load_model(MODEL, model_roots())
-        recipe = training_preset("retrain", encoder=info.config.encoder, steps=pictures, batch_size=1)
-        squares = {name: torch.zeros_like(value) for name, value in sam.named_parameters()}
-
-        def look(*_: Any) -> None:
-            for name, value in sam.named_parameters():
-                if value.grad is not None:
-                    squares[name] += value.grad.detach() ** 2
-
-        handle = register_optimizer_step_pre_hook(look)
-        train(sam, source, recipe.model_copy(update={"lr": NO_MOVE, "grad_clip": None, "loader_workers": 0}))
-        handle.remove()
+        sam, _ = load_model(MODEL, model_roots())
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(squares, file)
-    found: dict[str, Tensor] = torch.load(file)
-    mean = torch.cat([value.flatten() for value in found.values()]).mean()
-    return {name: value / mean for name, value in found.items()}
-
-
-def shares(new: Weights, known: Weights, caution: float) -> Weights:
-    return {name: new[name] / (new[name] + caution * known[name]).clamp(min=1e-12) for name in known}
-
-
-@contextmanager
-def each_step_goes(sam: Sam, share: Weights) -> Iterator[None]:
-    """Every weight goes that share of each step of an optimiser."""
-    before: dict[str, Tensor] = {}
-
-    def keep(*_: Any) -> None:
-        before.update({name: value.detach().clone() for name, value in sam.named_parameters()})
-
-    @torch.no_grad()
-    def shorten(*_: Any) -> None:
-        for name, value in sam.named_parameters():
-            value.copy_(before[name] + share[name] * (value - before[name]))
-
-    handles = register_optimizer_step_pre_hook(keep), register_optimizer_step_post_hook(shorten)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        torch.save(measure_importance(sam, source, looks=pictures), file)
+    found: Importance = torch.load(file)
+    return found
 
 
 def trained(
-    file: Path, domain: Path, share: Weights, *, pictures: int, steps: int, rates: tuple[float, float], replay: bool
-) -> Weights:
+    file: Path, domain: Path, share: Importance, *, pictures: int, steps: int, rates: tuple[float, float], replay: bool
+) -> Mapping[str, Tensor]:
     """Weights of a model that learned the first pictures of a domain. rates: of the decoder and of the encoder."""
     if not file.is_file():
         sam, info = load_model(MODEL, model_roots())
@@ -129,10 +89,9 @@ def trained(
         if replay and beside and (known := read_replay(beside)):
             source = both = WithReplay(first, weights, known, frac=REPLAYED)
             weights = both.weights
-        with each_step_goes(sam, share):
-            train(sam, source, recipe.model_copy(update=change), weights=weights)
+        train(sam, source, recipe.model_copy(update=change), weights=weights, step_shares=share)
         torch.save(sam.state_dict(), file)
-    found: Weights = torch.load(file)
+    found: Mapping[str, Tensor] = torch.load(file)
     return found
 
 
@@ -168,10 +127,11 @@ def main(
     sets |= {file.parent.name: pictures_beside(file).sampled(max_masks=masks, min_area_px=100) for file in old}
     of_known = Some([pictures_beside(file) for file in known], known_pictures)
     k = importance(folder / "known.pt", of_known, pictures=len(of_known))
+    write_importance(k, folder / IMPORTANCE_FILE)
     g = importance(folder / f"{domain.parent.name}.pt", to_learn_from(domain), pictures=2 * pictures)
     sam, _ = load_model(MODEL, model_roots())
     start = {name: value.clone() for name, value in sam.state_dict().items()}
-    share = shares(g, k, caution)
+    share = Importances(g, k).shares(caution)
     what = f"{domain.parent.name}-{caution:g}-{decoder_rate:g}-{encoder_rate:g}{'-replay' * replay}"
     rates = decoder_rate, encoder_rate
     end = trained(folder / f"{what}.pt", domain, share, pictures=pictures, steps=steps, rates=rates, replay=replay)
@@ -181,7 +141,7 @@ def main(
         sam.load_state_dict({name: value.to(start[name].dtype) for name, value in new.items()})
         return sam
 
-    merging = shares(g, k, caution or 1.0)
+    merging = Importances(g, k).shares(caution or 1.0)
     rows: dict[str, tuple[str, Callable[[str], Any]]] = {
         "start": ("start", lambda _: 0.0),
         "as trained": (what, lambda _: 1.0),

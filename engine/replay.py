@@ -20,7 +20,7 @@ from engine import rle as rle_codec
 from engine.files import write_atomic
 from engine.images import read_bytes
 from engine.samples import CocoSamples
-from model.registry import ModelInfo, find_model
+from model.registry import ModelInfo, beside
 from model.training.order import FiledSource, GroupedSource
 from model.training.run_weights import RunWeights
 from model.training.samples import Sample, SampleSource, decode_masks
@@ -68,16 +68,7 @@ class WithReplay:
 
 def replay_file(model: ModelInfo, roots: Sequence[Path]) -> Path | None:
     """The replay set beside a model, or beside the nearest one that it was trained from; None where there is none."""
-    while True:
-        file = model.folder / REPLAY_FILE
-        if file.is_file():
-            return file
-        if not model.card.parent:
-            return None
-        try:
-            model = find_model(model.card.parent, roots)
-        except InputError:  # a parent that nobody kept
-            return None
+    return beside(model, roots, REPLAY_FILE)
 
 
 def read_replay(file: Path, *, leave_out: Callable[[int], bool] = lambda _: False) -> CocoSamples | None:

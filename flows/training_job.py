@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from engine.importance import IMPORTANCE_FILE, IMPORTANCE_LOOKS, measure_importance, write_importance
 from engine.labels.frames import MaskFrame
 from engine.places import place
 from engine.replay import write_replay
@@ -271,6 +272,8 @@ class TrainingJob:
             write_replay(
                 data.source, folder, count=self.keep_replay, longest_px=longest_px, seed=self.seed, without=skipped
             )
+            importance = measure_importance(plan.sam, data.source, looks=IMPORTANCE_LOOKS, seed=self.seed)
+            write_importance(importance, folder / IMPORTANCE_FILE)
         return read_info(folder)
 
 

@@ -149,6 +149,21 @@ def _command_for(size: str) -> str:
     return f"models fetch {size}" if size in FETCHED else "models import FILE, once you have its weights"
 
 
+def beside(model: ModelInfo, roots: Sequence[Path], name: str) -> Path | None:
+    """The file of that name beside a model, or beside the nearest one that it was trained from; None where there is
+    none."""
+    while True:
+        file = model.folder / name
+        if file.is_file():
+            return file
+        if not model.card.parent:
+            return None
+        try:
+            model = find_model(model.card.parent, roots)
+        except InputError:  # a parent that nobody kept
+            return None
+
+
 def read_info(folder: Path) -> ModelInfo:
     """What a model folder says about itself, without reading its weights.
 

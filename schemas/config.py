@@ -209,6 +209,7 @@ class RetrainingConfig(_Section):
     max_bad_frac: float = Field(0.1, ge=0, le=1)
     replay: str | None = None
     replay_frac: float = Field(0.4, ge=0, lt=1)
+    caution: float = Field(1, ge=0)
     averaging: bool = True
 
 

@@ -86,11 +86,14 @@ retraining:
                               # round, or came in place of what a gate rejected; 1: as often as any other
   steps: null                 # null: what the preset says (retrain: 40 to 3000, by the number of images)
   masks_per_image: null       # of a step; null: what the preset says, as below
-  lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is 4 times that
+  lr: null                    # learning rate of the mask decoder; retrain: the image encoder's is half of that, or with
+                              # caution 0 four times (of a ViT a quarter)
   min_mask_frac: null         # masks under this share of the model's input are not learned from; the report counts them
   max_bad_frac: 0.1           # pictures that cannot be read are skipped, up to this share of all
   replay: null                # COCO json of pictures that keep old knowledge; null: the set beside the start model
   replay_frac: 0.4            # share of the pictures of a step that come from there; 0: none
+  caution: 1                  # how much less weights move on which known things rest (of models that have a file
+                              # importance.safetensors, as nano does); 0: all move alike
   averaging: true             # go only part of the way from the start model, as far as old knowledge is kept
 
 flow:

@@ -1,6 +1,6 @@
 """Which model a retraining hands on: how far from the start model, and whether it is better than the one before."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,12 +8,15 @@ from torch import Tensor
 from engine.evaluation.bootstrap import bootstrap_difference
 from engine.evaluation.model_scores import ModelScores
 from model.sam import Sam
-from model.training.averaging import interpolated
+from model.training.averaging import interpolated, length_share, merged
+from model.training.importance import Importances
 from schemas.round_metrics import Guard
 
 # Shares of the way from the start model to the trained one, the longest first. benchmarks/results/loop.md has the
 # tries: on plants .35 of it brings .05 and costs old pictures nothing, .5 brings .07 and costs .01, all .10 and .04.
 SHARES = (0.5, 0.35, 0.25)
+# The same where it is known on which weights known things rest: how much shorter their ways are.
+CAUTIONS = (1.0, 1.5, 2.5, 5.0)
 FORGOTTEN = 0.01  # mIoU that may be lost on what the start model knew before
 FEWEST_MASKS = 20  # that tell whether a model is worse
 _GUARDED = ("miou", "miou_3")
@@ -28,37 +31,61 @@ class Choice:
     old: ModelScores | None
 
 
-def choose_share(
+@dataclass(frozen=True)
+class Way:
+    """Weights between those of two models. share: of the whole way, by its length."""
+
+    share: float
+    weights: Mapping[str, Tensor]
+
+
+def ways(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], importances: Importances | None) -> Iterator[Way]:
+    """From the start model part of the way to the trained one, the longest first.
+
+    importances: of the weights for new and known things; None where nobody knows: all weights go the same share.
+    """
+    if importances is None:
+        yield from (Way(share, interpolated(start, trained, share=share)) for share in SHARES)
+        return
+    for caution in CAUTIONS:
+        weights = merged(start, trained, shares=importances.shares(caution))
+        yield Way(length_share(start, trained, weights), weights)
+
+
+def choose_way(
     sam: Sam,
-    start: Mapping[str, Tensor],
+    ways: Iterator[Way],
     *,
     old_before: ModelScores | None,
     score_new: Callable[[], ModelScores | None],
     score_old: Callable[[], ModelScores | None],
 ) -> Choice:
-    """Move the trained `sam` back towards its start until it has not forgotten more than FORGOTTEN, and leave it there.
+    """Give `sam` the weights of the way that learns most among those that do not forget more than FORGOTTEN.
 
-    Among the shares that forget no more it takes the one with the best scores of the new pictures, looking no further
-    once a shorter way is worse there. start: weights of the model that the engine began with. old_before: its scores on
-    what it knew before, None where nothing is known of that. score_new, score_old: of `sam` as it is when called.
+    It takes the one with the best scores of the new pictures, looking no further once a shorter way is worse there;
+    the shortest where all forget. old_before: scores of the model that the engine began with on what it knew before,
+    None where nothing is known of that. score_new, score_old: of `sam` as it is when called.
     """
-    trained = {name: value.detach().clone() for name, value in sam.state_dict().items()}
-    best: Choice | None = None
-    for share in SHARES:
-        sam.load_state_dict(interpolated(start, trained, share=share))
+    best: tuple[Way, Choice] | None = None
+    shortest: Way | None = None
+    for way in ways:
+        shortest = way
+        sam.load_state_dict(way.weights)
         old = score_old()
-        forgotten = _forgets(old_before, old)
-        if forgotten and (best is not None or share != SHARES[-1]):
+        if _forgets(old_before, old):
             continue
-        found = Choice(share, score_new(), old)
-        if forgotten or (best is not None and _mean(found.new) <= _mean(best.new)):
+        found = Choice(way.share, score_new(), old)
+        if best is not None and _mean(found.new) <= _mean(best[1].new):
             break
-        best = found
+        best = way, found
         if found.new is None:  # nothing tells shorter ways apart
             break
-    chosen = best or found
-    sam.load_state_dict(interpolated(start, trained, share=chosen.share))
-    return chosen
+    if shortest is None:
+        raise ValueError("there is no way to choose")
+    if best is None:
+        best = shortest, Choice(shortest.share, score_new(), old)
+    sam.load_state_dict(best[0].weights)
+    return best[1]
 
 
 def guard(before: ModelScores | None, after: ModelScores | None) -> Guard:

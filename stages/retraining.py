@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.checkpoints import CheckpointsAt
 from engine.evaluation.model_scores import ModelScores, compare, score_model
+from engine.importance import importance_file, measure_importance, read_importance
 from engine.keys import content_key
 from engine.mirrors import models_to_write
 from engine.replay import WithReplay, read_replay, replay_file
@@ -21,12 +22,14 @@ from engine.store import Store
 from model.calibration import Line
 from model.devices import device_of
 from model.encoder_configs import EncoderConfig
+from model.files import file_sha256
 from model.predictor import Predictor
 from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models
 from model.sam import Sam
 from model.storage import load_model, save_model
 from model.training.bad_samples import BadLimit, BadSamples
 from model.training.config import TrainingConfig
+from model.training.importance import Importances
 from model.training.initialise import with_decoder_depth
 from model.training.presets import training_preset
 from model.training.processes import Processes
@@ -38,13 +41,14 @@ from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round
 from stages.calibrating import calibrate
 from stages.measuring import MeasuringSet, measuring_set, set_aside
-from stages.model_choice import Choice, choose_share, guard
+from stages.model_choice import Choice, choose_way, guard, ways
 from stages.progress import Progress
 from stages.step_rates import StepRates
 
+MOST_LOOKS = 24  # at new pictures, for what learning them asks of each weight
 _REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
 # Part of every retraining's key: raise it when the same inputs would give another model.
-RETRAINING_VERSION = 2
+RETRAINING_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -91,16 +95,21 @@ def retrained_model(store: Store, record: Round, model_id: str) -> Retrained:
     return Retrained(model_id, model_id if metrics.accepted else record.model_before, metrics)
 
 
-def training_config(config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int) -> TrainingConfig:
+def training_config(
+    config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int, careful: bool = False
+) -> TrainingConfig:
     """The recipe of a round's retraining by the workspace's settings; its seed follows from seed, stage and round.
 
-    encoder: of the model that is retrained. images: how many it learns from.
+    encoder: of the model that is retrained. images: how many it learns from. careful: whether it is known on which
+    weights known things rest.
     """
-    asked = {"steps": config.retraining.steps, "masks_per_image": config.retraining.masks_per_image}
+    settings = config.retraining
+    asked: dict[str, float | None] = {"steps": settings.steps, "masks_per_image": settings.masks_per_image}
     seed = int(content_key("training", config.seed, record.stage, record.round), 16) % 2**31
-    overrides = {name: value for name, value in asked.items() if value is not None}
-    recipe = training_preset(config.retraining.preset, encoder=encoder, images=images, seed=seed, **overrides)
-    changes = {"lr": config.retraining.lr, "min_mask_frac": config.retraining.min_mask_frac}
+    overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    overrides |= {"careful": True} if careful else {}
+    recipe = training_preset(settings.preset, encoder=encoder, images=images, seed=seed, **overrides)
+    changes = {"lr": settings.lr, "min_mask_frac": settings.min_mask_frac}
     # Without a GPU the few steps of a round are through before a loader process of their own has paid for its start.
     workers = None if torch.cuda.is_available() else 0
     update = {"loader_workers": workers} | {name: value for name, value in changes.items() if value is not None}
@@ -165,7 +174,16 @@ class _Retraining:
 
     @cached_property
     def training(self) -> TrainingConfig:
-        return training_config(self.config, self.record, self.parent.config.encoder, images=len(self.samples))
+        encoder, careful = self.parent.config.encoder, self.known is not None
+        return training_config(self.config, self.record, encoder, images=len(self.samples), careful=careful)
+
+    @cached_property
+    def known(self) -> Path | None:
+        """The file that says on which weights known things rest; None where all are to move alike."""
+        settings = self.config.retraining
+        if settings.caution == 0 or settings.preset != "retrain":
+            return None
+        return importance_file(self.parent, self.roots)
 
     @cached_property
     def replay(self) -> CocoSamples | None:
@@ -191,6 +209,8 @@ class _Retraining:
             "averaging": self.config.retraining.averaging,
             "replay": self.replay.fingerprint() if self.replay else "",
             "replay_frac": self.config.retraining.replay_frac if self.replay else 0.0,
+            "importance": file_sha256(self.known)[:16] if self.known else "",
+            "caution": self.config.retraining.caution if self.known else 0.0,
             "measured": self.measured.key if self.measured else "",
         }
 
@@ -216,15 +236,17 @@ class _Retraining:
         check_name(self.roots[0], name)
         sam, _ = load_model(self.record.model_before, self.roots, device=self.device)
         if not self.processes.is_main:
-            self._train(with_decoder_depth(sam, self.training.decoder_depth))
+            sam = with_decoder_depth(sam, self.training.decoder_depth)
+            self._train(sam, self._importances(sam))
             return None
         before = self._score_new(sam, "before")
         start = self._start_model(sam)
         old_before = self._score_old(start)
         start_weights = {name: value.detach().clone() for name, value in start.state_dict().items()}
         sam = with_decoder_depth(sam, self.training.decoder_depth)
-        skipped = self._train(sam)
-        choice = self._choose(sam, start_weights, old_before)
+        importances = self._importances(sam)
+        skipped = self._train(sam, importances)
+        choice = self._choose(sam, start_weights, importances, old_before)
         after = choice.new
         lines = {"single": Line(), "multiple": Line()}
         if after is not None:
@@ -248,7 +270,23 @@ class _Retraining:
         self.checkpoints.remove()
         return retrained_model(self.store, self.record, model_id)
 
-    def _train(self, sam: Sam) -> dict[str, Any]:
+    def _importances(self, sam: Sam) -> Importances | None:
+        """Of the weights of the parent, for its new pictures and for what it knows."""
+        if self.known is None:
+            return None
+        self.samples.longest_px = self.training.longest_px(sam.image_size)
+        looks = min(MOST_LOOKS, 2 * len(self.samples))
+        new = measure_importance(
+            sam,
+            self.samples,
+            looks=looks,
+            weights=self.samples.weights,
+            seed=self.training.seed,
+            on_look=lambda done: self.progress(f"{_title(self.record)}, looking", done, looks),
+        )
+        return Importances(new, read_importance(self.known))
+
+    def _train(self, sam: Sam, importances: Importances | None) -> dict[str, Any]:
         """Returns what was skipped (`BadSamples.to_dict`)."""
         source: SampleSource = self.samples
         weights: Sequence[float] = self.samples.weights
@@ -275,6 +313,7 @@ class _Retraining:
             data=self.key,
             too_small=f"lower retraining.min_mask_frac in {config}, or check the masks",
             bad=bad,
+            step_shares=importances.shares(self.config.retraining.caution) if importances else None,
             on_step=lambda report: self.progress(
                 f"{_title(self.record)}, retraining",
                 report.step + 1,
@@ -292,12 +331,19 @@ class _Retraining:
         depth = self.training.decoder_depth or parent.config.decoder_depth
         return with_decoder_depth(sam, depth)
 
-    def _choose(self, sam: Sam, start: Mapping[str, Tensor], old_before: ModelScores | None) -> Choice:
+    def _choose(
+        self,
+        sam: Sam,
+        start: Mapping[str, Tensor],
+        importances: Importances | None,
+        old_before: ModelScores | None,
+    ) -> Choice:
         if not self.config.retraining.averaging:
             return Choice(1.0, self._score_new(sam, "after"), self._score_old(sam))
-        return choose_share(
+        trained = {name: value.detach().clone() for name, value in sam.state_dict().items()}
+        return choose_way(
             sam,
-            start,
+            ways(start, trained, importances),
             old_before=old_before,
             score_new=partial(self._score_new, sam, "after"),
             score_old=partial(self._score_old, sam),

@@ -39,7 +39,12 @@ def train(
     half: Annotated[bool, typer.Option("--half", help="Store the weights in 16 bits: half the size.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of this name.")] = False,
     keep_replay: Annotated[
-        int, typer.Option("--keep-replay", min=0, help="Keep so many pictures of --coco beside the model, for rounds.")
+        int,
+        typer.Option(
+            "--keep-replay",
+            min=0,
+            help="Keep so many pictures of --coco beside the model, for rounds, and the weights they rest on.",
+        ),
     ] = 0,
     mask_frame: MaskFrame = "auto",
     max_bad_frac: Annotated[

@@ -16,6 +16,7 @@ _PAPER: dict[_PaperSize, dict[str, Any]] = {
 _PAPER_MASKS_PER_IMAGE = 64  # the paper has one image a GPU
 _AMG_STEPS = 177_656
 _MANY_IMAGES = 1000
+_CAREFUL_RATE, _CAREFUL_ENCODER_FACTOR = 3e-4, 0.5  # of shortened steps
 
 
 def sam_default(
@@ -60,6 +61,7 @@ def retrain(
     batch_size: int | None = None,
     masks_per_image: int = 8,
     encoder_lr_factor: float = 4.0,
+    careful: bool = False,
     seed: int = 0,
 ) -> TrainingConfig:
     """A short schedule, for the retraining that ends every round of the engine.
@@ -68,6 +70,9 @@ def retrain(
     encoder gets four times the decoder's rate (`encoder_lr_factor`; each kind of encoder names its own). On 18 pictures
     of plants and 40 steps that gave as much as one rate of 2e-4 for both gave at a forgetting of 0.02
     (benchmarks/results/loop.md). For ViTs, which were not tried, the rates are the careful ones.
+
+    careful: the steps of weights on which known things rest are shortened (`model.training.importance`), so that both
+    rates may be higher.
 
     steps: None for two looks at each of `images`, but at least 40 and at most 3,000; 300 where their number is unknown.
     batch_size: None for 4 pictures, and 16 from 1,000 images on.
@@ -87,8 +92,8 @@ def retrain(
         name="retrain",
         phases=(phase,),
         seed=seed,
-        lr=5e-5,
-        encoder_lr_factor=encoder_lr_factor,
+        lr=_CAREFUL_RATE if careful else 5e-5,
+        encoder_lr_factor=_CAREFUL_ENCODER_FACTOR if careful else encoder_lr_factor,
         schedule="cosine",
         warmup_steps=min(20, steps // 10),
         grad_clip=1.0,

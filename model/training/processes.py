@@ -53,3 +53,11 @@ class Processes:
     def wait(self) -> None:
         """Until all processes are here."""
         self._state.wait_for_everyone()
+
+
+class OneProcess(Processes):
+    """This process alone, whatever a launcher started beside it."""
+
+    count = 1
+    index = 0
+    is_main = True

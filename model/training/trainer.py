@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from model.training.interaction import Draws, RoundKind, interact, plan_rounds
 from model.training.losses import interaction_loss, mask_iou
 from model.training.memory import images_at_once
 from model.training.optimizer import ema_update, learning_rate, parameter_groups
-from model.training.processes import Processes
+from model.training.processes import OneProcess, Processes
 from model.training.regions import resize_masks
 from model.training.samples import Batch, SampleSource
 from schemas.errors import DivergedError
@@ -62,6 +62,7 @@ def train(
     data: str = "",
     too_small: str = TOO_SMALL,
     bad: BadSamples | None = None,
+    step_shares: Mapping[str, Tensor] | None = None,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> list[StepReport]:
     """Train `sam` in place and leave it ready for inference.
@@ -71,6 +72,7 @@ def train(
     that ends this long after the last checkpoint is followed by one; so is the last step. on_checkpoint: called when
     one was written. data: what tells the source apart from others, for the checkpoints. too_small: see `StepBatches`.
     bad: takes what was skipped, since it cannot be read or shows no mask; None for the default limit.
+    step_shares: of each step the share that weights go, by name and in their shapes; others go all of it.
     Where torchrun started several processes, they share each step's pictures. Programs that call it do so under
     `if __name__ == "__main__"`: the processes that make
     batches ahead import the program's file anew.
@@ -80,7 +82,7 @@ def train(
     """
     if sam.device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)  # compiles anew for every number of masks: 0.74 s a step, not 0.2
-    run = _Run(sam, config, Processes())
+    run = _Run(sam, config, Processes(), step_shares)
     bad = BadSamples(BadLimit(len(source))) if bad is None else bad
     batches = StepBatches(
         source,
@@ -122,13 +124,57 @@ def train(
     return reports
 
 
+def mean_squared_gradients(
+    sam: Sam,
+    source: SampleSource,
+    config: TrainingConfig,
+    *,
+    weights: Sequence[float] | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> dict[str, Tensor]:
+    """Of each weight that is trained, the mean of its squared gradient over the steps of a training that is not made.
+
+    The model stays as it is. Each of several processes sees all of it, and finds the same. Pictures that cannot be read
+    are passed over. on_step: told how many steps were looked at.
+    Raises InputError where nothing can be trained on.
+    """
+    run = _Run(sam, config, OneProcess())
+    batches = StepBatches(
+        source,
+        config,
+        image_size=sam.image_size,
+        pad_rgb=sam.pad_rgb,
+        weights=weights,
+        bad_limit=BadLimit(len(source), max_frac=1.0),
+    )
+    squares = {name: torch.zeros_like(weight) for name, weight in run.trained().items()}
+    for step, batch in enumerate(batch_loader(batches, first_step=0, workers=0)):
+        with denormals.flushed():
+            run.gradients(step, batch)
+        for name, weight in run.trained().items():
+            if weight.grad is not None:
+                squares[name] += weight.grad.detach() ** 2 / config.steps
+        if on_step:
+            on_step(step + 1)
+    run.optimizer.zero_grad()
+    run.finish()
+    return squares
+
+
 class _Run:
     """A model with its optimiser and averaged weights."""
 
-    def __init__(self, sam: Sam, config: TrainingConfig, processes: Processes) -> None:
+    def __init__(
+        self,
+        sam: Sam,
+        config: TrainingConfig,
+        processes: Processes,
+        step_shares: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.sam = sam
         self.config = config
         self.processes = processes
+        self.step_shares = step_shares or {}
         self.native_size = sam.image_size
         _set_dropout(sam, config.dropout)
         _set_drop_path(sam, config.drop_path)
@@ -146,18 +192,34 @@ class _Run:
         parts = {"model": self.sam, "optimizer": self.optimizer, "scaler": self.scaler}
         return parts if self.ema is None else parts | {"ema": self.ema}
 
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The weights that are trained, by name."""
+        return {name: weight for name, weight in self.sam.named_parameters() if weight.requires_grad}
+
     def step(self, step: int, batch: Batch, *, wait_s: float) -> StepReport:
         """Raises FloatingPointError, with the weights as they were, where a loss is not finite."""
         started = time.perf_counter()
+        lr = learning_rate(self.config, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_factor"]
+        sums, rounds, masks = self.gradients(step, batch)
+        self._update(step)
+        loss, focal, dice, iou_error = (sums[:_SUMS] / (masks * rounds)).tolist()
+        ious = tuple((sums[_SUMS:] / masks).tolist())
+        seconds = time.perf_counter() - started
+        return StepReport(step, loss, focal, dice, iou_error, ious, lr, masks, seconds, wait_s)
+
+    def gradients(self, step: int, batch: Batch) -> tuple[Tensor, int, int]:
+        """Those of one step, in the weights. Returns sums over its masks as `_learn`, its rounds and its masks.
+
+        Raises FloatingPointError where a loss is not finite.
+        """
         phase = self.config.phase(step)
         side_px = phase.input_size_px or self.native_size
         if side_px != self.sam.image_size:
             self.sam.set_input_size(side_px)
         self.sam.train()
         torch.manual_seed(_mix(self.config.seed, step, self.processes.index))
-        lr = learning_rate(self.config, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["lr_factor"]
         self.optimizer.zero_grad()
         rounds = plan_rounds(
             correction_points=phase.correction_points,
@@ -174,11 +236,7 @@ class _Run:
         sums = self.processes.sum(sums)
         if not torch.isfinite(sums).all():
             raise FloatingPointError("the loss is not a finite number")
-        self._update(step)
-        loss, focal, dice, iou_error = (sums[:_SUMS] / (masks * len(rounds))).tolist()
-        ious = tuple((sums[_SUMS:] / masks).tolist())
-        seconds = time.perf_counter() - started
-        return StepReport(step, loss, focal, dice, iou_error, ious, lr, masks, seconds, wait_s)
+        return sums, len(rounds), masks
 
     def finish(self) -> None:
         """Leave the averaged weights in the model, at its own input size, without dropout."""
@@ -266,13 +324,18 @@ class _Run:
             ious.append(mask_iou(done.handed_on, targets).sum())
 
     def _update(self, step: int) -> None:
-        parameters = [parameter for parameter in self.sam.parameters() if parameter.requires_grad]
+        named = self.trained()
+        parameters = list(named.values())
         self.processes.sum_gradients(parameters)
         if self.config.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
+        before = {name: named[name].detach().clone() for name in self.step_shares if name in named}
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        with torch.no_grad():
+            for name, weight in before.items():
+                named[name].copy_(weight.lerp(named[name], self.step_shares[name].to(weight.device)))
         if self.ema is not None and self.config.ema_decay is not None:
             ema_update(self.ema, self.sam, decay=self.config.ema_decay, step=step)
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from engine import rle as rle_codec
+from engine.importance import IMPORTANCE_FILE, read_importance
 from engine.labels.frames import MaskFrame
 from engine.orientation import upright
 from engine.samples import CocoSamples
@@ -90,6 +91,8 @@ def test_a_replay_set_has_no_bad_pictures(models: Path, tmp_path: Path) -> None:
     done = train(coco, *WHOLE_EPOCH, "--name", "mine", "--max-bad-frac", 0.5, "--keep-replay", 9)
     assert done.status == 0, done.err
     assert len(list((models / "mine" / "replay").iterdir())) == 5
+    known = read_importance(models / "mine" / IMPORTANCE_FILE)
+    assert known["mask_decoder.iou_token.weight"].sum() > 0, "on what they rest is known too"
 
 
 @pytest.mark.parametrize("frame", ["stored", "upright"])

@@ -1,5 +1,7 @@
 """How far a trained model goes from its start, and when it is not handed on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from engine.evaluation.scores import PromptScores
 from model.config import SamConfig
 from model.encoder_configs import EfficientNetConfig
 from model.sam import Sam, build_sam
+from model.training.importance import Importances
 from schemas.round_metrics import Guard
-from stages.model_choice import FEWEST_MASKS, FORGOTTEN, SHARES, choose_share, guard
+from stages.model_choice import CAUTIONS, FEWEST_MASKS, FORGOTTEN, SHARES, Choice, choose_way, guard, ways
 
 
 def _scores(one: float | np.ndarray, three: float | np.ndarray = 0.7, *, masks: int = 40) -> ModelScores:
@@ -32,6 +35,11 @@ def _models() -> tuple[Sam, dict[str, torch.Tensor]]:
     return sam, start
 
 
+def _choice(sam: Sam, start: dict[str, torch.Tensor], **scores: Any) -> Choice:
+    trained = {name: value.clone() for name, value in sam.state_dict().items()}
+    return choose_way(sam, ways(start, trained, None), **scores)
+
+
 def _way(sam: Sam) -> float:
     return float(sam.mask_decoder.iou_token.weight.detach().mean())
 
@@ -47,7 +55,7 @@ def _way(sam: Sam) -> float:
 )
 def test_it_goes_as_far_as_it_learns_and_does_not_forget(gain: float, loss: float, share: float) -> None:
     sam, start = _models()
-    found = choose_share(
+    found = _choice(
         sam,
         start,
         old_before=_scores(0.6),
@@ -62,12 +70,12 @@ def test_it_goes_as_far_as_it_learns_and_does_not_forget(gain: float, loss: floa
 
 def test_the_ways_are_those_that_were_tried() -> None:
     """benchmarks/results/loop.md: what each brought on plants and cost on old pictures."""
-    assert (SHARES, FORGOTTEN, FEWEST_MASKS) == ((0.5, 0.35, 0.25), 0.01, 20)
+    assert (SHARES, CAUTIONS, FORGOTTEN, FEWEST_MASKS) == ((0.5, 0.35, 0.25), (1.0, 1.5, 2.5, 5.0), 0.01, 20)
 
 
 def test_three_clicks_can_forget_too() -> None:
     sam, start = _models()
-    found = choose_share(
+    found = _choice(
         sam,
         start,
         old_before=_scores(0.6, 0.7),
@@ -79,7 +87,7 @@ def test_three_clicks_can_forget_too() -> None:
 
 def test_without_anything_to_measure_it_goes_the_longest_way_that_is_allowed() -> None:
     sam, start = _models()
-    assert choose_share(sam, start, old_before=None, score_new=lambda: None, score_old=lambda: None).share == SHARES[0]
+    assert _choice(sam, start, old_before=None, score_new=lambda: None, score_old=lambda: None).share == SHARES[0]
     assert _way(sam) == pytest.approx(SHARES[0])
 
 
@@ -122,7 +130,7 @@ def test_as_much_as_may_be_lost_is_not_forgotten() -> None:
     def share(left: float, *, known: bool = True) -> float:
         old = _scores(left, masks=1)
         before = _scores(0.5, masks=1) if known else None
-        return choose_share(sam, start, old_before=before, score_new=lambda: _scores(0.5), score_old=lambda: old).share
+        return _choice(sam, start, old_before=before, score_new=lambda: _scores(0.5), score_old=lambda: old).share
 
     assert share(0.5 - FORGOTTEN) == SHARES[0]
     assert share(0.5 - 1.01 * FORGOTTEN) == SHARES[-1]
@@ -147,7 +155,7 @@ def test_it_looks_as_long_as_a_shorter_way_is_better(new: tuple[float, ...], sha
         ways.append(_way(sam))
         return next(scores)
 
-    found = choose_share(sam, start, old_before=None, score_new=score_new, score_old=lambda: _scores(0.1))
+    found = _choice(sam, start, old_before=None, score_new=score_new, score_old=lambda: _scores(0.1))
     assert found.share == SHARES[share]
     assert ways == pytest.approx(list(SHARES[:asked]))
     assert _way(sam) == pytest.approx(SHARES[share])
@@ -158,7 +166,20 @@ def test_it_looks_as_long_as_a_shorter_way_is_better(new: tuple[float, ...], sha
 def test_a_shorter_way_that_forgets_again_is_not_taken() -> None:
     sam, start = _models()
     old = iter([_scores(0.6), _scores(0.1), _scores(0.1)])
-    found = choose_share(
+    found = _choice(
         sam, start, old_before=_scores(0.6), score_new=lambda: _scores(1 - _way(sam)), score_old=lambda: next(old)
     )
     assert found.share == SHARES[0]
+
+
+def test_weights_on_which_known_things_rest_move_less() -> None:
+    """Of importance 1 for the new and 3 for the known, caution 1: a quarter of the way; 5: a sixteenth."""
+    start = {"a": torch.tensor([0.0, 0.0]), "b": torch.tensor([8.0])}
+    trained = {"a": torch.tensor([4.0, 4.0]), "b": torch.tensor([9.0])}
+    importances = Importances({"a": torch.tensor([1.0, 1.0])}, {"a": torch.tensor([3.0, 0.0])})
+    found = list(ways(start, trained, importances))
+    assert [way.weights["a"].tolist() for way in found] == [
+        pytest.approx([4 * share, 4.0]) for share in (1 / 4, 1 / 5.5, 1 / 8.5, 1 / 16)
+    ]
+    assert all(way.weights["b"].tolist() == [8.0] for way in found), "what has no importance stays"
+    assert found[0].share == pytest.approx((17 / 33) ** 0.5), "by length: 1 and 4 of 4, 4 and 1"

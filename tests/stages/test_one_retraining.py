@@ -12,10 +12,12 @@ import torch
 
 from engine.evaluation.model_scores import ModelScores, compare
 from engine.evaluation.scores import PromptScores
+from engine.importance import IMPORTANCE_FILE, write_importance
 from engine.keys import content_key
 from engine.replay import REPLAY_FILE, WithReplay
 from engine.store import Store
 from model.encoder_configs import VIT_B, EfficientNetConfig
+from model.files import file_sha256
 from model.registry import ModelCard, ModelInfo, find_model, list_models, model_roots
 from model.sam import Sam
 from model.storage import load_model, save_model
@@ -24,9 +26,9 @@ from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.rle import Rle
 from schemas.tables import GROUND_TRUTH, Round, table_of
-from stages import retraining
+from stages import model_choice, retraining
 from stages.measuring import MeasuringSet, measuring_set
-from stages.model_choice import SHARES, Choice
+from stages.model_choice import CAUTIONS, SHARES
 from stages.retraining import RETRAINING_VERSION, Retrained, retrain, training_config
 from tests.rows import mask_row
 from tests.stages.test_step_rates import a_report
@@ -34,6 +36,7 @@ from tests.stages.workspaces import make_workspace, write_pictures
 
 STAGE = "assisted_manual"
 ENCODER = EfficientNetConfig(width=0.25, depth=0.3, img_size=64)
+LINEAGE = ("version", "start", "averaging", "replay", "replay_frac", "importance", "caution", "measured")
 RECORD = Round(STAGE, 1, (1, 2), "annotated", "m")
 
 
@@ -82,10 +85,17 @@ class Training:
         options["on_step"](a_report(step=1, loss=0.123, ious=(0.5, 0.75), seconds=1.5))
 
 
+def all_weights_matter(sam: Sam, source: Any, *, looks: int, on_look: Any, **_: Any) -> dict[str, torch.Tensor]:
+    """Stands in for `measure_importance`: alike."""
+    on_look(looks)
+    return {name: torch.ones_like(value) for name, value in sam.named_parameters()}
+
+
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     made = Training()
     monkeypatch.setattr(retraining, "train", made)
+    monkeypatch.setattr(retraining, "measure_importance", all_weights_matter)
     return made
 
 
@@ -139,13 +149,15 @@ def test_the_card_says_what_the_model_follows_from(tmp_path: Path, training: Tra
     lineage = dict(card.trained_on)
     assert (lineage["images"], lineage["masks"]) == (4, 12)
     assert lineage["versions"] == {name: store.versions()[name] for name in lineage["versions"]}
-    more = {name: lineage[name] for name in ("version", "start", "averaging", "replay", "replay_frac", "measured")}
+    more = {name: lineage[name] for name in LINEAGE}
     assert more == {
         "version": RETRAINING_VERSION,
         "start": record.model_before,
         "averaging": True,
         "replay": "",
         "replay_frac": 0.0,
+        "importance": "",
+        "caution": 0.0,
         "measured": measured.key,
     }
     assert lineage["recipe"] == content_key(training.config.model_dump_json())
@@ -289,6 +301,53 @@ def test_what_the_start_model_knew_is_replayed_and_measured(
     assert lineage["replay_frac"] == 0.25
 
 
+def knows(store: Store, importance: float) -> Path:
+    """Known things rest on all weights of the start model alike."""
+    sam, info = load_model("tiny", model_roots(store.workspace))
+    file = info.folder / IMPORTANCE_FILE
+    write_importance({name: torch.full_like(value, importance) for name, value in sam.named_parameters()}, file)
+    return file
+
+
+def test_weights_on_which_known_things_rest_move_less(tmp_path: Path, training: Training) -> None:
+    store, record = annotated(tmp_path, images=4, holdout=0)
+    file = knows(store, 1.0)
+    start = token(store, record.model_before)
+    told: list[Any] = []
+    found = retrained(store, record, told)
+    share = 1 / (1 + CAUTIONS[0])
+    assert token(store, found.model_id) == pytest.approx(start + share * (1 - start))
+    assert found.metrics.share == pytest.approx(share)
+    assert made_here(store).card.trained_on["importance"] == file_sha256(file)[:16]
+    recipe = training_config(store.files.settings(), record, ENCODER, images=4, careful=True)
+    assert training.config == recipe
+    assert (recipe.lr, recipe.encoder_lr_factor) == (3e-4, 0.5)
+    assert {float(value.mean()) for value in training.options["step_shares"].values()} == {0.5}
+    assert made_here(store).card.trained_on["caution"] == 1.0
+    assert (f"{STAGE} round 1, looking", 8, 8, "") in told, "twice at each of four pictures"
+
+
+def test_steps_are_shortened_by_the_caution_that_is_asked_for(tmp_path: Path, training: Training) -> None:
+    store, record = annotated(tmp_path, images=4, holdout=0, caution=3)
+    knows(store, 1.0)
+    retrained(store, record)
+    assert {float(value.mean()) for value in training.options["step_shares"].values()} == {0.25}
+    assert made_here(store).card.trained_on["caution"] == 3.0
+
+
+@pytest.mark.parametrize("settings", [{"caution": 0}, {"preset": "nano", "steps": 10, "masks_per_image": None}])
+def test_all_weights_move_alike_where_that_is_asked_for(
+    tmp_path: Path, training: Training, settings: dict[str, Any]
+) -> None:
+    store, record = annotated(tmp_path, images=4, holdout=0, **settings)
+    knows(store, 1.0)
+    found = retrained(store, record)
+    assert found.metrics.share == SHARES[0]
+    assert training.options["step_shares"] is None
+    assert training.config.lr != 3e-4
+    assert made_here(store).card.trained_on["importance"] == ""
+
+
 @pytest.mark.parametrize("settings", [{"replay_frac": 0.0}, {}])
 def test_nothing_is_replayed_where_that_is_off_or_there_is_nothing(
     tmp_path: Path, training: Training, settings: dict[str, Any]
@@ -313,11 +372,11 @@ def test_the_start_of_a_later_round_is_the_model_of_the_first(
     store.put_round(second)
     starts: list[float] = []
 
-    def choose(sam: Sam, start: Any, **_: Any) -> Choice:
+    def ways(start: Any, *_: Any) -> Any:
         starts.append(float(start["mask_decoder.iou_token.weight"].mean()))
-        return Choice(0.5, None, None)
+        return model_choice.ways(start, *_)
 
-    monkeypatch.setattr(retraining, "choose_share", choose)
+    monkeypatch.setattr(retraining, "ways", ways)
     retrained(store, second)
     assert starts == pytest.approx([token(store, record.model_before)])
     cards = {model.card.round: model.card for model in list_models([store.workspace / "models"]) if model.card.round}
