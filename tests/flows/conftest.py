@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store import Store
-from tests.stages.workspaces import make_workspace, tiny_sam
+from tests.stages.workspaces import tiny_sam
 
 
 @pytest.fixture(scope="session")
@@ -14,11 +13,6 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=240):
         yield
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return make_workspace(tmp_path, images=3, holdout=1)
 
 
 @pytest.fixture

@@ -20,7 +20,12 @@ from schemas.tables import table_of
 from stages.rounds import tick
 from tests.flows.cli_runner import one_error_line, sam_engine
 from tests.rows import mask_row
-from tests.stages.workspaces import write_pictures
+from tests.stages.workspaces import make_workspace, write_pictures
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_workspace(tmp_path, images=3, holdout=1)
 
 
 def test_help_does_without_heavy_imports() -> None:

@@ -8,6 +8,12 @@ import pytest
 from engine.store import Store
 from stages.rounds import tick
 from tests.flows.cli_runner import one_error_line, sam_engine
+from tests.stages.workspaces import make_workspace
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make_workspace(tmp_path, images=3, holdout=1)
 
 
 def test_a_release_cannot_be_built_of_nothing(store: Store) -> None:
