@@ -12,13 +12,16 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 import yaml
 
+from engine.importance import IMPORTANCE_FILE, write_importance
 from engine.metrics import REGISTRY
 from engine.store import Store
 from flows import retraining_process
 from flows.retraining_process import RetrainingProcess, retraining_of
 from model.registry import find_model, list_models
+from model.storage import load_model
 from schemas.config import CONFIG_FILE, FlowConfig
 from schemas.errors import DivergedError, InputError, WaitError
 from schemas.tables import Round
@@ -34,11 +37,14 @@ SAID = retraining_process._SAID
 
 @pytest.fixture(scope="module")
 def annotated_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose next step is a retraining."""
+    """A workspace whose next step is a retraining, and whose model says on which weights known things rest."""
     folder = tmp_path_factory.mktemp("annotated")
     store = make_workspace(folder, images=6, holdout=2, assisted_manual={"rounds": 1}, retraining={"steps": 3})
     while next_step(store, STAGE).action != "retrain":
         tick(store, STAGE)
+    sam, info = load_model("tiny", store.files.model_roots())
+    known = {name: torch.ones_like(value) for name, value in sam.named_parameters()}
+    write_importance(known, info.folder / IMPORTANCE_FILE)
     return folder
 
 
