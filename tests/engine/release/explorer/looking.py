@@ -85,9 +85,10 @@ class Looking:
 
     @property
     def query(self) -> dict[str, list[str]]:
+        """Of the address, asked of the page: what Playwright knows of it lags behind a key."""
         from urllib.parse import parse_qs
 
-        return parse_qs(urlsplit(self.page.url).query)
+        return parse_qs(str(self.page.evaluate("location.search")).removeprefix("?"))
 
     def tiles(self) -> list[str]:
         """Numbers of the pictures that are listed."""
