@@ -80,8 +80,6 @@ def train(
     Raises InputError where nothing can be trained on, too much of it cannot be read, or the checkpoints are of another
     run, DivergedError where the loss is no number any more: the step is not taken, and the last checkpoint stays.
     """
-    if sam.device.type == "cuda":
-        torch.backends.cuda.enable_cudnn_sdp(False)  # compiles anew for every number of masks: 0.74 s a step, not 0.2
     run = _Run(sam, config, Processes(), step_shares)
     bad = BadSamples(BadLimit(len(source))) if bad is None else bad
     batches = StepBatches(
@@ -136,7 +134,7 @@ def mean_squared_gradients(
 
     The model stays as it is. Each of several processes sees all of it, and finds the same. Pictures that cannot be read
     are passed over. on_step: told how many steps were looked at.
-    Raises InputError where nothing can be trained on.
+    Raises InputError where nothing can be trained on, DivergedError where a loss is no number.
     """
     run = _Run(sam, config, OneProcess())
     batches = StepBatches(
@@ -149,8 +147,11 @@ def mean_squared_gradients(
     )
     squares = {name: torch.zeros_like(weight) for name, weight in run.trained().items()}
     for step, batch in enumerate(batch_loader(batches, first_step=0, workers=0)):
-        with denormals.flushed():
-            run.gradients(step, batch)
+        try:
+            with denormals.flushed():
+                run.gradients(step, batch)
+        except FloatingPointError as error:
+            raise DivergedError(f"look {step}: {error}; the model or the pictures hold what is none") from error
         for name, weight in run.trained().items():
             if weight.grad is not None:
                 squares[name] += weight.grad.detach() ** 2 / config.steps
@@ -171,6 +172,8 @@ class _Run:
         processes: Processes,
         step_shares: Mapping[str, Tensor] | None = None,
     ) -> None:
+        if sam.device.type == "cuda":
+            torch.backends.cuda.enable_cudnn_sdp(False)  # compiles anew for every number of masks: .74 s a step, not .2
         self.sam = sam
         self.config = config
         self.processes = processes

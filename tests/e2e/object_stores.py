@@ -1,14 +1,17 @@
 """What workspaces in object stores have in common, whoever keeps the objects."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from engine.mirrors import models_to_write
+from engine.store import Store
 from engine.workspace import Workspace
 from model.registry import ModelCard
 from model.storage import save_model
+from schemas.tables import table_of
 from tests.flows.cli_runner import sam_engine
 from tests.stages.workspaces import SETTINGS, tiny_sam, write_pictures
 
@@ -60,3 +63,27 @@ def from_nothing_to_a_verified_release(url: str, folder: Path) -> None:
 
     assert workspace.checkpoints.find("*") == []
     assert {path.name for path in folder.iterdir()} == {"pictures", "home", "coco"}
+
+
+def two_writers_lose_no_row(url: str) -> None:
+    """Two that write one table at the same time."""
+    Store.create(url)
+    failed: list[BaseException] = []
+
+    def write(first: int) -> None:
+        try:
+            store = Store(url)
+            for number in range(first, first + 5):
+                row = {"stage": "assisted_manual", "round": 1, "image_id": number, "shard": "000000", "gate": "audit"}
+                store.put_rows("returned", table_of("returned", [row]), by=("stage", "round", "image_id"))
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    ids = sorted(Store(url).read_table("returned")["image_id"].to_pylist())
+    assert ids == [*range(5), *range(100, 105)]

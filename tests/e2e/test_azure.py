@@ -4,7 +4,6 @@ import base64
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,7 @@ import pytest
 
 from engine.store import Store
 from schemas.errors import InputError
-from schemas.tables import table_of
-from tests.e2e.object_stores import cli, from_nothing_to_a_verified_release, with_tiny_model
+from tests.e2e.object_stores import cli, from_nothing_to_a_verified_release, two_writers_lose_no_row, with_tiny_model
 
 adlfs = pytest.importorskip("adlfs", reason="the extra [az] is not installed")
 pytestmark = pytest.mark.skipif(
@@ -99,26 +97,7 @@ def test_from_an_empty_container_to_a_verified_release(url: str, tmp_path: Path)
 
 
 def test_writers_that_race_lose_no_row(url: str) -> None:
-    Store.create(url)
-    failed: list[BaseException] = []
-
-    def write(first: int) -> None:
-        try:
-            store = Store(url)
-            for number in range(first, first + 5):
-                row = {"stage": "assisted_manual", "round": 1, "image_id": number, "shard": "000000", "gate": "audit"}
-                store.put_rows("returned", table_of("returned", [row]), by=("stage", "round", "image_id"))
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    ids = sorted(Store(url).read_table("returned")["image_id"].to_pylist())
-    assert ids == [*range(5), *range(100, 105)]
+    two_writers_lose_no_row(url)
 
 
 @pytest.mark.parametrize("command", [["init"], ["status"], ["run", "assisted_manual"], ["release", "build"]])

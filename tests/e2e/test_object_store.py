@@ -26,9 +26,8 @@ from engine.store import Store
 from model.registry import ModelCard, list_models
 from model.storage import load_model, save_model
 from schemas.errors import InputError
-from schemas.tables import table_of
 from stages.rounds import tick
-from tests.e2e.object_stores import cli, from_nothing_to_a_verified_release, with_tiny_model
+from tests.e2e.object_stores import cli, from_nothing_to_a_verified_release, two_writers_lose_no_row, with_tiny_model
 from tests.forks import PROCESSES
 from tests.stages.workspaces import SETTINGS, tiny_sam, write_pictures
 
@@ -113,26 +112,7 @@ def test_the_same_bytes_as_on_a_disk(url: str, tmp_path: Path) -> None:
 
 
 def test_writers_that_race_lose_no_row(url: str) -> None:
-    Store.create(url)
-    failed: list[BaseException] = []
-
-    def write(first: int) -> None:
-        try:
-            store = Store(url)
-            for number in range(first, first + 5):
-                row = {"stage": "assisted_manual", "round": 1, "image_id": number, "shard": "000000", "gate": "audit"}
-                store.put_rows("returned", table_of("returned", [row]), by=("stage", "round", "image_id"))
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=write, args=(first,)) for first in (0, 100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    ids = sorted(Store(url).read_table("returned")["image_id"].to_pylist())
-    assert ids == [*range(5), *range(100, 105)]
+    two_writers_lose_no_row(url)
 
 
 def test_a_model_without_its_card_is_none(url: str) -> None:

@@ -10,7 +10,7 @@ from model.training.batches import StepBatches
 from model.training.config import Phase, TrainingConfig
 from model.training.processes import OneProcess
 from model.training.trainer import _Run, mean_squared_gradients, train
-from schemas.errors import InputError
+from schemas.errors import DivergedError, InputError
 from tests.model.training.models import disc_model
 from tests.model.training.shapes import Shapes
 
@@ -75,6 +75,14 @@ def test_squared_gradients_are_means_over_the_steps_and_the_model_stays() -> Non
         squares.append(grad.clone() ** 2)
     assert torch.allclose(found["mask_decoder.iou_token.weight"], torch.stack(squares).mean(0), rtol=1e-5)
     assert found["mask_decoder.iou_token.weight"].sum() > 0
+
+
+def test_a_loss_that_is_no_number_is_told() -> None:
+    sam = disc_model()
+    with torch.no_grad():
+        sam.mask_decoder.iou_token.weight.fill_(torch.nan)
+    with pytest.raises(DivergedError, match="look 0: the loss is not a finite number"):
+        mean_squared_gradients(sam, Shapes(6), _config())
 
 
 def test_there_has_to_be_something_to_look_at() -> None:
