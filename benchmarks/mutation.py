@@ -60,7 +60,11 @@ MORE: dict[str, tuple[str, ...]] = {
         "tests/stages/test_generator_threshold.py",
     ),
     "stages/progress.py": (_ROUNDS,),
-    "stages/retraining.py": ("tests/stages/test_one_retraining.py",),
+    "stages/retraining.py": (
+        "tests/stages/test_one_retraining.py",
+        "tests/stages/test_retraining_keeps_old_knowledge.py",
+        "tests/stages/test_retraining_of_new_kinds.py",
+    ),
     "stages/semi_automatic.py": ("tests/stages/test_prefilling.py", _PEOPLE),
     "stages/shards.py": (_ROUNDS,),
     "stages/simulated_tool.py": (_ROUNDS, "tests/stages/test_prefilling.py"),

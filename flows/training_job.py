@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from engine.importance import IMPORTANCE_FILE, IMPORTANCE_LOOKS, measure_importance, write_importance
+from engine.known_pictures import KNOWN_PICTURES_FILE, describe_samples, write_known_pictures
 from engine.labels.frames import MaskFrame
 from engine.places import place
 from engine.replay import write_replay
@@ -27,6 +28,7 @@ from model import storage
 from model.config import MODEL_SIZES
 from model.devices import device_of
 from model.registry import CARD_FILE, ModelCard, ModelInfo, check_name, read_info, user_models_root
+from model.remembering import newest
 from model.sam import Sam
 from model.training import trainer
 from model.training.bad_samples import MAX_BAD_FRAC, BadLimit, BadSamples
@@ -207,8 +209,10 @@ class TrainingJob:
         if self.size is not None or (self.start is None and self.preset == "nano"):
             sam, parent = self._new(device)
         else:
-            sam, info = storage.load_model(self.start or "nano", roots_of(self.workspace), device=device)
-            parent = info.model_id
+            loaded, info = storage.load_model(self.start or "nano", roots_of(self.workspace), device=device)
+            sam, parent = newest(loaded), info.model_id
+            if sam is not loaded:
+                note(f"{info.name}: trained on as what it learned last; the model that it remembers is left behind")
         overrides = {} if self.steps is None else {"steps": self.steps}
         recipe = training_preset(self.preset, encoder=sam.config.encoder, images=images, seed=self.seed, **overrides)
         try:
@@ -274,6 +278,9 @@ class TrainingJob:
             )
             importance = measure_importance(plan.sam, data.source, looks=IMPORTANCE_LOOKS, seed=self.seed)
             write_importance(importance, folder / IMPORTANCE_FILE)
+            data.source.longest_px = longest_px
+            descriptions = describe_samples(plan.sam, data.source, seed=self.seed)
+            write_known_pictures(descriptions, plan.sam, folder / KNOWN_PICTURES_FILE)
         return read_info(folder)
 
 

@@ -94,7 +94,7 @@ def _torch_load(file: Path) -> Any:
 def _shapes_of(config: SamConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a model's weights, without the memory for them."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in Sam(config).state_dict().items()}
+        return {name: tuple(tensor.shape) for name, tensor in build_sam(config).state_dict().items()}
 
 
 def _differences(weights: Weights, expected: dict[str, tuple[int, ...]]) -> list[str]:

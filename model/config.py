@@ -31,6 +31,8 @@ class SamConfig:
     decoder: `sam`; `sam_hq`, which fuses early features of the encoder and takes no high-resolution ones; or `sam2`.
     hq_token_only: of `sam_hq`, leave SAM's own mask out (for pictures of one object, as published).
     stretched: pictures are stretched to the square that the encoder sees, rather than padded.
+    remembers: the architecture of another model inside, which answers for pictures of the kinds that it knows
+    (`model.remembering`); None for none.
     """
 
     encoder: EncoderConfig
@@ -43,30 +45,43 @@ class SamConfig:
     dropout: float = 0.0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    remembers: "SamConfig | None" = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an unknown decoder, or one with settings of another."""
+        """Raises ValueError for an unknown decoder, one with settings of another, or a model inside that sees pictures
+        otherwise."""
         if self.decoder not in get_args(DecoderName):
             raise ValueError(f"decoder: expected one of {get_args(DecoderName)}, found {self.decoder!r}")
         if self.high_res_features and self.decoder == "sam_hq":
             raise ValueError("high_res_features: the decoder sam_hq has finer features of its own")
         if self.hq_token_only and self.decoder != "sam_hq":
             raise ValueError(f"hq_token_only: of the decoder sam_hq, found {self.decoder}")
+        if self.remembers is not None and self.sight != self.remembers.sight:
+            raise ValueError(f"remembers: sees pictures as {self.remembers.sight}, the model around it as {self.sight}")
+
+    @property
+    def sight(self) -> tuple[Any, ...]:
+        """How pictures are prepared for the encoder: its input side in pixels, stretched or padded, normalised how."""
+        return self.encoder.img_size, self.stretched, self.pixel_mean, self.pixel_std
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file; `from_dict` reads them back."""
-        return asdict(self) | {"encoder": {"kind": self.encoder.kind} | asdict(self.encoder)}
+        values = asdict(self) | {"encoder": {"kind": self.encoder.kind} | asdict(self.encoder)}
+        del values["remembers"]
+        return values if self.remembers is None else values | {"remembers": self.remembers.to_dict()}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "SamConfig":
         """Raises ValueError for an unknown kind of encoder or an unknown key."""
         encoder = dict(values["encoder"])
         kind = ENCODERS[encoder.pop("kind", None)]
-        rest = {key: value for key, value in values.items() if key != "encoder"}
+        rest = {key: value for key, value in values.items() if key not in ("encoder", "remembers")}
         unknown = rest.keys() - {field.name for field in fields(SamConfig)}
         if unknown:
             raise ValueError(f"unknown model settings {sorted(unknown)}")
-        return SamConfig(encoder=kind(**_tuples(encoder)), **_tuples(rest))
+        inner = values.get("remembers")
+        remembers = None if inner is None else SamConfig.from_dict(inner)
+        return SamConfig(encoder=kind(**_tuples(encoder)), remembers=remembers, **_tuples(rest))
 
 
 def vit_h() -> SamConfig:

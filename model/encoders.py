@@ -17,11 +17,14 @@ class ImageEmbedding(NamedTuple):
     """What the image encoder made of B images: (B, C, G, G), and finer features for decoders that use them.
 
     early: (B, E, G, G), what an early layer made, for the decoder that fuses it; not in what `Sam.encode` returns.
+    depth: (B,) int64, of a model that remembers others (`model.remembering`): which of them encoded each image; 0 is
+    the outermost. None: it remembers none.
     """
 
     features: Tensor
     high_res: tuple[Tensor, ...] = ()
     early: Tensor | None = None
+    depth: Tensor | None = None
 
     @property
     def twice_as_fine(self) -> Tensor | None:
@@ -31,12 +34,15 @@ class ImageEmbedding(NamedTuple):
 
     def split(self) -> "list[ImageEmbedding]":
         """One embedding for each of the B images."""
-        return [
+        single = [
             ImageEmbedding(features, tuple(high_res))
             for features, *high_res in zip(
                 self.features.split(1), *(each.split(1) for each in self.high_res), strict=True
             )
         ]
+        if self.depth is None:
+            return single
+        return [each._replace(depth=depth) for each, depth in zip(single, self.depth.split(1), strict=True)]
 
 
 class ImageEncoder(nn.Module):

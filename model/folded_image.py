@@ -70,7 +70,8 @@ class SharedUpscaling:
 class SharedImage:
     """What all prompts on an image share; hw is (H, W). mask_rows: (M, C), those that a mask prompt mixes.
 
-    high_res: what `MaskDecoder.share` returned.
+    high_res: what `MaskDecoder.share` returned. depth: of a model that remembers others (`model.remembering`), which of
+    them it is of; 0 is the outermost.
     """
 
     layers: list[SharedLayer]
@@ -80,6 +81,7 @@ class SharedImage:
     upscaling: SharedUpscaling
     hw: tuple[int, int]
     high_res: tuple[Tensor, ...] = ()
+    depth: int = 0
 
     @property
     def dtype(self) -> torch.dtype:

@@ -235,4 +235,8 @@ def _embedding_hw(shown_hw: tuple[int, int], *, side: int, margin: int = 0) -> t
 
 def build_sam(config: SamConfig) -> Sam:
     """A model of this architecture with random weights, ready for inference."""
-    return Sam(config).eval()
+    if config.remembers is None:
+        return Sam(config).eval()
+    from model.remembering import RememberingSam  # which is built of this
+
+    return RememberingSam(config).eval()

@@ -207,6 +207,7 @@ class RetrainingConfig(_Section):
     lr: float | None = Field(None, gt=0)
     min_mask_frac: float | None = Field(None, ge=0, lt=1)
     max_bad_frac: float = Field(0.1, ge=0, le=1)
+    remember: bool = True
     replay: str | None = None
     replay_frac: float = Field(0.4, ge=0, lt=1)
     caution: float = Field(1, ge=0)

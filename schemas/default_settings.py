@@ -90,11 +90,13 @@ retraining:
                               # caution 0 four times (of a ViT a quarter)
   min_mask_frac: null         # masks under this share of the model's input are not learned from; the report counts them
   max_bad_frac: 0.1           # pictures that cannot be read are skipped, up to this share of all
+  remember: true              # where the start model does not know such pictures (of models that have a file
+                              # known_pictures.safetensors, as nano does), the new one keeps it inside, for all others
   replay: null                # COCO json of pictures that keep old knowledge; null: the set beside the start model
-  replay_frac: 0.4            # share of the pictures of a step that come from there; 0: none
+  replay_frac: 0.4            # share of the pictures of a step that come from there, where it is not kept; 0: none
   caution: 1                  # how much less weights move on which known things rest (of models that have a file
                               # importance.safetensors, as nano does); 0: all move alike
-  averaging: true             # go only part of the way from the start model, as far as old knowledge is kept
+  averaging: true             # go no further from the start model than old knowledge is kept and new things gain
 
 flow:
   shards_per_task: 50         # shards in one Prefect task

@@ -157,6 +157,7 @@ class RoundMetrics(_Part):
     generator_threshold how the mask generator's was.
     Of its retraining: trained_images to scores. skipped: pictures that it could not use
     (`model.training.bad_samples`). guard: None before it. share: of the way from the start model to the trained one.
+    new_kind: whether the model keeps the start model inside, for pictures of other kinds (`model.remembering`).
     scores: by name (`engine.evaluation.model_scores`), "old_..." of what the start model knew; on disk
     each is up to three keys, NAME_before, NAME_after and NAME_change. calibration: of the predicted IoUs.
     quality: what each gate found. images_left_out: ids of those without rows, since they take the process down that
@@ -190,6 +191,7 @@ class RoundMetrics(_Part):
     left_out: LeftOut = LeftOut()
     skipped: dict[str, Any] = Field(default_factory=dict)
     share: float | None = None
+    new_kind: bool = False
     guard: Guard | None = None
     measured_on: str = ""
     measured_images: int | None = None

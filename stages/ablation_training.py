@@ -17,6 +17,7 @@ from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.devices import device_of
 from model.registry import CARD_FILE, ModelCard, ModelInfo, find_model, read_info
+from model.remembering import newest
 from model.storage import load_model, save_model
 from model.training.bad_samples import BadLimit, BadSamples
 from model.training.config import TrainingConfig
@@ -117,8 +118,8 @@ class AblationTrainer:
 
     def _trained(self, training: Training) -> ModelInfo:
         name, trained_on, config = self._name(training), self.trained_on(training), self._config(training)
-        sam, info = load_model(self._start(training).folder, self.roots, device=self.device)
-        sam = with_decoder_depth(sam, config.decoder_depth)
+        start, info = load_model(self._start(training).folder, self.roots, device=self.device)
+        sam = with_decoder_depth(newest(start), config.decoder_depth)
         trained_on.source.longest_px = config.longest_px(sam.image_size)
         source, weights = self._with_replay(training, trained_on, longest_px=config.longest_px(sam.image_size))
         bad = BadSamples(BadLimit(len(source), self._settings.retraining.max_bad_frac))

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from engine.evaluation.bootstrap import bootstrap_difference
 from engine.evaluation.model_scores import ModelScores
-from model.sam import Sam
 from model.training.averaging import interpolated, length_share, merged
 from model.training.importance import Importances
 from schemas.round_metrics import Guard
@@ -17,9 +17,14 @@ from schemas.round_metrics import Guard
 SHARES = (0.5, 0.35, 0.25)
 # The same where it is known on which weights known things rest: how much shorter their ways are.
 CAUTIONS = (1.0, 1.5, 2.5, 5.0)
+# The same where the start model stays inside for the pictures that it knows: nothing of them rests on these weights.
+SHARES_OF_NEW_KIND = (1.0, 0.7, 0.5, 0.35)
 FORGOTTEN = 0.01  # mIoU that may be lost on what the start model knew before
 FEWEST_MASKS = 20  # that tell whether a model is worse
 _GUARDED = ("miou", "miou_3")
+
+
+Learn = Callable[[Mapping[str, Tensor]], Any]  # gives a model these weights
 
 
 @dataclass(frozen=True)
@@ -52,25 +57,30 @@ def ways(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], importances
         yield Way(length_share(start, trained, weights), weights)
 
 
+def ways_of_new_kind(start: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> Iterator[Way]:
+    """The same for a model that remembers the start model beside what it learned; all weights go the same share."""
+    yield from (Way(share, interpolated(start, trained, share=share)) for share in SHARES_OF_NEW_KIND)
+
+
 def choose_way(
-    sam: Sam,
     ways: Iterator[Way],
+    learn: Learn,
     *,
     old_before: ModelScores | None,
     score_new: Callable[[], ModelScores | None],
     score_old: Callable[[], ModelScores | None],
 ) -> Choice:
-    """Give `sam` the weights of the way that learns most among those that do not forget more than FORGOTTEN.
+    """Let a model `learn` the weights of the way that learns most among those that do not forget more than FORGOTTEN.
 
     It takes the one with the best scores of the new pictures, looking no further once a shorter way is worse there;
     the shortest where all forget. old_before: scores of the model that the engine began with on what it knew before,
-    None where nothing is known of that. score_new, score_old: of `sam` as it is when called.
+    None where nothing is known of that. score_new, score_old: of the model as it is when called.
     """
     best: tuple[Way, Choice] | None = None
     shortest: Way | None = None
     for way in ways:
         shortest = way
-        sam.load_state_dict(way.weights)
+        learn(way.weights)
         old = score_old()
         if _forgets(old_before, old):
             continue
@@ -84,7 +94,7 @@ def choose_way(
         raise ValueError("there is no way to choose")
     if best is None:
         best = shortest, Choice(shortest.share, score_new(), old)
-    sam.load_state_dict(best[0].weights)
+    learn(best[0].weights)
     return best[1]
 
 

@@ -1,19 +1,18 @@
 """The end of every round: a model trained on the masks so far, measured, and registered with where it comes from."""
 
+import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from engine.checkpoints import CheckpointsAt
 from engine.evaluation.model_scores import ModelScores, compare, score_model
 from engine.importance import importance_file, measure_importance, read_importance
 from engine.keys import content_key
+from engine.known_pictures import KNOWN_PICTURES_FILE, known_pictures_file, write_known_pictures
 from engine.mirrors import models_to_write
 from engine.replay import WithReplay, read_replay, replay_file
 from engine.samples import CocoSamples
@@ -21,17 +20,16 @@ from engine.snapshots import SnapshotDataset, training_samples
 from engine.store import Store
 from model.calibration import Line
 from model.devices import device_of
-from model.encoder_configs import EncoderConfig
 from model.files import file_sha256
 from model.predictor import Predictor
 from model.registry import ModelCard, ModelInfo, check_name, find_model, list_models
+from model.remembering import newest, remembering
 from model.sam import Sam
 from model.storage import load_model, save_model
 from model.training.bad_samples import BadLimit, BadSamples
 from model.training.config import TrainingConfig
 from model.training.importance import Importances
 from model.training.initialise import with_decoder_depth
-from model.training.presets import training_preset
 from model.training.processes import Processes
 from model.training.samples import SampleSource
 from model.training.trainer import train
@@ -41,14 +39,16 @@ from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round
 from stages.calibrating import calibrate
 from stages.measuring import MeasuringSet, measuring_set, set_aside
-from stages.model_choice import Choice, choose_way, guard, ways
+from stages.model_choice import Choice, Learn, Way, choose_way, guard, ways, ways_of_new_kind
+from stages.new_kind import NewKind, described_ids, find_new_kind
 from stages.progress import Progress
+from stages.retraining_recipe import training_config
 from stages.step_rates import StepRates
 
 MOST_LOOKS = 24  # at new pictures, for what learning them asks of each weight
 _REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
 # Part of every retraining's key: raise it when the same inputs would give another model.
-RETRAINING_VERSION = 3
+RETRAINING_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -93,27 +93,6 @@ def retrained_model(store: Store, record: Round, model_id: str) -> Retrained:
     """What another process has registered as the model of a round."""
     metrics = RoundMetrics.from_dict(find_model(model_id, store.files.model_roots()).card.metrics)
     return Retrained(model_id, model_id if metrics.accepted else record.model_before, metrics)
-
-
-def training_config(
-    config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int, careful: bool = False
-) -> TrainingConfig:
-    """The recipe of a round's retraining by the workspace's settings; its seed follows from seed, stage and round.
-
-    encoder: of the model that is retrained. images: how many it learns from. careful: whether it is known on which
-    weights known things rest.
-    """
-    settings = config.retraining
-    asked: dict[str, float | None] = {"steps": settings.steps, "masks_per_image": settings.masks_per_image}
-    seed = int(content_key("training", config.seed, record.stage, record.round), 16) % 2**31
-    overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    overrides |= {"careful": True} if careful else {}
-    recipe = training_preset(settings.preset, encoder=encoder, images=images, seed=seed, **overrides)
-    changes = {"lr": settings.lr, "min_mask_frac": settings.min_mask_frac}
-    # Without a GPU the few steps of a round are through before a loader process of their own has paid for its start.
-    workers = None if torch.cuda.is_available() else 0
-    update = {"loader_workers": workers} | {name: value for name, value in changes.items() if value is not None}
-    return recipe.model_copy(update=update)
 
 
 class _Retraining:
@@ -186,6 +165,18 @@ class _Retraining:
         return importance_file(self.parent, self.roots)
 
     @cached_property
+    def known_pictures(self) -> Path | None:
+        """The file that says what pictures the start model knows look like; None where it is not to be remembered."""
+        if not self.config.retraining.remember:
+            return None
+        return known_pictures_file(find_model(self.start, self.roots), self.roots)
+
+    @cached_property
+    def described(self) -> list[int]:
+        """Ids of pictures that tell what is new in this workspace."""
+        return described_ids(self.store, self.aside, seed=self.config.seed) if self.known_pictures else []
+
+    @cached_property
     def replay(self) -> CocoSamples | None:
         """Pictures of what the start model knew, none of them of this workspace."""
         settings = self.config.retraining
@@ -211,6 +202,8 @@ class _Retraining:
             "replay_frac": self.config.retraining.replay_frac if self.replay else 0.0,
             "importance": file_sha256(self.known)[:16] if self.known else "",
             "caution": self.config.retraining.caution if self.known else 0.0,
+            "known_pictures": file_sha256(self.known_pictures)[:16] if self.known_pictures else "",
+            "described": content_key(self.described) if self.known_pictures else "",
             "measured": self.measured.key if self.measured else "",
         }
 
@@ -234,25 +227,34 @@ class _Retraining:
         """Train; then, in the first of several processes, choose, calibrate, measure and register."""
         name = f"{self.record.stage}-{self.record.round}-{self.key[:6]}"
         check_name(self.roots[0], name)
-        sam, _ = load_model(self.record.model_before, self.roots, device=self.device)
+        parent, _ = load_model(self.record.model_before, self.roots, device=self.device)
+        start = parent
+        if self.start != self.record.model_before:
+            start, _ = load_model(self.start, self.roots, device=self.device)
+        new_kind = self._new_kind(start)
+        sam = with_decoder_depth(copy.deepcopy(newest(parent)), self.training.decoder_depth)
         if not self.processes.is_main:
-            sam = with_decoder_depth(sam, self.training.decoder_depth)
-            self._train(sam, self._importances(sam))
+            self._train(sam, self._importances(sam), new_kind)
             return None
-        before = self._score_new(sam, "before")
-        start = self._start_model(sam)
+        before = self._score_new(parent, "before")
         old_before = self._score_old(start)
-        start_weights = {name: value.detach().clone() for name, value in start.state_dict().items()}
-        sam = with_decoder_depth(sam, self.training.decoder_depth)
+        start_sam = with_decoder_depth(newest(start), sam.config.decoder_depth)
+        start_weights = {name: value.detach().clone() for name, value in start_sam.state_dict().items()}
         importances = self._importances(sam)
-        skipped = self._train(sam, importances)
-        choice = self._choose(sam, start_weights, importances, old_before)
+        skipped = self._train(sam, importances, new_kind)
+        trained = {name: value.detach().clone() for name, value in sam.state_dict().items()}
+        if new_kind is None:
+            choice = self._choose(sam, ways(start_weights, trained, importances), sam.load_state_dict, old_before)
+        else:
+            sam = remembers = remembering(sam, start, new_kind.recogniser)
+            choice = self._choose(sam, ways_of_new_kind(start_weights, trained), remembers.learn, old_before)
         after = choice.new
         lines = {"single": Line(), "multiple": Line()}
         if after is not None:
             after, lines = calibrate(sam, after)
         metrics = self._metrics(before, after, choice, old_before) | {
-            "calibration": {name: asdict(line) for name, line in lines.items()}
+            "calibration": {name: asdict(line) for name, line in lines.items()},
+            "new_kind": new_kind is not None,
         }
         metrics |= {"skipped": skipped} if skipped else {}
         card = ModelCard(
@@ -267,6 +269,8 @@ class _Retraining:
         )
         with models_to_write(self.store.files.models) as models:
             model_id = save_model(sam, models, card)
+            if new_kind is not None:  # for who begins another workspace with this model
+                write_known_pictures(new_kind.descriptions, sam, models / name / KNOWN_PICTURES_FILE)
         self.checkpoints.remove()
         return retrained_model(self.store, self.record, model_id)
 
@@ -286,13 +290,16 @@ class _Retraining:
         )
         return Importances(new, read_importance(self.known))
 
-    def _train(self, sam: Sam, importances: Importances | None) -> dict[str, Any]:
-        """Returns what was skipped (`BadSamples.to_dict`)."""
+    def _train(self, sam: Sam, importances: Importances | None, new_kind: NewKind | None) -> dict[str, Any]:
+        """Returns what was skipped (`BadSamples.to_dict`).
+
+        What the start model knew is replayed only where the new model does not keep it inside.
+        """
         source: SampleSource = self.samples
         weights: Sequence[float] = self.samples.weights
         longest_px = self.training.longest_px(sam.image_size)
         self.samples.longest_px = longest_px
-        if self.replay is not None:
+        if self.replay is not None and new_kind is None:
             self.replay.longest_px = longest_px
             source = WithReplay(self.samples, weights, self.replay, frac=self.config.retraining.replay_frac)
             weights = source.weights
@@ -323,27 +330,18 @@ class _Retraining:
         )
         return bad.to_dict()
 
-    def _start_model(self, parent: Sam) -> Sam:
-        """The start model at the depth of the one that is trained; the parent itself where that is the start."""
-        sam = parent
-        if self.start != self.record.model_before:
-            sam, _ = load_model(self.start, self.roots, device=parent.device)
-        depth = self.training.decoder_depth or parent.config.decoder_depth
-        return with_decoder_depth(sam, depth)
+    def _new_kind(self, start: Sam) -> NewKind | None:
+        if self.known_pictures is None:
+            return None
+        title = _title(self.record)
+        return find_new_kind(self.store, start, self.known_pictures, self.described, title, self.progress)
 
-    def _choose(
-        self,
-        sam: Sam,
-        start: Mapping[str, Tensor],
-        importances: Importances | None,
-        old_before: ModelScores | None,
-    ) -> Choice:
+    def _choose(self, sam: Sam, ways: Iterator[Way], learn: Learn, old_before: ModelScores | None) -> Choice:
         if not self.config.retraining.averaging:
             return Choice(1.0, self._score_new(sam, "after"), self._score_old(sam))
-        trained = {name: value.detach().clone() for name, value in sam.state_dict().items()}
         return choose_way(
-            sam,
-            ways(start, trained, importances),
+            ways,
+            learn,
             old_before=old_before,
             score_new=partial(self._score_new, sam, "after"),
             score_old=partial(self._score_old, sam),

@@ -11,10 +11,12 @@ _OLD_SCORES = (("old_miou", "Old: 1 click"), ("old_miou_3", "Old: 3 clicks"))
 LEARNING_NOTE = (
     "mIoU before > after the retraining, with the paired 95 % interval of the change, on masks that training leaves "
     "out: ground truth of held-out images, or what people made on images that are set aside. Old: on the pictures that "
-    "are replayed, beside the start model; training has seen these. Share: how much of the way from the start model "
-    "was taken over, so that old knowledge is kept. IoU off by: mean absolute error of the predicted IoU at 1 click, "
-    "before > after; after, it is calibrated on the same held-out masks. Left out: masks that no step learns from, "
-    "since they are too small or too large. A model that is not used is registered; the next round goes on without it."
+    "are kept for replay, beside the start model; training has seen these, unless it keeps the start model inside. "
+    "Share: how much of the way from the start model was taken over, so that old knowledge is kept. Beside the start "
+    "model: that is kept inside, unchanged, and answers for pictures of the kinds that it knows. IoU off by: mean "
+    "absolute error of the predicted IoU at 1 click, before > after; after, it is calibrated on the same held-out "
+    "masks. Left out: masks that no step learns from, since they are too small or too large. A model that is not used "
+    "is registered; the next round goes on without it."
 )
 
 
@@ -45,10 +47,16 @@ def _cells(metrics: RoundMetrics) -> list[str]:
     return [
         *(_change(metrics.score(name)) for name, _ in (*_SCORES, *_OLD_SCORES)),
         _pair(metrics.score("iou_error")),
-        "-" if metrics.share is None else f"{metrics.share:.0%}",
+        _share(metrics),
         f"{too_small} small, {too_large} large" if too_small or too_large else "-",
         "yes" if metrics.guard is None or metrics.guard.accepted else f"no: {metrics.guard.reason}",
     ]
+
+
+def _share(metrics: RoundMetrics) -> str:
+    if metrics.share is None:
+        return "-"
+    return f"{metrics.share:.0%}{', beside the start model' if metrics.new_kind else ''}"
 
 
 def _change(score: Score) -> str:

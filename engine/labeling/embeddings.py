@@ -332,6 +332,7 @@ def to_bytes(encoded: EncodedImage) -> bytes:
     embedding: ImageEmbedding = encoded.embedding
     tensors = {"features": embedding.features, "image_hw": torch.tensor(encoded.image_hw, dtype=torch.int64)}
     tensors |= {f"high_res.{number}": finer for number, finer in enumerate(embedding.high_res)}
+    tensors |= {} if embedding.depth is None else {"depth": embedding.depth}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     return save(tensors | {"crc32": torch.tensor(_crc32(tensors))})
 
@@ -343,9 +344,10 @@ def from_bytes(data: bytes) -> EncodedImage:
         checksum = int(tensors.pop("crc32"))
         if checksum != _crc32(tensors):
             raise InputError("damaged: its checksum is another")
+        depth = tensors.pop("depth", None)
         high_res = tuple(tensors[f"high_res.{number}"] for number in range(len(tensors) - 2))
         height, width = tensors["image_hw"].tolist()
-        return EncodedImage(ImageEmbedding(tensors["features"], high_res), (height, width))
+        return EncodedImage(ImageEmbedding(tensors["features"], high_res, depth=depth), (height, width))
     except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
         raise InputError(f"damaged: {' '.join(str(error).split())}") from error
 
@@ -361,5 +363,6 @@ def _on(encoded: EncodedImage, device: torch.device) -> EncodedImage:
     """On a device and laid out as a file is, so that the same numbers come out whether it was read or just encoded."""
     embedding: ImageEmbedding = encoded.embedding
     high_res = tuple(each.to(device).contiguous() for each in embedding.high_res)
-    moved = ImageEmbedding(embedding.features.to(device).contiguous(), high_res)
+    depth = None if embedding.depth is None else embedding.depth.to(device)
+    moved = ImageEmbedding(embedding.features.to(device).contiguous(), high_res, depth=depth)
     return replace(encoded, embedding=moved)

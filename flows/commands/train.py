@@ -43,7 +43,7 @@ def train(
         typer.Option(
             "--keep-replay",
             min=0,
-            help="Keep so many pictures of --coco beside the model, for rounds, and the weights they rest on.",
+            help="Keep so many pictures of --coco beside the model, and what rounds ask of its pictures and weights.",
         ),
     ] = 0,
     mask_frame: MaskFrame = "auto",

@@ -81,6 +81,8 @@ def train(
     run, DivergedError where the loss is no number any more: the step is not taken, and the last checkpoint stays.
     """
     run = _Run(sam, config, Processes(), step_shares)
+    if sam.config.remembers is not None:
+        raise ValueError("a model that remembers another is trained without it: model.remembering.newest(sam)")
     bad = BadSamples(BadLimit(len(source))) if bad is None else bad
     batches = StepBatches(
         source,

@@ -11,11 +11,13 @@ from PIL import Image
 
 from engine import rle as rle_codec
 from engine.importance import IMPORTANCE_FILE, read_importance
+from engine.known_pictures import KNOWN_PICTURES_FILE, read_known_pictures
 from engine.labels.frames import MaskFrame
 from engine.orientation import upright
 from engine.samples import CocoSamples
 from model.object_detector import DETECTOR_FOLDER, load_detector
 from model.registry import read_info
+from model.storage import load_model
 from tests.flows.cli_runner import Finished, sam_engine
 from tests.flows.test_train import one_error_line, train
 from tests.flows.test_train_detector import models as models
@@ -93,6 +95,10 @@ def test_a_replay_set_has_no_bad_pictures(models: Path, tmp_path: Path) -> None:
     assert len(list((models / "mine" / "replay").iterdir())) == 5
     known = read_importance(models / "mine" / IMPORTANCE_FILE)
     assert known["mask_decoder.iou_token.weight"].sum() > 0, "on what they rest is known too"
+    sam, _ = load_model("mine", [models])
+    pictures = read_known_pictures(models / "mine" / KNOWN_PICTURES_FILE, sam)
+    assert pictures is not None
+    assert len(pictures) == 5, "and what they look like"
 
 
 @pytest.mark.parametrize("frame", ["stored", "upright"])

@@ -34,7 +34,8 @@ def test_an_encoder_gives_what_the_base_promises(kind: str) -> None:
     assert config.generator_preset in GENERATOR_PRESETS
     encoder = config.build()
     with torch.no_grad():
-        features, high_res, early = encoder(torch.zeros(2, 3, 64, 64))
+        features, high_res, early, depth = encoder(torch.zeros(2, 3, 64, 64))
+    assert depth is None, "only a model that remembers others tells them apart"
     assert features.shape == (2, EMBED_DIM, 64 // EMBEDDING_STRIDE, 64 // EMBEDDING_STRIDE)
     expected = [(2, chans, 64 // at, 64 // at) for at, chans in zip((4, 8), encoder.high_res_chans or (), strict=False)]
     assert [tuple(each.shape) for each in high_res] == expected

@@ -9,7 +9,9 @@ from model.object_detector import (
     ObjectDetector,
 )
 from model.predictor import Predictor
+from stages import retraining
 from stages.rounds import TickResult, tick
+from tests.stages.stand_in_training import Training, all_weights_matter
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
 
 
@@ -47,3 +49,12 @@ def detector(predictor: Predictor) -> ObjectDetector:
         for head in (detector.objectness, detector.log_distances):
             head.weight.mul_(20)
     return detector
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Training:
+    """In the place of the training of a round."""
+    made = Training()
+    monkeypatch.setattr(retraining, "train", made)
+    monkeypatch.setattr(retraining, "measure_importance", all_weights_matter)
+    return made

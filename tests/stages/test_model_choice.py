@@ -37,7 +37,7 @@ def _models() -> tuple[Sam, dict[str, torch.Tensor]]:
 
 def _choice(sam: Sam, start: dict[str, torch.Tensor], **scores: Any) -> Choice:
     trained = {name: value.clone() for name, value in sam.state_dict().items()}
-    return choose_way(sam, ways(start, trained, None), **scores)
+    return choose_way(ways(start, trained, None), sam.load_state_dict, **scores)
 
 
 def _way(sam: Sam) -> float:

@@ -48,3 +48,9 @@ def test_a_model_that_was_used_and_measured_by_nothing() -> None:
 
 def test_without_a_retraining_there_is_no_table() -> None:
     assert learning_lines([_Round("assisted_manual", 1, None)]) == []
+
+
+def test_a_model_that_keeps_its_start_model_inside_says_so() -> None:
+    metrics = RoundMetrics.from_dict({"share": 1.0, "new_kind": True})
+    (row,) = [line for line in learning_lines([_Round("semi_automatic", 2, metrics)]) if line.startswith("| semi")]
+    assert row == "| semi automatic 2 | - | - | - | - | - | - | 100%, beside the start model | - | yes |"

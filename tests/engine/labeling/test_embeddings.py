@@ -3,6 +3,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,9 @@ def small_sam(config: SamConfig) -> Sam:
     return sam
 
 
-@pytest.fixture(scope="module", params=[VIT, FINE], ids=["vit", "fine features"])
+@pytest.fixture(
+    scope="module", params=[VIT, FINE, replace(FINE, remembers=FINE)], ids=["vit", "fine features", "remembering"]
+)
 def any_sam(request: pytest.FixtureRequest) -> Sam:
     return small_sam(request.param)
 
