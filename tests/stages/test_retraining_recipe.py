@@ -10,6 +10,7 @@ from engine.keys import content_key
 from model.encoder_configs import VIT_B
 from model.training.presets import training_preset
 from schemas.config import EngineConfig
+from schemas.tables import Round
 from stages.retraining_recipe import training_config
 from tests.stages.stand_in_training import ENCODER, STAGE
 
