@@ -16,6 +16,8 @@ from prefect.settings import PREFECT_UI_URL
 from engine.workspace import Workspace
 from flows.deployments import DEPLOYMENTS, TAG, name_of, runner_deployments
 from schemas.errors import InputError
+from schemas.release import release_name
+from stages.planning import parse_stage
 
 _ONLINE = "ONLINE"
 
@@ -63,6 +65,7 @@ def start_run(workspace: Workspace, flow: str, parameters: Mapping[str, Any]) ->
         if unknown:
             known = ", ".join(found[flow].parameter_openapi_schema["properties"])
             raise InputError(f"--set {min(unknown)}: {flow} has no such parameter; it has {known}")
+        _check_values(flow, parameters)
         try:
             run = client.create_flow_run_from_deployment(found[flow].id, parameters=dict(parameters))
         except PrefectHTTPStatusError as error:
@@ -71,6 +74,17 @@ def start_run(workspace: Workspace, flow: str, parameters: Mapping[str, Any]) ->
             told = " ".join(str(error.response.json().get("detail", error)).split())
             raise InputError(f"--set: {flow} cannot have these parameters: {told}") from error
     return {"id": str(run.id), "name": run.name, "url": f"{PREFECT_UI_URL.value() or ''}/runs/flow-run/{run.id}"}
+
+
+def _check_values(flow: str, parameters: Mapping[str, Any]) -> None:
+    """What the server cannot know; kinds of values it checks itself. Raises InputError."""
+    name = parameters.get("name")
+    if flow == "release" and name and isinstance(name, str):
+        release_name(name)
+    stages = parameters.get("stages")
+    for stage in [parameters.get("stage"), *(stages if isinstance(stages, list) else [])]:
+        if isinstance(stage, str):
+            parse_stage(stage)
 
 
 def remove_schedule(workspace: Workspace) -> list[str]:

@@ -7,12 +7,14 @@ side; `index/masks` and `index/images`, a Parquet file for each tar; `manifest.j
 2  small numbers in json, file names and index, content ids beside them in the index
 """
 
+import re
 from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.config import ReleaseConfig
+from schemas.errors import InputError
 from schemas.stages import Stage
 from schemas.tables import BOX, POINTS
 
@@ -20,6 +22,14 @@ Format = Literal["sam-data-engine release 1", "sam-data-engine release 2"]
 FIRST_FORMAT: Format = "sam-data-engine release 1"
 FORMAT: Format = "sam-data-engine release 2"
 MANIFEST_FILE = "manifest.json"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def release_name(name: str) -> str:
+    """The name itself. Raises InputError for one that a release, a folder of the workspace's releases, cannot have."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"release name {name!r}: use letters, digits, '-', '_' and '.', and no '.' in front")
+    return name
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:

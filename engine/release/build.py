@@ -5,7 +5,6 @@ nothing can be renamed, files take their names when they are whole and the manif
 release. Each tar that is done is noted beside that folder; after a kill, the next run does those that are missing.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,10 +33,9 @@ from engine.release.verify import problems_of
 from engine.store import Store
 from schemas.config import ReleaseConfig
 from schemas.errors import InputError, WaitError
-from schemas.release import FORMAT, MANIFEST_FILE, Manifest, ReleasedFile, ReleasedTar
+from schemas.release import FORMAT, MANIFEST_FILE, Manifest, ReleasedFile, ReleasedTar, release_name
 from schemas.stages import Stage
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 BUILD_LOCK = ".build.lock"  # in the folder of releases: one process at a time makes or mends them
 _BUILDING, _PROGRESS = ".building", ".progress"
 
@@ -84,7 +82,7 @@ def build_release(
     snapshot = Snapshot.take(store, stages, versions, Choice(config, withheld))
     detectors = sorted(Anonymizer.of(config).versions.items())
     key = content_key(FORMAT, sorted(snapshot.versions.items()), config.model_dump_json(), withheld, detectors)
-    name = _checked_name(name or f"sa-{'withheld-' * withheld}{key}")
+    name = release_name(name or f"sa-{'withheld-' * withheld}{key}")
     folder = store.files.releases
     busy = f"{folder}: another release is being built or repaired here; start this one when it is done"
     with (folder / BUILD_LOCK).only_one(busy=busy):
@@ -272,12 +270,6 @@ def _existing(path: Place, key: str) -> ReleaseInfo | None:
     if manifest.key != key:
         raise InputError(f"{path}: holds a release of other table versions or settings; choose another name")
     return ReleaseInfo(path, manifest, created=False)
-
-
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise InputError(f"release name {name!r}: use letters, digits, '-', '_' and '.', and no '.' in front")
-    return name
 
 
 def _remove_leftovers(folder: Place) -> None:

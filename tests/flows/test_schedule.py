@@ -74,6 +74,9 @@ def test_a_workspace_is_scheduled_changed_shown_and_taken_away(store: Store) -> 
         (("start", store.workspace, "lunch"), "no deployment 'lunch'; there are "),
         (("start", store.workspace, "release", "--set", "withheld=perhaps"), "'perhaps' is not of type 'boolean'"),
         (("start", store.workspace, "release", "--set", "stagez=1"), "release has no such parameter; it has workspace"),
+        (("start", store.workspace, "release", "--set", "name=../x"), "release name '../x': use letters, digits, "),
+        (("start", store.workspace, "release", "--set", "stages=[lunch]"), "unknown stage 'lunch'; choose one of "),
+        (("start", store.workspace, "retrain", "--set", "stage=lunch"), "unknown stage 'lunch'; choose one of "),
     ):
         refused = schedule(*wrong)
         assert (refused.status, refused.err.count("\n")) == (2, 1), refused.err
