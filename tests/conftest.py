@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ settings.register_profile("house", deadline=None, derandomize=True, max_examples
 settings.load_profile("house")
 
 ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = frozenset({"slow", "faults", "labelstudio", "browser", "ray"})
 
 
 def pytest_configure() -> None:
@@ -28,6 +30,20 @@ def pytest_configure() -> None:
         threads = max(1, (os.cpu_count() or 1) // workers)
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests that `pytest` alone leaves out are found by their text (.ci/run), so that CI does not import all
+    others for each kind of them."""
+    for item in items:
+        for name in LEFT_OUT.intersection(mark.name for mark in item.iter_markers()):
+            if f"pytest.mark.{name}" not in _text(item.path):
+                raise pytest.UsageError(f"{item.nodeid}: .ci/run finds it by pytest.mark.{name} in its file")
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

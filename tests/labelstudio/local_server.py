@@ -8,8 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-needs_label_studio = pytest.mark.labelstudio
-
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
     text = str(error.value)

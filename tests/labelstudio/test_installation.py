@@ -10,7 +10,7 @@ import pytest
 
 from engine.labeling.installation import HOME_VARIABLE, LABEL_STUDIO_VERSION, install_label_studio
 from schemas.errors import InputError, WaitError
-from tests.labelstudio.local_server import ROOT, needs_label_studio, one_line, wait_until
+from tests.labelstudio.local_server import ROOT, one_line, wait_until
 
 
 def test_a_folder_with_something_else_is_no_label_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_a_folder_with_something_else_is_no_label_studio(tmp_path: Path, monkeyp
     assert (tmp_path / "mine.txt").exists()
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_failed_installation_leaves_nothing_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv(HOME_VARIABLE, str(home))
@@ -46,7 +46,7 @@ def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "packages"))
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_killed_installation_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, temp = tmp_path / "home", tmp_path / ".home.tmp"
     monkeypatch.setenv(HOME_VARIABLE, str(home))

@@ -26,7 +26,7 @@ from engine.labeling.server_settings import (
     server_environment,
 )
 from schemas.errors import InputError, WaitError
-from tests.labelstudio.local_server import ROOT, needs_label_studio, one_line, wait_until
+from tests.labelstudio.local_server import ROOT, one_line, wait_until
 from tests.labelstudio.ports import free_port, is_free
 
 ACCOUNT = ServerAccount("a@b.example", "the password", "f" * 40)
@@ -199,7 +199,7 @@ def test_a_server_that_does_not_end_is_ended_with_all_that_it_started(tmp_path: 
 # With a server
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_the_server_answers_to_the_workspace_s_token_alone(label_studio: LabelStudioServer) -> None:
     assert get(label_studio, "/health").json() == {"status": "UP"}
     assert get(label_studio, "/api/current-user/whoami").json()["email"] == label_studio.account.email
@@ -207,7 +207,7 @@ def test_the_server_answers_to_the_workspace_s_token_alone(label_studio: LabelSt
     assert get(label_studio, "/api/current-user/whoami", token="0" * 40).status_code == 401
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_nobody_else_can_read_what_the_server_keeps(label_studio: LabelStudioServer) -> None:
     folder = LabelingFolder(label_studio.workspace)
     for path, mode in {
@@ -222,7 +222,7 @@ def test_nobody_else_can_read_what_the_server_keeps(label_studio: LabelStudioSer
     assert label_studio.account.password not in log
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_workspace_has_one_server(label_studio: LabelStudioServer) -> None:
     with pytest.raises(WaitError, match=f"running already .*{label_studio.process.pid}.*{label_studio.url}") as error:
         start_server(label_studio.workspace, port=free_port())
@@ -230,7 +230,7 @@ def test_a_workspace_has_one_server(label_studio: LabelStudioServer) -> None:
     assert get(label_studio, "/health").status_code == 200, "the one that runs goes on"
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_credentials_of_other_data_are_told(workspace: Path) -> None:
     file = LabelingFolder(workspace).credentials_file
     file.write_text(json.dumps(json.loads(file.read_text()) | {"token": "0" * 40}))
@@ -241,7 +241,7 @@ def test_credentials_of_other_data_are_told(workspace: Path) -> None:
     assert is_free(port), "nothing is left running"
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_server_that_cannot_start_says_why(workspace: Path) -> None:
     database = workspace / "label_studio" / "server" / "label_studio.sqlite3"
     database.write_bytes(b"no database" * 1000)
@@ -250,7 +250,7 @@ def test_a_server_that_cannot_start_says_why(workspace: Path) -> None:
     assert "server.log" in one_line(error)
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_stopping_leaves_no_process_and_starting_again_finds_everything(
     label_studio_home: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +287,7 @@ SERVE = """
 """
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_its_server_with_itself(workspace: Path, how: signal.Signals) -> None:
     port = free_port()
@@ -303,7 +303,7 @@ def test_the_command_ends_its_server_with_itself(workspace: Path, how: signal.Si
     assert is_free(port)
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_server_outlives_a_killed_command_and_is_found(workspace: Path, listening: int) -> None:
     command = [sys.executable, "-c", textwrap.dedent(SERVE), str(workspace), str(free_port())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as serving:
@@ -320,14 +320,14 @@ def test_a_server_outlives_a_killed_command_and_is_found(workspace: Path, listen
         start_server(workspace, port=listening)
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_team_s_server_keeps_its_data_in_postgres(label_studio_on_postgres: LabelStudioServer) -> None:
     assert get(label_studio_on_postgres, "/api/current-user/whoami").status_code == 200
     data = LabelingFolder(label_studio_on_postgres.workspace).server / "server"
     assert not list(data.glob("*.sqlite3"))
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_a_wrong_postgres_password_is_told_and_not_shown(
     label_studio_home: Path, postgres: str, tmp_path: Path
 ) -> None:
@@ -338,7 +338,7 @@ def test_a_wrong_postgres_password_is_told_and_not_shown(
     assert "sesame" not in one_line(error)
 
 
-@needs_label_studio
+@pytest.mark.labelstudio
 def test_another_workspace_s_postgres_is_told(
     label_studio_on_postgres: LabelStudioServer, postgres: str, tmp_path: Path
 ) -> None:
