@@ -10,12 +10,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from engine.files import open_lock, take
 from engine.labeling import server, server_settings
 from engine.labeling.installation import install_label_studio
 from engine.labeling.server import LabelStudioServer, running_server
@@ -58,16 +59,17 @@ def label_studio_template(label_studio_home: Path, pytestconfig: pytest.Config) 
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in (server, server_settings))
     kept = pytestconfig.cache.mkdir("label-studio")
     template = kept / hashlib.sha256(code).hexdigest()[:16]
-    if not template.is_dir():
-        for old in kept.iterdir():
-            if time.time() - old.stat().st_mtime > _KEPT_S:  # another run may be using a younger one
-                shutil.rmtree(old)
-        building = Path(tempfile.mkdtemp(dir=kept))
-        with running_server(building, port=free_port()):
-            pass
-        with suppress(OSError):  # another run was faster
+    with open_lock(kept / "building.lock") as lock:  # one of several workers builds it
+        take(lock, wait=True)
+        if not template.is_dir():
+            for old in kept.iterdir():
+                if old.is_dir() and time.time() - old.stat().st_mtime > _KEPT_S:  # another run may use a younger one
+                    shutil.rmtree(old)
+            building = Path(tempfile.mkdtemp(dir=kept))
+            with running_server(building, port=free_port()):
+                pass
             (building / "label_studio").rename(template)
-        shutil.rmtree(building)
+            shutil.rmtree(building)
     return template
 
 
