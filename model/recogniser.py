@@ -73,7 +73,7 @@ def describe(sam: "Sam", pixels: Tensor) -> Tensor:
 
     pixels: (B, 3, S, S), normalised, zeros on padding. An encoder whose weights do not depend on S sees them at half
     the size, which takes a quarter of the time. Of a model that remembers others the innermost describes: a
-    description means the same whoever learned what since.
+    description means the same whoever learned what since. It is in float32 whatever the rest runs in.
     """
     encoder = innermost(sam).image_encoder
     described = []
@@ -85,7 +85,9 @@ def describe(sam: "Sam", pixels: Tensor) -> Tensor:
             shown = F.adaptive_avg_pool2d(shown, half_hw)
             picture = F.pad(shown, (0, -half_hw[1] % multiple, 0, -half_hw[0] % multiple))
         height, width = (-(-side // EMBEDDING_STRIDE) for side in shown.shape[-2:])
-        described.append(encoder(picture).features[..., :height, :width].float().mean((-2, -1)))
+        with torch.autocast(picture.device.type, enabled=False):
+            features = encoder(picture).features
+        described.append(features[..., :height, :width].mean((-2, -1)))
     return torch.cat(described)
 
 

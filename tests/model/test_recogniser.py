@@ -101,6 +101,13 @@ def test_pictures_are_described_one_by_one(sam: Sam) -> None:
     assert torch.equal(together, torch.cat([describe(sam, each) for each in pixels.split(1)]))
 
 
+def test_half_precision_describes_alike(sam: Sam) -> None:
+    pixels = sam.preprocess(picture(128, 64, seed=0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = describe(sam, pixels)
+    assert torch.equal(half, describe(sam, pixels))
+
+
 def test_an_empty_picture_has_a_description_too(sam: Sam) -> None:
     assert describe(sam, torch.zeros(1, 3, 128, 128)).isfinite().all()
 
