@@ -14,6 +14,7 @@ from model.encoders import EMBED_DIM, EMBEDDING_STRIDE
 if TYPE_CHECKING:
     from model.sam import Sam
 
+_MOST_TAKEN = 0.02  # share of the known pictures that may be taken for new ones
 _SHRINKAGE = 0.1  # of the covariance towards equal variances: there may be fewer descriptions than channels
 _LEAST = 1e-6  # of a deviation that is divided by
 
@@ -37,6 +38,7 @@ class Recogniser(nn.Module):
 def fit_recogniser(known: Tensor, new: Tensor) -> Recogniser:
     """The line half way between the two means, by their common covariance (Fisher's linear discriminant).
 
+    It lies nearer to the new pictures where more than _MOST_TAKEN of the known ones would be taken for new.
     known: (K, C) descriptions, new: (N, C), both by `describe` of one model. Raises ValueError where either is empty.
     """
     if not len(known) or not len(new):
@@ -52,7 +54,8 @@ def fit_recogniser(known: Tensor, new: Tensor) -> Recogniser:
     weight /= (weight @ (means[1] - means[0])).clamp(min=_LEAST)  # from -1/2 at the one mean to 1/2 at the other
     recogniser = Recogniser()
     recogniser.weight.copy_(weight / deviation)
-    recogniser.bias.copy_(-(weight @ (means[0] + means[1])) / 2 - (weight / deviation) @ centre)
+    middle = max(float(weight @ (means[0] + means[1])) / 2, float((known @ weight).quantile(1 - _MOST_TAKEN)))
+    recogniser.bias.copy_(-middle - (weight / deviation) @ centre)
     return recogniser
 
 

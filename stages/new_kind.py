@@ -20,7 +20,7 @@ from stages.progress import Progress
 DESCRIBED = 100  # pictures of the workspace at most, annotated or not
 # Share of them that surely, nine times in ten, has to be told from known ones, or they are of no kind of their own.
 FEWEST_RECOGNISED = 0.5
-_LEVEL = 0.8  # of the interval whose lower bound must reach it
+LEVEL = 0.8  # of the interval whose lower bound must reach it
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,6 @@ def find_new_kind(
 
     what = f"{title}, describing pictures"
     new = describe_pictures(start, images(), lambda done: progress(what, done, len(image_ids)))
-    if not len(new) or wilson_share(count_recognised(known, new), len(new), level=_LEVEL).low < FEWEST_RECOGNISED:
+    if not len(new) or wilson_share(count_recognised(known, new), len(new), level=LEVEL).low < FEWEST_RECOGNISED:
         return None
     return NewKind(fit_recogniser(known, new), torch.cat([known, new]))

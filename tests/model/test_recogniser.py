@@ -48,6 +48,12 @@ def test_the_line_runs_half_way_between_the_means() -> None:
     assert recogniser.weight[1:].abs().max() == pytest.approx(0)
 
 
+def test_known_pictures_are_hardly_ever_taken_for_new_ones() -> None:
+    known = descriptions(500, at=0, seed=0)
+    recogniser = fit_recogniser(known, descriptions(500, at=1, seed=1))
+    assert 0 < int(recogniser(known).sum()) <= 10
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), scale=st.floats(0.01, 100), shift=st.floats(-50, 50))
 def test_the_units_of_a_channel_do_not_matter(seed: int, scale: float, shift: float) -> None:
