@@ -141,5 +141,18 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         RayShards()(_never, ["000000"])
 
 
+def test_a_cluster_that_does_not_start_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with too much to do Ray gives up after half a minute, and raises a bare Exception."""
+
+    def give_up(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ray.shutdown()
+    monkeypatch.setattr(ray, "init", give_up)
+    with pytest.raises(InputError, match=r"^no Ray cluster answers at this machine: The current node timed out"):
+        RayShards()(_never, ["000000"])
+
+
 def _never(shard: str) -> Any:
     raise AssertionError(shard)
