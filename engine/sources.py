@@ -21,6 +21,7 @@ from engine.labels.pictures import PictureFinder
 from engine.labels.text import decoded_text, read_label_file
 from engine.labels.yolo import read_yolo
 from engine.own_output import is_own_overlay, is_own_record
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.tables import Split
 
@@ -182,7 +183,10 @@ def _add_folder(folder: Path, gathered: Gathered, how: _How) -> None:
     finder = PictureFinder(how.images_root or folder, whole_folder=True)
     own = {path for path in files if is_own_overlay(path) or (_may_hold_labels(path) and is_own_record(path))}
     if own:
-        gathered.notes.append(f"{folder}: {len(own)} files that sam-engine generate wrote are left out")
+        gathered.notes.append(
+            f"{folder}: {counted(len(own), 'file')} that sam-engine generate wrote "
+            f"{'is' if len(own) == 1 else 'are'} left out"
+        )
     files = [path for path in files if path not in own]
     nameless = [path for path in files if _BRUSH_OF_LABEL_STUDIO.fullmatch(path.name)]
     gathered.problems += [Problem(str(path), "mask", _NAMELESS) for path in nameless]
@@ -229,7 +233,8 @@ def _told_twice(datasets: list[CocoDataset], folder: Path) -> list[str]:
         return []
     names = ", ".join(sorted(set().union(*several))[:4])
     return [
-        f"{folder}: {len(several)} pictures have masks in several label files ({names}), and all are taken; "
+        f"{folder}: {counted(len(several), 'picture')} "
+        f"{'has' if len(several) == 1 else 'have'} masks in several label files ({names}), and all are taken; "
         "name one of these files where they show the same objects"
     ]
 
@@ -248,7 +253,9 @@ def _add_mask_folders(
         described |= {image.path for image in dataset.images}
     gathered.notes += found.notes
     if found.mask_files:
-        gathered.notes.append(f"{folder}: {len(found.mask_files)} files taken for masks of the pictures beside them")
+        gathered.notes.append(
+            f"{folder}: {counted(len(found.mask_files), 'file')} taken for masks of the pictures beside them"
+        )
     return found.mask_files
 
 

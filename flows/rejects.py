@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from flows.console import note
+from schemas.counted import counted
 
 _SHOWN = 20
 BAD_INPUT = 2
@@ -29,4 +30,8 @@ def check_something_was_good(good: int, rejected: Sequence[dict[str, Any]]) -> N
 def ignored_line(endings: Counter[str]) -> str:
     """How many files of folders are no pictures, by their endings."""
     kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(5))
-    return f"{endings.total()} files ignored that are no pictures ({kinds}{', ...' if len(endings) > 5 else ''})"
+    return (
+        f"{counted(endings.total(), 'file')} ignored that "
+        f"{'is no picture' if endings.total() == 1 else 'are no pictures'} "
+        f"({kinds}{', ...' if len(endings) > 5 else ''})"
+    )

@@ -25,6 +25,7 @@ from model.text_head import TEXT_HEAD_FOLDER, save_text_head
 from model.text_prompts import usual_text
 from model.text_training import TextSample, TextTraining, encode_text_sample, train_text_head
 from model.training.samples import Sample, decode_masks
+from schemas.counted import counted
 from schemas.errors import InputError
 from stages.progress import Progress
 
@@ -45,7 +46,10 @@ class KeptTextHead:
         return {"folder": self.folder, "images": self.images, "texts": self.texts}
 
     def __str__(self) -> str:
-        return f"The text head is in {self.folder}; it learned {self.texts} texts on {self.images} pictures."
+        return (
+            f"The text head is in {self.folder}; it learned {counted(self.texts, 'text')} on "
+            f"{counted(self.images, 'picture')}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

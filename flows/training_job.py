@@ -39,6 +39,7 @@ from model.training.memory import plan_memory
 from model.training.presets import training_preset
 from model.training.processes import Processes
 from model.training.trainer import StepReport
+from schemas.counted import counted
 from schemas.errors import InputError
 
 _RECENT_STEPS = 50  # whose mean loss the card tells
@@ -63,7 +64,7 @@ class TrainedModel:
         }
 
     def __str__(self) -> str:
-        trained = f"was trained already, all {self.steps} steps; it " if self.already else ""
+        trained = f"was trained already, all {counted(self.steps, 'step')}; it " if self.already else ""
         skipped = skipped_text(self.info.card.metrics.get("skipped", {}))
         return f"Model {self.info.model_id} {trained}is in {self.info.folder}.{skipped}"
 
@@ -234,7 +235,7 @@ class TrainingJob:
         data.source.longest_px = plan.config.longest_px(plan.sam.image_size)
         if processes.is_main:
             several = f", {processes.count} processes" if processes.count > 1 else ""
-            note(f"{len(data.source)} pictures, {plan.config.steps} steps, on {where}{several}")
+            note(f"{counted(len(data.source), 'picture')}, {counted(plan.config.steps, 'step')}, on {where}{several}")
             note(str(plan_memory(plan.sam, plan.config, processes=processes.count)))
         with self._log(plan.config, processes) as log:
             return trainer.train(

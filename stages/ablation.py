@@ -18,6 +18,7 @@ from engine.store import Store
 from model.registry import ModelInfo, find_model
 from schemas.ablation import Ablation
 from schemas.content_ids import content_id
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.image_ids import ImageIds
 from schemas.suite import Suite, SuiteSet
@@ -98,11 +99,13 @@ class AblationRun:
         lines = [
             f"Workspace {self.store.files.name}, annotated by {by}.",
             f"Every model is trained from {ablation.start} (but those of another encoder) by the recipe "
-            f"{ablation.preset}, {self.trainer.steps} steps, {seeds}; {len(self.trainings)} trainings.",
+            f"{ablation.preset}, {counted(self.trainer.steps, 'step')}, {seeds}; "
+            f"{counted(len(self.trainings), 'training')}.",
         ]
         if "data" in ablation.experiments or "encoder" in ablation.experiments:
             mix = LABELS[ablation.mix].format(times=f"{ablation.oversampling:g}").removeprefix("+ ")
-            lines.append(f"Shares of the pictures and encoders are those of the mix {ablation.mix}: {mix}.")
+            meant = "" if mix == ablation.mix else f": {mix}"
+            lines.append(f"Models of shares of the pictures and of encoders learn from the mix {ablation.mix}{meant}.")
         return lines
 
     def _point(self, variant: Variant) -> Point:

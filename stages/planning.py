@@ -8,6 +8,7 @@ from engine.mirrors import models_here
 from engine.store import Store
 from model.registry import list_models
 from schemas.config import EngineConfig
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.image_ids import ImageIds
 from schemas.labeling import Gate
@@ -56,7 +57,7 @@ def next_step(store: Store, stage: Stage) -> Step:
         action: Action = "annotate" if stage in ANNOTATED_STAGES else "generate"
         people = stage in ANNOTATED_STAGES and config.annotator.by_people
         who = f", by people in {config.annotator.kind.replace('_', ' ').title()}" if people else ""
-        return Step(stage, action, current.round, f"{action} {len(current.image_ids)} images{who}")
+        return Step(stage, action, current.round, f"{action} {counted(len(current.image_ids), 'image')}{who}")
     if current and current.state == "annotated" and (gates := gates_of(config, stage)):
         return Step(stage, "verify", current.round, f"people answer at the gates: {', '.join(gates)}")
     if current and current.state in ("annotated", "verified"):
@@ -70,7 +71,7 @@ def next_step(store: Store, stage: Stage) -> Step:
         wanted = of_stage(config, stage, model_for(config, stage, rounds))
         if unanswered := missing(store.files, wanted):
             return Step(stage, "wait", number, unanswered, approval=wanted)
-        return Step(stage, "open", number, f"open round {number} with {len(image_ids)} images", image_ids)
+        return Step(stage, "open", number, f"open round {number} with {counted(len(image_ids), 'image')}", image_ids)
     if not own and stage == STAGES[0]:
         return Step(stage, "wait", 0, _no_image_to_start_with(store))
     use = use_of_last(store, own[-1]) if own else ""
@@ -115,7 +116,8 @@ def _missing_before(store: Store, config: EngineConfig, stage: Stage, rounds: Se
             done = sum(record.stage == earlier and record.state == "retrained" for record in rounds)
             return (
                 f"{stage} needs the model that is retrained at the end of {earlier}, which has finished {done} of "
-                f"{rounds_of(config, earlier)} rounds; run: sam-engine run {earlier} {store.files} --until-done"
+                f"{counted(rounds_of(config, earlier), 'round')}; run: sam-engine run "
+                f"{earlier} {store.files} --until-done"
             )
     model = model_for(config, stage, rounds)
     if stage != STAGES[0] and model not in {info.model_id for info in list_models(store.files.model_roots())}:
@@ -158,8 +160,8 @@ def _why_done(config: EngineConfig, stage: Stage, rounds: int) -> str:
     if stage not in ANNOTATED_STAGES:
         return "all images have automatic masks, and the model is retrained on them"
     if rounds >= rounds_of(config, stage):
-        return f"all {rounds} rounds are done"
+        return "its round is done" if rounds == 1 else f"all {rounds} rounds are done"
     return (
-        f"ended early after {rounds} of {rounds_of(config, stage)} rounds: no image with ground truth is left that is "
-        "neither annotated nor held out"
+        f"ended early after {rounds} of {counted(rounds_of(config, stage), 'round')}: no image with ground "
+        "truth is left that is neither annotated nor held out"
     )

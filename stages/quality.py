@@ -8,6 +8,7 @@ from engine.quality.audit import audit_lines
 from engine.quality.gate_summary import gate_lines
 from engine.quality.verifier_summary import verifier_lines
 from engine.store import Store
+from schemas.counted import counted
 from schemas.errors import WaitError
 from schemas.labeling import Gate
 from schemas.stages import ANNOTATED_STAGES, Stage
@@ -56,7 +57,10 @@ def _move_alone(store: Store, gate: Gate, record: Round, progress: Progress) -> 
         audit = AuditRound(store, config, record, progress).audit()
         lines = audit_lines(audit.report) if audit.report else []
         found = audit.report.to_dict() if audit.report else None
-        message = f"{where}: {audit.answered} of {audit.asked} images are corrected; experts work at {audit.url}"
+        message = (
+            f"{where}: {audit.answered} of {counted(audit.asked, 'image')} "
+            f"{'is' if audit.asked == 1 else 'are'} corrected; experts work at {audit.url}"
+        )
         if audit.problems:
             message += f"; {len(audit.problems)} to be looked at, the first: {audit.problems[0]}"
         finished = audit.finished
@@ -69,9 +73,10 @@ def _move_alone(store: Store, gate: Gate, record: Round, progress: Progress) -> 
         message = f"{where}: {state.answered} of {state.asked} are answered; people answer at {state.url}"
         if state.finished:
             drawn = state.consequences
+            back = len(drawn.to_annotators)
             message = (
-                f"{where}: all {state.asked} are answered; {len(drawn.taken_away)} masks taken away, "
-                f"{len(drawn.to_annotators)} images go back to annotators in the next round"
+                f"{where}: all {state.asked} are answered; {counted(len(drawn.taken_away), 'mask')} taken away, "
+                f"{counted(back, 'image')} {'goes' if back == 1 else 'go'} back to annotators in the next round"
             )
         if verifier is not None:
             message += f"; {verifier.sentence()}"

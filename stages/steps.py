@@ -15,6 +15,7 @@ from engine.analysis.team import team_statistics
 from engine.annotation import AnnotationProgress
 from engine.store import Store
 from model.registry import find_model
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.round_metrics import RoundMetrics
 from schemas.stages import ANNOTATED_STAGES, BUILTIN_WORKERS, INSTALLED_STAGES, Stage
@@ -54,7 +55,7 @@ def open_round(store: Store, step: Step, progress: Progress) -> str:
     opening = worker_of(step.stage).opening(store, config, start, progress)
     place = (step.stage, step.round, step.image_ids)
     store.put_round(Round(*place, "open", model_before=start.model_id, metrics=opening.metrics))
-    message = f"round {step.round} is open: {len(step.image_ids)} images, model {start.name}"
+    message = f"round {step.round} is open: {counted(len(step.image_ids), 'image')}, model {start.name}"
     return f"{message}; {opening.message}" if opening.message else message
 
 
@@ -75,10 +76,11 @@ def annotate(store: Store, step: Step, map_shards: MapShards, progress: Progress
     store.put_round(replace(record, state="annotated", metrics=metrics))
     left_out = list(metrics.images_left_out)
     skipped = sum(outcome.skipped for outcome in outcomes)
+    there = f"{skipped} of {counted(len(shards), 'shard')} {'was' if skipped == 1 else 'were'}"
     return (
-        f"{metrics.masks} masks on {metrics.images} images"
+        f"{counted(metrics.masks or 0, 'mask')} on {counted(metrics.images or 0, 'image')}"
         + (f", generated at {metrics.generation.images_per_s:.3g} img/s" if metrics.generation else "")
-        + (f", {skipped} of {len(shards)} shards were there already" if skipped else "")
+        + (f", {there} there already" if skipped else "")
         + (f"; left out, since they take their process down: images {left_out}" if left_out else "")
         + (f"; left out, since they cannot be read: {_unreadable(metrics)}" if metrics.images_unreadable else "")
         + (" (simulated annotator)" if step.stage in ANNOTATED_STAGES and simulated else "")

@@ -25,6 +25,7 @@ from engine.evaluation.suite_report import (
     table_lines,
 )
 from engine.quality.audit import Estimate
+from schemas.counted import counted
 from schemas.suite import Suite
 
 Ious = npt.NDArray[np.float64]
@@ -127,7 +128,9 @@ def ablation_markdown(
     result: SuiteResult, curves: Sequence[Curve], drawn: Sequence[Sequence[Drawn]], *, facts: Sequence[str]
 ) -> str:
     """A page: what was trained and measured, then two tables for each curve. facts: lines for the beginning."""
-    masks = ", ".join(f"{name}: {s.masks:,} masks on {s.pictures:,} pictures" for name, s in result.sets.items())
+    masks = ", ".join(
+        f"{name}: {counted(s.masks, 'mask')} on {counted(s.pictures, 'picture')}" for name, s in result.sets.items()
+    )
     over = ", mean over sets" if len(result.sets) > 1 else ""
     lines = [
         "# Ablation",

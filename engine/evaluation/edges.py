@@ -13,6 +13,7 @@ from engine.evaluation.evaluations import Measured, Samples
 from engine.evaluation.partitions import Mask, annotated_boundaries
 from model.predictor import Predictor
 from model.training.samples import Sample
+from schemas.counted import counted
 from schemas.errors import InputError
 
 Detect = Callable[[Image], Map]
@@ -63,7 +64,7 @@ def _measured(masks: int, counts: dict[str, list[EdgeCounts]]) -> Measured:
     return Measured(
         masks,
         {"pictures": len(counts[_MODEL]), "edges": values},
-        f"edges of {len(counts[_MODEL])} pictures, with 95 % interval",
+        f"edges of {counted(len(counts[_MODEL]), 'picture')}, with 95 % interval",
         ("edges", "ODS", "OIS", "AP", "R50"),
         tuple((name, *_cells(found)) for name, found in scores.items()),
     )

@@ -16,6 +16,7 @@ from engine.evaluation.points import evaluate_points, random_point
 from engine.quality.audit import Estimate, ratio_estimate
 from model.predictor import Predictor
 from model.training.samples import Sample
+from schemas.counted import counted
 
 POINTS = (1, 3)
 Labels = Mapping[int, Mapping[str, str]]  # {mask: {column: label}}
@@ -129,8 +130,7 @@ def group_notes(column: str, groups: Sequence[Group], labels: Labels, *, where: 
     lines += [f"{column}, {one.name}: masks of a single picture ({one.masks}), so no interval." for one in few]
     for points in POINTS:
         pairs = [f"{better} over {worse}" for better, worse in disjoint(groups, points)]
-        what = "point" if points == 1 else "points"
-        lines.append(f"{column}, {points} {what}: disjoint intervals: {', '.join(pairs) or 'none'}.")
+        lines.append(f"{column}, {counted(points, 'point')}: disjoint intervals: {', '.join(pairs) or 'none'}.")
     return lines
 
 

@@ -11,6 +11,7 @@ from engine.prompt_files import MaskPrompt, name_by_id, read_prompt_file
 from engine.prompted_masks import PromptedMask, masks_of_prompts
 from model.predictor import Predictor
 from model.training.samples import Sample
+from schemas.counted import counted
 from schemas.errors import InputError
 
 _NAMED = 5  # of unknown ids, and of problems
@@ -90,7 +91,7 @@ class _Run:
         return Measured(
             self._truth.objects,
             {"instances": ap, "detections": len(self._masks), **values, "problems": len(self._problems)},
-            f"mask AP of {len(self._masks)} detections",
+            f"mask AP of {counted(len(self._masks), 'detection')}",
             _HEADINGS,
             tuple((_NAMES[name], *(_cell(summary[measure]) for measure in MEASURES)) for name, summary in ap.items()),
             tuple(notes),

@@ -17,6 +17,7 @@ from engine.keys import work_key
 from engine.places import Place
 from engine.progress import Progress
 from engine.samples import CocoSamples
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.suite import Suite, SuiteSet
 
@@ -106,12 +107,14 @@ def _open_set(name: str, of_set: SuiteSet, seed: int, tell: Callable[[str], None
     every = CocoSamples(files, images_root=None if of_set.images is None else Path(of_set.images))
     if every.problems:
         first = every.problems[0]
-        tell(f"{name}: {len(every.problems)} things cannot be used, the first: {first.source}: {first.reason}")
+        tell(
+            f"{name}: {counted(len(every.problems), 'thing')} cannot be used, the first: {first.source}: {first.reason}"
+        )
     try:
         samples = every.sampled(max_masks=of_set.max_masks, min_area_px=of_set.min_area, seed=seed)
     except InputError as error:
         raise InputError(f"no mask has {of_set.min_area} px or more; lower sets.{name}.min_area") from error
-    note = "all masks" if of_set.max_masks is None else f"at most {of_set.max_masks:,} masks, drawn at random"
+    note = "all masks" if of_set.max_masks is None else f"at most {counted(of_set.max_masks, 'mask')}, drawn at random"
     if of_set.max_masks is None and samples.mask_count > MOST_MASKS:
         note = f"all masks of some pictures, of {samples.mask_count:,} on {len(samples):,}"
         samples = samples.sampled_images(least_masks=SAMPLE_MASKS, seed=seed)

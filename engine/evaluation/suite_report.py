@@ -15,6 +15,7 @@ from engine.evaluation.bootstrap import bootstrap_mean_of_means
 from engine.evaluation.peers import BOX
 from engine.evaluation.suite import SuiteResult
 from engine.quality.audit import Estimate
+from schemas.counted import counted
 from schemas.suite import Suite
 
 _THREE_MASKS = ("1", BOX)  # prompts that get three masks; others get one, which is confident and oracle alike
@@ -29,7 +30,7 @@ class Question:
 
     @property
     def title(self) -> str:
-        clicks = {"1": "1 click", BOX: "box"}.get(self.prompt, f"{self.prompt} clicks")
+        clicks = "box" if self.prompt == BOX else counted(int(self.prompt), "click")
         return clicks if self.answer == "confident" else f"{clicks}, oracle"
 
 

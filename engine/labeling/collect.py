@@ -15,6 +15,7 @@ from engine.labeling.folder import Scope
 from engine.labeling.publish import image_of
 from engine.labeling.published import PublishedImage
 from engine.labeling.records import RoundRecords
+from schemas.counted import counted
 
 _KEPT = ("id", "data", "annotations", "updated_at", "total_annotations", "cancelled_annotations")
 _KEPT_OF_ANNOTATION = ("id", "result", "was_cancelled", "lead_time", "completed_by", "created_at", "updated_at")
@@ -122,7 +123,8 @@ def read_round(
 def _of_no_image(task: dict[str, Any], image_id: int) -> str:
     count = len(task.get("annotations") or ())
     return (
-        f"task {task['id']} is of image {image_id}, which the workspace does not have; its {count} annotations stay in "
+        f"task {task['id']} is of image {image_id}, which the workspace does not have; its "
+        f"{counted(count, 'annotation')} {'stays' if count == 1 else 'stay'} in "
         "Label Studio: ingest the picture again and they are read, or delete the task"
     )
 

@@ -21,6 +21,7 @@ from engine.labeling.published import Prefilled, PublishedImage
 from engine.labeling.records import RoundRecords
 from engine.labeling.regions import brush_region, scale_down, shown_hw
 from engine.places import place
+from schemas.counted import counted
 from schemas.errors import InputError, WaitError
 
 JPEG_QUALITY = 92
@@ -138,7 +139,8 @@ class Publisher:
         if self._has_prefilled(record):
             return True
         raise WaitError(
-            f"task {record.task} (image {record.image_id}) does not show its {len(record.prefilled)} prefilled masks, "
+            f"task {record.task} (image {record.image_id}) does not show its "
+            f"{counted(len(record.prefilled), 'prefilled mask')}, "
             "sent twice; look at the log of Label Studio and run the same command again"
         )
 

@@ -36,6 +36,7 @@ from engine.labeling.secret import backend_login
 from engine.labeling.setup import known_project, setup_project
 from engine.store import Store
 from schemas.config import EngineConfig
+from schemas.counted import counted
 from schemas.errors import WaitError
 from schemas.labeling import GATES, Purpose
 from schemas.tables import Round
@@ -199,7 +200,10 @@ class LabelStudioTool:
     def _progress(self, work: OpenRound, found: CollectedRound, problems: list[str]) -> AnnotationProgress:
         total, masks = len(work.record.image_ids), sum(len(image.masks) for image in found.images)
         url = self.url(work.record.stage)
-        message = f"{found.done} of {total} images are annotated or skipped, {masks} masks; annotators work at {url}"
+        message = (
+            f"{found.done} of {counted(total, 'image')} {'is' if total == 1 else 'are'} "
+            f"annotated or skipped, {counted(masks, 'mask')}; annotators work at {url}"
+        )
         if found.waiting:
             message += f"; {found.waiting} wait for a second person (labeling.overlap_frac)"
         if found.superseded:

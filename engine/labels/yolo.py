@@ -21,6 +21,7 @@ from engine.labels.yolo_text import (
     task_of,
     why_oriented,
 )
+from schemas.counted import counted
 from schemas.errors import InputError
 
 _NAME_LISTS = frozenset({"classes.txt", "obj.names", "classes.names", "darknet.labels", "predefined_classes.txt"})
@@ -82,7 +83,8 @@ def read_yolo(files: Iterable[Path], folder: Path, *, described: frozenset[Path]
     oriented = why_oriented(_outlines(labelled), told)
     if oriented:
         made.notes.append(
-            f"{folder}: {told_of.outlines} outlines are taken for oriented boxes, which are no masks: {oriented}; "
+            f"{folder}: {counted(told_of.outlines, 'outline')} "
+            f"{'is' if told_of.outlines == 1 else 'are'} taken for oriented boxes, which are no masks: {oriented}; "
             "`task: segment` in data.yaml makes them masks"
         )
     if told_of.scored:
@@ -136,7 +138,9 @@ def _name_lonely(texts: set[Path], made: YoloFolder) -> None:
     for text in sorted(texts):
         lines = read_lines(_content(text))
         if lines and lines.lines and not lines.bad:
-            reason = f"{len(lines.lines)} objects in the form of YOLO, but no picture has the name {text.stem}"
+            reason = (
+                f"{counted(len(lines.lines), 'object')} in the form of YOLO, but no picture has the name {text.stem}"
+            )
             made.problems.append((text, reason))
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from schemas.counted import counted
+
 SAME_MASK_IOU = 0.5  # two masks are one and the same thing from here on
 
 
@@ -22,6 +24,6 @@ class MaskDifference:
 
     def __str__(self) -> str:
         return (
-            f"{self.matched} masks matched ({self.identical} identical, mean IoU {self.mean_iou:.4f}, least "
+            f"{counted(self.matched, 'mask')} matched ({self.identical} identical, mean IoU {self.mean_iou:.4f}, least "
             f"{self.least_iou:.4f}), {self.lost} lost, {self.extra} extra"
         )

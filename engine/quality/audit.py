@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine import rle as rle_codec
 from engine.evaluation.bootstrap import bootstrap_mean
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.rle import Rle
 
@@ -137,7 +138,7 @@ def audit_report(images: Sequence[AuditedImage], *, skipped: int = 0) -> AuditRe
 
 def audit_lines(report: AuditReport) -> list[str]:
     """The section of the report about an audit, as Markdown."""
-    counts = f"{report.images} images ({report.skipped} skipped), {report.masks} masks"
+    counts = f"{counted(report.images, 'image')} ({report.skipped} skipped), {counted(report.masks, 'mask')}"
     rows = (
         (f"Pairs with IoU > {HIGH_IOU:.2f}", _percent(report.over_high)),
         (f"Pairs with IoU > {FAIR_IOU:.2f}", _percent(report.over_fair)),

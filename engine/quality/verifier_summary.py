@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.quality.gate_sample import GateSample
 from engine.quality.gate_summary import Share, percent, wilson_share
+from schemas.counted import counted
 from schemas.labeling import Verdict
 
 
@@ -38,10 +39,13 @@ class VerifierSummary:
     def sentence(self) -> str:
         """One sentence for people."""
         if self.reason:
-            return f"people are asked all {self.questions} questions: {self.reason}"
+            return f"people are asked all {counted(self.questions, 'question')}: {self.reason}"
         given = ", ".join(f"{count} {kind}" for kind, count in self.pre_answered.items())
-        unread = f"; {self.unreadable} pictures cannot be read" if self.unreadable else ""
-        return f"the verifier answers {self.questions - self.asked} of {self.questions} questions ({given}){unread}"
+        unread = f"; {counted(self.unreadable, 'picture')} cannot be read" if self.unreadable else ""
+        return (
+            f"the verifier answers {self.questions - self.asked} of "
+            f"{counted(self.questions, 'question')} ({given}){unread}"
+        )
 
 
 def verifier_summary(sample: GateSample, answers: Mapping[int, Verdict]) -> VerifierSummary | None:

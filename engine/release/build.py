@@ -32,6 +32,7 @@ from engine.release.tars import describe_file, write_release_tar
 from engine.release.verify import problems_of
 from engine.store import Store
 from schemas.config import ReleaseConfig
+from schemas.counted import counted
 from schemas.errors import InputError, WaitError
 from schemas.release import FORMAT, MANIFEST_FILE, Manifest, ReleasedFile, ReleasedTar, release_name
 from schemas.stages import Stage
@@ -237,7 +238,8 @@ class _Build:
         if problems:
             self.place.notes.remove()  # so that the next build takes nothing of this one for done
             raise InputError(
-                f"{self.folder / self.name}: not published, {len(problems)} problems in what was written, such as "
+                f"{self.folder / self.name}: not published, "
+                f"{counted(len(problems), 'problem')} in what was written, such as "
                 f"{problems[0]}; check the disk, and build it again"
             )
 

@@ -9,6 +9,7 @@ import yaml
 
 from engine.release.licences import LICENSE_FILE, known_licence
 from schemas.config import SIMULATED, CardConfig
+from schemas.counted import counted
 from schemas.release import Manifest
 from schemas.stages import ANNOTATED_STAGES
 
@@ -105,7 +106,8 @@ def _licence(card: CardConfig) -> dict[str, str]:
 def _summary(manifest: Manifest, card: CardConfig) -> str:
     each = manifest.masks / manifest.images if manifest.images else 0.0
     text = (
-        f"{manifest.masks:,} masks on {manifest.images:,} pictures ({each:.1f} a picture), in the form of "
+        f"{counted(manifest.masks, 'mask')} on {counted(manifest.images, 'picture')} "
+        f"({each:.1f} a picture), in the form of "
         "[SA-1B](https://ai.meta.com/datasets/segment-anything/), made with sam-data-engine."
     )
     if manifest.withheld:
@@ -143,7 +145,7 @@ def _making(manifest: Manifest, card: CardConfig) -> str:
             "place of people."
         )
     if manifest.merged:
-        named = ", ".join(f"`{each.name}` ({each.images:,} pictures)" for each in manifest.merged)
+        named = ", ".join(f"`{each.name}` ({counted(each.images, 'picture')})" for each in manifest.merged)
         lines.append(f"- Merged of {len(manifest.merged)} releases: {named}. The datasheet says more.")
     chosen = manifest.config.masks.model_dump(exclude_defaults=True)
     if chosen:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.release.licences import known_licence
 from engine.release.statistics import Statistics
 from schemas.config import SIMULATED, CardConfig
+from schemas.counted import counted
 from schemas.release import IMAGE_INDEX, MASK_INDEX, Manifest, ReleasedFile
 from schemas.stages import ANNOTATED_STAGES
 
@@ -80,7 +81,7 @@ def croissant_text(manifest: Manifest, statistics: Statistics) -> str:
 
 
 def _description(manifest: Manifest) -> str:
-    text = f"{manifest.masks:,} masks on {manifest.images:,} pictures, in the form of SA-1B."
+    text = f"{counted(manifest.masks, 'mask')} on {counted(manifest.images, 'picture')}, in the form of SA-1B."
     return f"{text} {manifest.config.card.pictures.strip()}".strip()
 
 
@@ -110,7 +111,8 @@ def _responsible(manifest: Manifest, statistics: Statistics) -> dict[str, Any]:
         protocol.append(f"{simulated:,} masks come from a simulated annotator: a program in place of people.")
     blurred = [f"{name} ({version})" for name, version in manifest.blur_versions.items()]
     private = (
-        f"Blurred where found: {', '.join(blurred)}; on {statistics.pictures_blurred:,} pictures. Others can remain."
+        f"Blurred where found: {', '.join(blurred)}; on "
+        f"{counted(statistics.pictures_blurred, 'picture')}. Others can remain."
         if blurred
         else "Nothing was blurred: faces and licence plates are as they were photographed."
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from engine.release.licences import known_licence
 from engine.release.statistics import Histogram, Spread, Statistics
 from schemas.config import SIMULATED, ReleaseConfig
+from schemas.counted import counted
 from schemas.release import Manifest
 from schemas.stages import ANNOTATED_STAGES
 
@@ -49,7 +50,10 @@ def _said(words: str, what: str) -> str:
 
 
 def _composition(manifest: Manifest, statistics: Statistics) -> Iterator[str]:
-    yield f"{statistics.pictures:,} pictures (JPEG) and {statistics.masks:,} masks on them (COCO's run lengths)."
+    yield (
+        f"{counted(statistics.pictures, 'picture')} (JPEG) and "
+        f"{counted(statistics.masks, 'mask')} on them (COCO's run lengths)."
+    )
     yield ""
     yield "| | least | median | mean | most |"
     yield "| --- | --: | --: | --: | --: |"
@@ -102,7 +106,10 @@ def _bins(histogram: Histogram) -> Iterator[str]:
 
 def _score(name: str, histogram: Histogram) -> str:
     known = sum(histogram.masks)
-    text = f"- `{name}`: measured on {known:,} masks, on {histogram.unknown:,} not (masks that people drew have none)"
+    text = (
+        f"- `{name}`: measured on {counted(known, 'mask')}, on {histogram.unknown:,} not (masks "
+        "that people drew have none)"
+    )
     at_least = sum(
         masks for low, masks in zip(histogram.edges, histogram.masks, strict=False) if low >= 0.9
     )  # the edges are steps of .05
@@ -114,7 +121,7 @@ def _labels(statistics: Statistics) -> str:
     if not statistics.different_labels:
         return "Masks have no labels: they say where something is, not what it is."
     more = " (the most frequent)" if statistics.different_labels >= _LABELS else ""
-    return f"{statistics.different_labels:,} different labels{more}, in masks: {_listed(named)}."
+    return f"{counted(statistics.different_labels, 'different label')}{more}, in masks: {_listed(named)}."
 
 
 def _bytes(statistics: Statistics) -> str:
@@ -192,7 +199,10 @@ def _privacy(manifest: Manifest, statistics: Statistics) -> Iterator[str]:
         for name, version in manifest.blur_versions.items():
             yield f"| {name} | {version} | {statistics.blurred.get(name, 0):,} |"
         yield ""
-        yield f"On {statistics.pictures_blurred:,} pictures ({share:.1%}) something was blurred. No detector finds all:"
+        yield (
+            f"On {counted(statistics.pictures_blurred, 'picture')} ({share:.1%}) something was "
+            "blurred. No detector finds all:"
+        )
         yield "small, turned, covered or cut-off faces and most licence plates can remain. The index has each box with"
         yield "its score (`blurred`). Masks were made on the pictures before, so outlines of people remain."
     yield ""

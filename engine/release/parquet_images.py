@@ -16,6 +16,7 @@ import yaml
 
 from engine.release.licences import LICENSE_FILE, licence_text
 from engine.release.reader import PictureOfRelease, Release
+from schemas.counted import counted
 
 _ROWS_AT_ONCE = 50  # of a row group: what is in memory, and what the hub's viewer reads at once
 _SEGMENTATION = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
@@ -57,8 +58,8 @@ def export_parquet_images(release: Release, folder: Path) -> None:
     front = {"configs": [{"config_name": "default", "data_files": files}]}
     text = (
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# {card.name or release.manifest.name}\n\n"
-        f"The release `{release.manifest.name}` of sam-data-engine as Parquet: {release.manifest.masks:,} masks on "
-        f"{release.manifest.images:,} pictures.\n"
+        f"The release `{release.manifest.name}` of sam-data-engine as Parquet: "
+        f"{counted(release.manifest.masks, 'mask')} on {counted(release.manifest.images, 'picture')}.\n"
         "`pycocotools.mask.decode(mask['segmentation'])` gives a mask, (H, W) uint8.\n"
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from engine.evaluation.suite_report import difference_cell, estimate_cell, table
 from engine.quality.audit import Estimate, ratio_estimate
 from engine.study.folder import Study
 from engine.study.ratings import Rating
+from schemas.counted import counted
 from schemas.errors import WaitError
 from schemas.labeling import QUESTIONS, RATINGS
 
@@ -162,7 +163,8 @@ def study_markdown(analysis: Analysis) -> str:
     lines = [
         f"# Study {study.name}",
         "",
-        f"- {given} of {len(study.items)} masks are rated, by {analysis.raters} people; {analysis.skipped} of {asked} "
+        f"- {given} of {len(study.items)} masks are rated, by "
+        f"{counted(analysis.raters, 'person', plural='people')}; {analysis.skipped} of {asked} "
         "ratings were skipped.",
         "- Rated from 1 (nonsense) to 10 (no visible error), in five views, without knowing whose a mask is (SAM "
         "paper, appendix G). In brackets 95 % intervals, over pictures.",

@@ -24,6 +24,7 @@ from engine.study.drawing import Item, Pairs, check_same_objects, draw
 from engine.study.folder import Study, StudyFolder
 from engine.study.ratings import item_of, merged, read_ratings, task_data
 from engine.study.sources import Source, open_source
+from schemas.counted import counted
 from schemas.errors import InputError, WaitError
 from schemas.labeling import study_purpose
 from schemas.release import MANIFEST_FILE
@@ -48,8 +49,12 @@ class StudyState:
 
     def __str__(self) -> str:
         said = f"{self.rated} of {self.asked} ratings are there, {self.skipped} skipped; people rate at {self.url}"
-        odd = f"; {self.unreadable} annotations cannot be read" if self.unreadable else ""
-        return said + odd + (f"; {self.strangers} tasks are of no mask of the study" if self.strangers else "")
+        odd = f"; {counted(self.unreadable, 'annotation')} cannot be read" if self.unreadable else ""
+        if self.strangers:
+            odd += (
+                f"; {counted(self.strangers, 'task')} {'is' if self.strangers == 1 else 'are'} of no mask of the study"
+            )
+        return said + odd
 
 
 def draw_study(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from stages.ablation import AblationRun
@@ -50,14 +51,16 @@ def ablate(
         if dry_run:
             emit(_plan(run, done), as_json=as_json, text=None if as_json else _plan_table(run, done))
             return
-        note(f"{len(done)} trainings of {run.trainer.steps} steps, {sum(done)} of them done")
+        note(f"{counted(len(done), 'training')} of {counted(run.trainer.steps, 'step')}, {sum(done)} of them done")
         for number in range(len(done)):
             run.train(number)
         result = run.measure(tell=note)
     values = run.report(result)
     emit(values, as_json=as_json, text=f"Written to {place(asked.output)}: ablation.md, ablation.json, ablation.png")
     if result.left_out:
-        note(f"error: {len(result.left_out)} of {len(asked.sets)} sets left out: {', '.join(result.left_out)}")
+        note(
+            f"error: {len(result.left_out)} of {counted(len(asked.sets), 'set')} left out: {', '.join(result.left_out)}"
+        )
         raise typer.Exit(1)
 
 
@@ -88,5 +91,8 @@ def _plan_table(run: "AblationRun", done: list[bool]) -> Any:
     for name, points in plan["experiments"].items():
         for point in points:
             table.add_row(name, escape(point["point"]), str(point["trainings"]), str(point["done"]))
-    line = f"{plan['trainings']} different trainings of {plan['steps']} steps, {plan['done']} of them done"
+    line = (
+        f"{counted(plan['trainings'], 'different training')} of "
+        f"{counted(plan['steps'], 'step')}, {plan['done']} of them done"
+    )
     return Group(table, line)

@@ -7,6 +7,7 @@ import typer
 from flows.console import JsonFlag, emit, note, progress_bars
 from flows.options import CocoFiles, DeviceName, ImagesFolder, MaskFrame, ModelName, ModelWorkspace
 from flows.settings import parse_settings
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.evaluation.evaluations import Measured
@@ -70,7 +71,7 @@ def evaluate(
         )
     for line in measured.notes:
         note(line)
-    title = f"{info.name} ({info.model_id}), {measured.masks} masks: {measured.what}"
+    title = f"{info.name} ({info.model_id}), {counted(measured.masks, 'mask')}: {measured.what}"
     result = {"model": info.model_id, "masks": measured.masks, **measured.values}
     emit(result, as_json=as_json, text=None if as_json else _table(title, measured))
 

@@ -7,6 +7,7 @@ import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
 from flows.options import DeviceName, ImagesFolder, MaskFrame, ModelName, ModelWorkspace
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.evaluation.groups import Group
@@ -57,7 +58,10 @@ def groups(
     assert scores is not None  # samples have at least one mask
     by_column = groups_by_column(scores, labels)
     unknown = sorted(labels.keys() - set(scores.mask_ids.tolist()))
-    notes = [f"{info.name} ({info.model_id}), {len(scores.mask_ids):,} masks; 95 % bootstrap intervals over pictures."]
+    notes = [
+        f"{info.name} ({info.model_id}), {counted(len(scores.mask_ids), 'mask')}; 95 % "
+        "bootstrap intervals over pictures."
+    ]
     notes += [_unknown_line(unknown)] if unknown else []
     for column, found in by_column.items():
         notes += group_notes(column, found, labels, where="the COCO file")

@@ -7,6 +7,7 @@ import typer
 
 from flows.console import JsonFlag, emit, note, progress_bars
 from flows.options import DeviceName
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.evaluation.suite import SuiteResult
@@ -55,7 +56,9 @@ def suite(
         text = _shown(result, answers, [*suite_lines(asked, result), f"Written to {folder}"])
     emit(values, as_json=as_json, text=None if as_json else text)
     if result.left_out:
-        note(f"error: {len(result.left_out)} of {len(asked.sets)} sets left out: {', '.join(result.left_out)}")
+        note(
+            f"error: {len(result.left_out)} of {counted(len(asked.sets), 'set')} left out: {', '.join(result.left_out)}"
+        )
         raise typer.Exit(1)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.console import JsonFlag, emit
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.store import Store
@@ -87,7 +88,7 @@ def _as_text(found: dict[str, Any]) -> str:
         f"  table {mask['table']}, round {mask['round']}: {mask['origin']}, by {mask['annotator']}{made_with}",
         f"  prompt: {_prompt(mask)}",
         f"  predicted IoU {mask['predicted_iou']:.3f}, stability {mask['stability_score']:.3f}",
-        f"  {mask['clicks']} clicks, {mask['seconds']:.1f} s"
+        f"  {counted(mask['clicks'], 'click')}, {mask['seconds']:.1f} s"
         + (" (simulated)" if mask["annotator"] == "simulated" else ""),
     ]
     if mask["generator_config"]:

@@ -14,6 +14,7 @@ from flows.options import ModelName
 from flows.rejects import check_something_was_good, ignored_line, report_rejected
 from flows.settings import parse_settings, setting_error
 from flows.weights import load_sam, text_of
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.images import DecodedImage
@@ -109,7 +110,7 @@ def generate(
     summary = summarise((record["masks"], record["seconds"], record["dropped"]) for record in written)
     compared = [] if texts or proposals else [Path(record["image"]) for record in written]
     difference = _difference(predictor, config, compared, bit_depth)
-    text = f"{summary.masks} masks on {len(written)} pictures, with {model_name}: {output}"
+    text = f"{counted(summary.masks, 'mask')} on {counted(len(written), 'picture')}, with {model_name}: {output}"
     text += f", {len(rejected)} rejected" if rejected else ""
     text += f"\n{summary}" if written else ""
     text += f"\n{ignored_line(gathered.ignored)}" if gathered.ignored else ""
@@ -192,7 +193,7 @@ def _difference(
 def _notes(written: Sequence[dict[str, Any]]) -> list[str]:
     """One line for each kind of thing that was assumed of the pixels."""
     found = Counter(note for record in written for note in record.get("notes", ()))
-    return [f"{note}: {count} pictures" for note, count in sorted(found.items())]
+    return [f"{note}: {counted(count, 'picture')}" for note, count in sorted(found.items())]
 
 
 def _config(preset: str, settings: list[str], options: dict[str, Any]) -> "GeneratorConfig":

@@ -8,6 +8,7 @@ import typer
 from flows.console import JsonFlag, emit, progress_bars
 from flows.options import MaskFrame
 from flows.rejects import check_something_was_good, ignored_line, report_rejected
+from schemas.counted import counted
 
 
 def ingest(
@@ -55,8 +56,9 @@ def ingest(
         "rejected": rejected,
     }
     text = (
-        f"{report.added} images added, {report.duplicates} were there already, {report.masks} masks"
-        + (f" ({report.crowds} masks of groups left out)" if report.crowds else "")
+        f"{counted(report.added, 'image')} added, {report.duplicates} "
+        f"{'was' if report.duplicates == 1 else 'were'} there already, {counted(report.masks, 'mask')}"
+        + (f" ({counted(report.crowds, 'mask')} of groups left out)" if report.crowds else "")
         + (f", {len(rejected)} rejected" if rejected else "")
         + (f", {ignored_line(report.ignored_endings)}" if report.ignored else "")
         + "".join(f"\nmended: {name}: {count}" for name, count in sorted(report.mended.items()))

@@ -7,6 +7,7 @@ import typer
 
 from flows.commands.approve import go_on
 from flows.console import JsonFlag, emit
+from schemas.counted import counted
 
 
 def janitor(
@@ -43,10 +44,10 @@ def _as_text(done: dict[str, Any], *, with_prefect: bool) -> str:
     if done["resumed"]:
         lines.append(go_on(done["resumed"]))
     if done["skipped"]:
-        lines.append(f"skipped {done['skipped']} late runs: a later one of each deployment does the same")
+        lines.append(f"skipped {counted(done['skipped'], 'late run')}: a later one of each deployment does the same")
     lines += [f"removed: {path}" for path in done["swept"]]
     if done["records"]:
-        lines.append(f"forgot {done['records']} records of processes that are gone")
+        lines.append(f"forgot {counted(done['records'], 'record')} of processes that are gone")
     if not with_prefect:
         lines.append("Prefect's runs were not looked at: PREFECT_API_URL names no server")
     return "\n".join(lines or ["nothing to put in order"])

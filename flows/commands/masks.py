@@ -9,6 +9,7 @@ from flows.console import JsonFlag, emit, progress_bars
 from flows.options import DeviceName, ModelName
 from flows.rejects import check_something_was_good, report_rejected
 from flows.weights import load_sam
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.prompt_files import MaskPrompt
@@ -76,7 +77,10 @@ def masks(
     content = {"images": made.images, "annotations": made.annotations, "categories": categories}
     write_atomic(output, _json(content))
     report_rejected(made.rejected, listed_in="the same command with --json")
-    text = f"{len(made.annotations)} masks on {len(made.images)} pictures, with {model_name}: {output}"
+    text = (
+        f"{counted(len(made.annotations), 'mask')} on {counted(len(made.images), 'picture')}, "
+        f"with {model_name}: {output}"
+    )
     text += f", {len(made.rejected)} rejected" if made.rejected else ""
     result = {"model": model_name, "output": output, "masks": len(made.annotations), "pictures": len(made.images)}
     emit(result | {"rejected": made.rejected}, as_json=as_json, text=text)
@@ -105,7 +109,9 @@ class _Made:
             image = decode_image(path)
         except InputError as error:
             reason = str(error).removeprefix(f"{path}: ")
-            self.rejected.append({"source": name, "kind": "image", "reason": f"{reason} ({len(prompts)} prompts)"})
+            self.rejected.append(
+                {"source": name, "kind": "image", "reason": f"{reason} ({counted(len(prompts), 'prompt')})"}
+            )
             return
         image_id = len(self.images) + 1
         self.images.append({"id": image_id, "file_name": name, "height": image.shape[0], "width": image.shape[1]})

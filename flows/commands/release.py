@@ -9,6 +9,7 @@ import typer
 from flows.commands.explore import explore
 from flows.console import JsonFlag, emit, note, progress_bars
 from flows.settings import named_files, with_settings
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,10 @@ def build(
         "tars": len(manifest.tars),
         "blurred": list(manifest.blur_versions),
     }
-    text = f"{info.place}: {manifest.masks} masks on {manifest.images} images in {len(manifest.tars)} tars"
+    text = (
+        f"{info.place}: {counted(manifest.masks, 'mask')} on "
+        f"{counted(manifest.images, 'image')} in {counted(len(manifest.tars), 'tar')}"
+    )
     emit(result, as_json=as_json, text=text if info.created else f"{text}; it was there already")
 
 
@@ -112,7 +116,7 @@ def preview(
         made = write_preview(Store(workspace), place(output), pictures=pictures, seed=seed, progress=progress)
     result = {"path": output.resolve(), "pictures": made.pictures, "found": made.regions}
     found = ", ".join(f"{count} {name}" for name, count in made.regions.items())
-    emit(result, as_json=as_json, text=f"{output}: {made.pictures} pictures, on them {found}")
+    emit(result, as_json=as_json, text=f"{output}: {counted(made.pictures, 'picture')}, on them {found}")
 
 
 @app.command()
@@ -134,7 +138,7 @@ def verify(
         problems = verify_release(release, quick=quick, map_tars=map_tars, progress=progress)
     for problem in problems:
         note(problem)
-    text = f"{release}: {len(problems)} problems" if problems else f"{release}: whole"
+    text = f"{release}: {counted(len(problems), 'problem')}" if problems else f"{release}: whole"
     emit({"path": full_name(place(release)), "problems": problems}, as_json=as_json, text=text)
     if problems:
         raise typer.Exit(1)
@@ -158,7 +162,9 @@ def repair(
         mended, left = repair_release(place(release), Store(workspace), map_tars=map_tars, progress=progress)
     for line in left:
         note(line)
-    text = f"{release}: {len(mended)} files mended, {len(left)} left" if mended or left else f"{release}: whole"
+    text = (
+        f"{release}: {counted(len(mended), 'file')} mended, {len(left)} left" if mended or left else f"{release}: whole"
+    )
     emit({"path": full_name(place(release)), "mended": mended, "left": left}, as_json=as_json, text=text)
     if left:
         raise typer.Exit(1)
@@ -179,7 +185,7 @@ def subset(
     with progress_bars() as progress:
         made = subset_release(release, output, images=images, share=share, seed=seed, progress=progress)
     result = {"path": output.resolve(), "images": made.images, "masks": made.masks, "parents": list(made.parents)}
-    emit(result, as_json=as_json, text=f"{output}: {made.masks} masks on {made.images} images")
+    emit(result, as_json=as_json, text=f"{output}: {counted(made.masks, 'mask')} on {counted(made.images, 'image')}")
 
 
 @app.command()
@@ -210,9 +216,12 @@ def merge(
         "images_known": known,
         "masks_left_out": left_out,
     }
-    text = f"{output}: {made.masks} masks on {made.images} images of {len(releases)} releases"
+    text = (
+        f"{output}: {counted(made.masks, 'mask')} on {counted(made.images, 'image')} of "
+        f"{counted(len(releases), 'release')}"
+    )
     text += f"; {known} were in several" if known else ""
-    text += f"; {left_out} masks of other sizes left out" if left_out else ""
+    text += f"; {counted(left_out, 'mask')} of other sizes left out" if left_out else ""
     emit(result, as_json=as_json, text=text)
 
 
@@ -237,7 +246,7 @@ def export(
         exported = export_release(release, output, form=form, progress=progress)
     images, masks = exported.manifest.images, exported.manifest.masks
     result = {"path": output.resolve(), "format": form, "images": images, "masks": masks}
-    emit(result, as_json=as_json, text=f"{output}: {masks} masks on {images} images as {form}")
+    emit(result, as_json=as_json, text=f"{output}: {counted(masks, 'mask')} on {counted(images, 'image')} as {form}")
 
 
 @app.command()
@@ -290,7 +299,7 @@ def report(
         files = write_release_report(release, folder, references=references, store=store, more=more, progress=progress)
     images, masks = files.values["images"], files.values["masks"]
     result = {"path": full_name(files.page), "images": images, "masks": masks}
-    emit(result, as_json=as_json, text=f"{files.page}: {masks} masks on {images} images")
+    emit(result, as_json=as_json, text=f"{files.page}: {counted(masks, 'mask')} on {counted(images, 'image')}")
 
 
 def _geography(table: Path) -> "Callable[[ReleasedMasks], Section]":

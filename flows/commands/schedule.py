@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.console import JsonFlag, emit, note
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.workspace import Workspace
@@ -180,7 +181,9 @@ def _server() -> Iterator[None]:
 
 
 def _as_text(found: dict[str, Any]) -> str:
-    lines = [f"{found['workspace']}: {len(found['deployments'])} deployments, pool {found['pool'] or 'none'}"]
+    lines = [
+        f"{found['workspace']}: {counted(len(found['deployments']), 'deployment')}, pool {found['pool'] or 'none'}"
+    ]
     for each in found["deployments"]:
         when = [each["cron"] and f"at {each['cron']} UTC", each["after"] and f"after {each['after']}"]
         lines.append(f"  {each['name']}: {', '.join(filter(None, when)) or 'when asked'}")

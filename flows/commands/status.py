@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows.console import JsonFlag, emit
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.store import Store
@@ -100,7 +101,7 @@ def workspace_status(store: "Store") -> dict[str, Any]:
 
 def _as_text(found: dict[str, Any], *, all_rejected: bool) -> str:
     rows = found["rows"]
-    lines = [f"{found['workspace']}: {rows['images']} images in {found['shards']} shards"]
+    lines = [f"{found['workspace']}: {counted(rows['images'], 'image')} in {counted(found['shards'], 'shard')}"]
     lines += [
         f"  masks, {stage.replace('_', ' ')}: {rows.get(stage, 0)}" for stage in ("ground_truth", *found["stages"])
     ]
@@ -142,7 +143,7 @@ def _run(record: dict[str, Any]) -> str:
 def _round(report: dict[str, Any]) -> str:
     parts = [report["state"], f"model {report['model']}"]
     if report["masks"] is not None:
-        parts.append(f"{report['masks']} masks on {report['images']} images")
+        parts.append(f"{counted(report['masks'], 'mask')} on {counted(report['images'], 'image')}")
     if report["unreadable"]:
         why = next(iter(report["why_unreadable"]), "")
         parts.append(f"{report['unreadable']} left out, since they cannot be read, the first: {why}")

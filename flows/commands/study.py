@@ -7,6 +7,7 @@ import typer
 
 from flows.console import JsonFlag, emit, progress_bars
 from flows.settings import named_files
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from engine.progress import Progress
@@ -64,7 +65,7 @@ def publish(
                 progress=progress,
             )
         state = _project(workspace, folder, progress).publish()
-    emit(state.to_dict(), as_json=as_json, text=f"{state.published} masks published; {state}")
+    emit(state.to_dict(), as_json=as_json, text=f"{counted(state.published, 'mask')} published; {state}")
 
 
 @app.command()

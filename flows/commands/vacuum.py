@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.console import JsonFlag, emit
+from schemas.counted import counted
 
 
 def vacuum(
@@ -36,8 +37,9 @@ def vacuum(
         "compacted": fewer,
     }
     said = "would be removed" if dry_run else "removed"
-    lines = [f"{table}: {count} files fewer, put together" for table, count in fewer.items()]
+    lines = [f"{table}: {counted(count, 'file')} fewer, put together" for table, count in fewer.items()]
     lines += [
-        f"{table}: {unused.files} files {said}, {unused.size_bytes / 1e6:.1f} MB" for table, unused in found.items()
+        f"{table}: {counted(unused.files, 'file')} {said}, {unused.size_bytes / 1e6:.1f} MB"
+        for table, unused in found.items()
     ]
     emit(result, as_json=as_json, text="\n".join(lines or ["nothing to remove"]))

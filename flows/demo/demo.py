@@ -20,6 +20,7 @@ from flows.demo.before_after import BeforeAfter, before_after
 from flows.demo.before_after import as_table as as_before_after_table
 from flows.demo.photos import bricks_path, cut_bricks, portrait_path
 from flows.running import DATA_ENGINE, run_flow
+from schemas.counted import counted
 from schemas.errors import InputError
 from stages.progress import Progress
 
@@ -116,7 +117,7 @@ def as_text(result: DemoResult) -> RenderableType:
     first = "All is done already." if result.ready else "Done."
     lines = [
         f"{first} Look at the masks, before and after: {result.learned.picture}",
-        f"Release:               {result.release} ({result.masks} masks, faces blurred: {result.blurred})",
+        f"Release:               {result.release} ({counted(result.masks, 'mask')}, faces blurred: {result.blurred})",
         f"  its card:            {result.card}",
         f"  its report:          {result.page}",
         f"Report of the rounds:  {result.report}",

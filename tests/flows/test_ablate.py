@@ -38,9 +38,9 @@ def test_a_plan_trains_nothing_and_the_command_goes_on(store: Store, tmp_path: P
     done = sam_engine("ablate", store.workspace, file, "--json")
     assert done.status == 0, done.err
     assert [point["images"] for point in done.result["experiments"]["data"]["points"]] == [2, 4]
-    assert "2 trainings of 1 steps, 0 of them done" in done.err
+    assert "2 trainings of 1 step, 0 of them done" in done.err
     shown = sam_engine("ablate", store.workspace, file, "--dry-run")
-    assert "2 different trainings of 1 steps, 2 of them done" in shown.out
+    assert "2 different trainings of 1 step, 2 of them done" in shown.out
     again = sam_engine("ablate", store.workspace, file)
     assert again.out == f"Written to {tmp_path / 'out'}: ablation.md, ablation.json, ablation.png\n"
     assert "2 of them done" in again.err

@@ -114,7 +114,7 @@ def test_run_does_one_tick_and_status_shows_it(store: Store) -> None:
     assert status["rows"]["images"] == 3
     assert [model["name"] for model in status["models"]] == ["tiny"]
     text = sam_engine("status", store.workspace).out
-    assert "assisted_manual: annotate 1 images" in text
+    assert "assisted_manual: annotate 1 image\n" in text
     assert "semi_automatic: waiting: semi_automatic needs the model" in text
 
 
@@ -219,7 +219,7 @@ def test_status_says_which_model_each_round_had_and_what_came_of_its_retraining(
         tick(store, "assisted_manual")
     (record,) = store.rounds()
     assert (
-        "  assisted_manual 1: retrained, model tiny, 3 masks on 1 images" in sam_engine("status", store.workspace).out
+        "  assisted_manual 1: retrained, model tiny, 3 masks on 1 image, " in sam_engine("status", store.workspace).out
     )
     for accepted in (True, False):
         guard = {"accepted": accepted, "reason": "mIoU fell by .1"}
@@ -235,7 +235,7 @@ def test_status_says_that_people_are_waited_for(store: Store) -> None:
     config = store.workspace / "engine.yaml"
     config.write_text(config.read_text().replace("annotator:\n", "annotator:\n  kind: label_studio\n"))
     text = sam_engine("status", store.workspace).out
-    assert "assisted_manual: annotate 1 images, by people in Label Studio" in text
+    assert "assisted_manual: annotate 1 image, by people in Label Studio" in text
 
 
 def test_usage_errors_are_bad_input() -> None:

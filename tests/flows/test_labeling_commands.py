@@ -99,7 +99,7 @@ def test_one_sync_is_one_step_and_says_how_to_go_on(store: Store) -> None:
     done = sam_engine("labeling", "sync", store.workspace)
     assert (
         done.out
-        == "assisted_manual: round 1 is open: 1 images, model tiny; run it again for the next step, or with --watch\n"
+        == "assisted_manual: round 1 is open: 1 image, model tiny; run it again for the next step, or with --watch\n"
     )
 
 

@@ -89,7 +89,7 @@ def test_a_read_only_workspace_is_refused_and_can_be_looked_at(work: Path) -> No
     assert done.returncode == 0, done.stderr
     status, *refused = (Finished(**json.loads(line)) for line in done.stdout.splitlines())
     assert (status.status, status.err) == (0, "")
-    assert "2 images in 1 shards" in status.out
+    assert "2 images in 1 shard\n" in status.out
     for each in refused:
         check_refused(each, str(work), "no permission to write")
 

@@ -41,7 +41,7 @@ def choose(server: LabelStudioServer, task: int, choice: str) -> None:
 
 def test_the_audit(label_studio: LabelStudioServer, store: Store) -> None:
     """First: the gates take masks away."""
-    assert "0 of 1 images are corrected" in move_gate(store, "audit").message
+    assert "0 of 1 image is corrected" in move_gate(store, "audit").message
     project = LabelingFolder(store.workspace).project("audit")
     assert project is not None
     client = client_of(label_studio)

@@ -60,7 +60,7 @@ def test_an_ablation_from_its_plan_to_its_page(
     assert (out / "ablation.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "ablation.md").read_text()
     assert "annotated by the simulated annotator, no people" in page
-    assert "recipe retrain, 1 steps, seed 0; 7 trainings." in page
+    assert "recipe retrain, 1 step, seed 0; 7 trainings." in page
     assert "- gone: left out: " in page
     stages = values["experiments"]["stages"]
     assert [point["label"] for point in stages["points"]][:2] == ["start model", "manual"]

@@ -76,7 +76,7 @@ def test_the_last_round_of_the_stage_is_moved_on(store: Store) -> None:
     assert next_step(store, MANUAL) == Step(MANUAL, "retrain", 2, "retrain on the masks so far")
     after(store, SECOND, replace(THIRD, state="open"))
     assert next_step(store, MANUAL).action == "none", "another stage's open round is none of its own"
-    assert next_step(store, SEMI) == Step(SEMI, "annotate", 1, "annotate 1 images")
+    assert next_step(store, SEMI) == Step(SEMI, "annotate", 1, "annotate 1 image")
 
 
 def test_people_are_waited_for_and_asked_at_the_gates(store: Store) -> None:
@@ -122,9 +122,10 @@ def test_a_stage_waits_for_the_first_one_before_it_that_is_not_through(
     store: Store, stage: Stage, rounds: list[Round], earlier: Stage, done: int, of: int
 ) -> None:
     after(store, *rounds)
+    rounds_asked = {1: "1 round", 2: "2 rounds"}[of]
     message = (
-        f"{stage} needs the model that is retrained at the end of {earlier}, which has finished {done} of {of} rounds; "
-        f"run: sam-engine run {earlier} {store.files} --until-done"
+        f"{stage} needs the model that is retrained at the end of {earlier}, which has finished {done} of "
+        f"{rounds_asked}; run: sam-engine run {earlier} {store.files} --until-done"
     )
     assert next_step(store, stage) == Step(stage, "wait", 0, message)
 
@@ -138,7 +139,7 @@ def test_a_stage_waits_for_the_model_that_it_starts_from(store: Store) -> None:
     assert next_step(store, SEMI) == Step(SEMI, "wait", 0, gone)
     made = save_model(tiny_sam(), store.workspace / "models", ModelCard(name="second"))
     after(store, replace(SECOND, model_after=made))
-    assert next_step(store, SEMI) == Step(SEMI, "open", 1, "open round 1 with 1 images", (15,))
+    assert next_step(store, SEMI) == Step(SEMI, "open", 1, "open round 1 with 1 image", (15,))
     assert next_step(store, MANUAL).action == "none", "the first stage starts from what the settings name"
 
 

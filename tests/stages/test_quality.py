@@ -75,7 +75,7 @@ def test_verdicts_have_consequences(server: FakeLabelStudio, store: Store) -> No
         answer(server, number, {bad["mask_id"]: "bad", rejected["mask_id"]: "reject"}.get(mask_id, "good"))
     done = move_gate(store, "verification")
     assert done.finished
-    assert "1 masks taken away, 1 images go back" in done.message
+    assert "1 mask taken away, 1 image goes back" in done.message
     left = {row["mask_id"] for row in rows(store)}
     expected = {row["mask_id"] for row in before if row["image_id"] == by_image[1]} - {rejected["mask_id"]}
     assert left == expected, "the image with the bad mask goes back with all its masks"

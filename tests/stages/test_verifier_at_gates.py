@@ -198,7 +198,7 @@ def test_pictures_that_cannot_be_read_any_more_have_no_answer_and_stop_nothing(
     assert len(of_gone) == 3
     assert not of_gone & (sample.pre_answers.keys() | set(asked(server)))
     assert sample.pre_answers, "of the others it says what it is sure about"
-    assert "; 1 pictures cannot be read" in first.message
+    assert "; 1 picture cannot be read" in first.message
     answer_rightly(server, store)
     done = move_gate(store, "verification")
     assert done.finished

@@ -24,6 +24,7 @@ from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
 from model.predictor import Predictor
 from model.training.samples import Sample
+from schemas.counted import counted
 from schemas.errors import InputError
 
 # Columns of a table of labels: ids of the workspace, which stay from one release to the next, or those of the json.
@@ -54,7 +55,7 @@ def fairness_section(
     by_column = groups_by_column(_measure(release, groups, predictor, origins, seed), labels)
     missing = len(labels) - len(origins)
     automatic = sum(origin == _AUTOMATIC for origin in origins.values())
-    notes = [f"{len(origins):,} masks, model {model}; 95 % bootstrap intervals over pictures."]
+    notes = [f"{counted(len(origins), 'mask')}, model {model}; 95 % bootstrap intervals over pictures."]
     notes += [f"Rows of the table whose mask is not in this release: {missing:,}."] if missing else []
     if automatic:
         notes.append(f"Masks that were made by a model, where likeness to it is measured: {automatic:,}.")
@@ -98,7 +99,7 @@ def _figure(by_column: Mapping[str, Sequence[Group]]) -> Figure:
             if (found := group.miou[points]) is not None:
                 axes.plot([found.low, found.high], [row + shift] * 2, color=colour, linewidth=2)
         means = [group.mean[points] for _, group in groups]
-        label = f"{points} point" if points == 1 else f"{points} points"
+        label = counted(points, "point")
         axes.plot(means, np.arange(len(groups)) + shift, "o", color=colour, markersize=5, label=label)
     axes.set_yticks(range(len(groups)), [name for name, _ in groups], fontsize=8)
     axes.set_ylim(len(groups) - 0.5, -0.5)

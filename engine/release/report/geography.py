@@ -21,6 +21,7 @@ from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
 from engine.release.report.world import INCOME_GROUPS, REGIONS, UNKNOWN, World
 from engine.release.statistics import STATISTICS_FILE
+from schemas.counted import counted
 from schemas.errors import InputError
 from schemas.release import FIRST_FORMAT
 
@@ -145,7 +146,8 @@ def geography_section(release: ReleasedMasks, *, table: PictureCountries, world:
     return Section(
         GEOGRAPHY,
         "Where pictures come from",
-        f"{sum(one for one, _ in by_country.values()):,} pictures of {len(by_country)} countries.",
+        f"{counted(sum(one for one, _ in by_country.values()), 'picture')} of "
+        f"{counted(len(by_country), 'country', plural='countries')}.",
         {
             "countries": {code: {"pictures": one, "masks": other} for code, (one, other) in sorted(by_country.items())},
             "regions": regions,

@@ -10,6 +10,7 @@ from engine.quality.audit import PAPER_NOTE
 from engine.release.report.released import ReleasedMasks
 from engine.release.report.sections import Section, Table
 from engine.store import Store
+from schemas.counted import counted
 
 _AUDITED = {
     "over_high": "IoU > 0.90",
@@ -73,10 +74,11 @@ def _dropped(release: ReleasedMasks, rounds: Sequence[RoundReport], store: Store
     rows = [
         (_named(reason), f"{count:,}", f"{count / candidates:.1%}") for reason, count in reasons.most_common() if count
     ]
-    lost = release.manifest.masks_lost
+    lost, empty = release.manifest.masks_lost, release.manifest.images_without_masks
     notes = [
-        f"Building the release: {lost:,} masks were too thin to show at its size; "
-        f"{release.manifest.images_without_masks:,} pictures have no masks and were left out."
+        f"Building the release: {counted(lost, 'mask')} {'was' if lost == 1 else 'were'} too thin to show at its size; "
+        f"{counted(empty, 'picture')} {'has' if empty == 1 else 'have'} no masks and "
+        f"{'was' if empty == 1 else 'were'} left out."
     ]
     if store is None:
         notes.append(_NO_WORKSPACE)

@@ -84,7 +84,7 @@ def test_the_page_has_both_tables_and_says_what_is_worse() -> None:
     found = result()
     drawn = [lines_of(SUITE, found, CURVE)]
     page = ablation_markdown(found, [CURVE], drawn, facts=["Workspace w."])
-    assert page.startswith("# Ablation\n\n- Workspace w.\n- Measured on a: 2 masks on 1 pictures.\n")
+    assert page.startswith("# Ablation\n\n- Workspace w.\n- Measured on a: 2 masks on 1 picture.\n")
     assert "- gone: left out: gone.json: no such file" in page
     assert "| Masks of | Pictures | Masks | 1 click | 1 click, oracle | 3 clicks |" in page
     assert "| start model | - | - | 0.300 (0.200 to 0.400) |" in page

@@ -106,7 +106,7 @@ def test_a_task_of_an_image_that_is_gone_stops_nobody(server: FakeLabelStudio, r
     assert fetch(server, records, SCOPE, project=5, problem=problems.append) == 4  # type: ignore[arg-type]
     (line,) = problems
     assert "task 7 is of image 99" in line
-    assert "its 1 annotations stay in Label Studio" in line
+    assert "its 1 annotation stays in Label Studio" in line
     assert read_round(records.published(), records.collected(), IDS).done == 1
 
 

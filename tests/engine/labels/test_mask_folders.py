@@ -50,7 +50,7 @@ def test_one_value_beside_nothing_is_a_mask(empty_store: Store, data: Path, name
     put(data / name, square(value))
     report = taken(empty_store, data)
     assert (report.added, areas(empty_store), report.rejected) == (1, [400], [])
-    assert any("1 files taken for masks" in note for note in report.notes)
+    assert any("1 file taken for masks" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("kind", ["1 bit", "RGB", "RGBA"])

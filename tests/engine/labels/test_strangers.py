@@ -327,7 +327,7 @@ def test_two_label_files_of_one_picture_are_told(empty_store: Store, tmp_path: P
     (folder / "other.json").write_text(json.dumps(coco(segmentation=[[n + 1 for n in CORNERS]])))
     report = came(empty_store, folder, coco())
     assert (report.added, report.masks) == (1, 2)
-    assert "1 pictures have masks in several label files (labels.json, other.json)" in "".join(report.notes)
+    assert "1 picture has masks in several label files (labels.json, other.json)" in "".join(report.notes)
 
 
 @pytest.mark.parametrize("name", ["annotations/panoptic_train/a.png", "x/masks/a.png", "gt/a.png"])

@@ -75,7 +75,7 @@ def test_turned_round_all_is_turned_round(pairs: list[tuple[int, int]]) -> None:
 def test_the_page_and_the_json() -> None:
     found = analyse(study(), ratings({"ours": OURS, "theirs": THEIRS}))
     page = study_markdown(found)
-    assert page.startswith("# Study s\n\n- 8 of 8 masks are rated, by 1 people; 0 of 8 ratings were skipped.\n")
+    assert page.startswith("# Study s\n\n- 8 of 8 masks are rated, by 1 person; 0 of 8 ratings were skipped.\n")
     assert "![How many masks have which rating](study-s.png)" in page
     columns = "| Source | Masks | Mean rating | Rated 7 or better | Valid object | Clean boundary | Matches the point |"
     assert columns in page

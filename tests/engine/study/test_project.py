@@ -122,7 +122,7 @@ def test_ratings_come_back_once_and_stay(server: Server, store: Store, coco: Pat
     state = project(store).collect()
     assert (state.rated, state.skipped, state.unreadable, state.strangers) == (1, 1, 1, 0)
     assert "1 of 4 ratings are there, 1 skipped; people rate at " + PROJECT in str(state)
-    assert "1 annotations cannot be read" in str(state)
+    assert "1 annotation cannot be read" in str(state)
     kept = StudyFolder(store.files, "s").ratings()
     assert {one.item: one.rating for one in kept} == {study.items[0].item: 7, study.items[1].item: None}
     assert project(store).collect() == state
