@@ -115,7 +115,7 @@ release:
   jpeg_quality: 95
   masks:                      # a mask is released if it passes every line; people's masks have no scores and pass those
     origins: null             # null: all; or a list of manual, automatic, automatic_corrected
-    min_predicted_iou: 0
+    min_predicted_iou: 0      # 0 leaves no mask out, nor one whose predicted IoU came out below 0
     min_stability_score: 0
     min_area_frac: 0          # share of the picture
     verified: false           # true: only masks that were judged good at a verification gate, by people or the verifier

@@ -15,7 +15,6 @@ from schemas.labeling import Gate
 
 # Of a masks table, that `Choice.takes_masks` looks at.
 COLUMNS = ("mask_id", "origin", "predicted_iou", "stability_score", "area", "height", "width")
-SCORES = ("predicted_iou", "stability_score")
 _GATE: Gate = "verification"
 _SPLITS = ("train", "holdout")
 Ids = npt.NDArray[np.int64]
@@ -33,11 +32,10 @@ class Choice:
         """Those that it depends on besides images and masks."""
         return ("questions",) if self.config.masks.verified else ()
 
-    def takes_every_mask(self, rows: pa.Table) -> bool:
-        """Whether it surely takes all of these masks, by their `SCORES` alone."""
-        return self.config.masks == ReleasedMasksConfig() and all(
-            _reach(_numbers(rows, name), 0).all() for name in SCORES
-        )
+    @property
+    def takes_every_mask(self) -> bool:
+        """Whether there is no need to look at any."""
+        return self.config.masks == ReleasedMasksConfig()
 
     def takes_images(self, image_ids: Ids, held_out: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """(N,) by the split, and whether a picture is withheld, which follows from seed and id alone: it stays when
@@ -84,4 +82,5 @@ def _numbers(rows: pa.Table, name: str) -> npt.NDArray[np.float64]:
 
 
 def _reach(scores: npt.NDArray[np.float64], least: float) -> npt.NDArray[np.bool_]:
-    return np.isnan(scores) | (scores >= least)
+    """0 leaves nothing out: a predicted IoU is a regression, which may come out below 0."""
+    return np.isnan(scores) | (scores >= least) | (least == 0)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.release.choice import COLUMNS, EVERYTHING, SCORES, Choice, Ids, verified_of
+from engine.release.choice import COLUMNS, EVERYTHING, Choice, Ids, verified_of
 from engine.store import Store
 from engine.table_files import TableFiles
 from engine.workspace import Workspace
@@ -22,7 +22,7 @@ from schemas.stages import ANNOTATED_STAGES, STAGES, Stage
 from schemas.tables import TABLES
 
 _TO_CHOOSE = ("image_id", "stage", "round", *COLUMNS)
-_TO_COUNT = ("image_id", *SCORES)
+_TO_COUNT = ("image_id",)
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -96,7 +96,7 @@ class Snapshot:
     def contents(self, *, with_mask_ids: bool = True) -> Iterator[ShardContents]:
         """What is released, shard by shard, sorted. Reads the columns of masks that this follows from, and no RLE.
 
-        with_mask_ids=False: they stay empty, and where all masks of a shard are chosen, three columns are enough.
+        with_mask_ids=False: they stay empty, and where all masks of a shard are chosen, one column is enough.
         Raises InputError for masks of a picture that the table of images has not.
         """
         with_masks = {shard for stage in self.stages for shard in self._files[stage].names}
@@ -108,7 +108,7 @@ class Snapshot:
             here = index.slice_of(shard)
             taken = index.ids[here][self.choice.takes_images(index.ids[here], held_out[here])]
             self._refuse_strays(shard, there["image_id"].to_numpy(), index.ids[here])
-            if with_mask_ids or not self.choice.takes_every_mask(there):
+            if with_mask_ids or not self.choice.takes_every_mask:
                 rows = there if with_mask_ids else self.masks(shard, columns=_TO_CHOOSE)
                 there = self.chosen(rows, self.verified(shard))
             of_image = there["image_id"].to_numpy()

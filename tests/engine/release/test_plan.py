@@ -73,6 +73,16 @@ def test_masks_of_which_any_line_is_not_true_are_left_out() -> None:
     assert chosen(rows, verified=True) == [3, 4]
 
 
+def test_a_threshold_of_0_leaves_nothing_out() -> None:
+    """A predicted IoU is a regression: of a bad mask it may lie below 0."""
+    rows = [
+        row("fully_automatic", 1, b"a", 1, predicted_iou=-0.02, stability_score=0.9),
+        row("fully_automatic", 1, b"b", 2, predicted_iou=0.01, stability_score=0.9),
+    ]
+    assert chosen(rows) == [1, 2]
+    assert chosen(rows, min_predicted_iou=0.005) == [2]
+
+
 def test_what_people_answered_counts_more_than_the_verifier() -> None:
     said = [("verification", "", "good"), ("verification", "good", ""), ("verification", "bad", "good")]
     said += [("verification", "good", "bad"), ("exhaustivity", "", "good"), ("verification", "", "")]
@@ -143,9 +153,21 @@ def test_a_mask_below_every_score_is_no_reason_to_release_its_picture(make_store
     store = make_store("workspace", template="bare")
     add_masks(store, "fully_automatic")
     _score(store, "000000", -0.01)
-    tars, without_masks = plan_tars(Snapshot.take(store, ["fully_automatic"]), images_per_tar=3)
+    choice = Choice(ReleaseConfig.model_validate({"masks": {"min_predicted_iou": 0.01}}))
+    tars, without_masks = plan_tars(Snapshot.take(store, ["fully_automatic"], choice=choice), images_per_tar=3)
     assert without_masks == len(store.image_index().of_shard("000000"))
     assert {shard for tar in tars for shard, _ in tar.images()} == set(store.shards()) - {"000000"}
+
+
+def test_at_a_threshold_of_0_a_picture_is_released_whose_masks_all_have_a_score_below_0(
+    make_store: Callable[..., Store],
+) -> None:
+    store = make_store("workspace", template="bare")
+    add_masks(store, "fully_automatic")
+    _score(store, "000000", -0.01)
+    tars, without_masks = plan_tars(Snapshot.take(store, ["fully_automatic"]), images_per_tar=3)
+    assert without_masks == 0
+    assert {shard for tar in tars for shard, _ in tar.images()} == set(store.shards())
 
 
 def _rows(store: Store, stage: str) -> list[dict[str, object]]:
