@@ -18,8 +18,11 @@ class Problem(NamedTuple):
 
 
 def first_problem(error: ValidationError) -> Problem:
-    """The first of what was found."""
-    first = error.errors()[0]
+    """The first of what was found; before a key that is missing one that is unknown: it misspelt."""
+    found = error.errors()
+    first = found[0]
+    if first["type"] == "missing":
+        first = next((each for each in found if each["type"] == "extra_forbidden"), first)
     key = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     return Problem(key, message, first["input"], first["type"] == "extra_forbidden")

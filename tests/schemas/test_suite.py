@@ -66,6 +66,7 @@ def test_the_documented_file_is_a_suite_and_names_every_key() -> None:
         (LEAST + "baselines: felzenszwalb\nclicks: 3", ["felzenszwalb answers 1 click", "put 1 among clicks"]),
         (LEAST.replace("coco: a.json", "coco: a.json, masks: 3"), ["unknown key 'sets.a.masks'", "max_masks"]),
         (LEAST.replace("coco: a.json", "min_area: 3"), ["sets.a.coco: field required"]),
+        (LEAST.replace("coco: a.json", "cocoo: a.json"), ["unknown key 'sets.a.cocoo'", "there are: coco,"]),
         (LEAST.replace("{a: {coco: a.json}}", "{}"), ["sets", "at least 1"]),
     ],
 )
