@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
+
+from engine.compiling import compiling_begins
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,6 +31,19 @@ def compiled(*, with_folder: bool = False, **options: Any) -> Callable[[Function
         return compiled
 
     return decorate
+
+
+class _Compiling(event.Listener):
+    """Hears of what is compiled; what is read from disk is not."""
+
+    def on_start(self, event: Any) -> None:
+        compiling_begins()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Compiling())
 
 
 @lru_cache

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.compiling import tell_of_compiling
 from flows.metrics import with_metrics
 from stages.progress import Progress
 
@@ -38,6 +39,7 @@ def note(text: str) -> None:
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Bars on standard error for the time of the `with` block; plain lines now and then where it is no terminal."""
+    tell_of_compiling(note)
     if not sys.stderr.isatty():
         yield with_metrics(_Lines())
         return

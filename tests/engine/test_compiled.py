@@ -37,16 +37,28 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def in_process(folder: Path, *, before: str = "") -> str:
+    """What a process of its own prints that runs the loop. before: code that runs first."""
+    code = f"import sys; sys.path.insert(0, {str(folder.parent)!r})\n{before}\nimport loops.loop"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 def run(folder: Path) -> list[int]:
-    """What the loop gives for 4 in a process of its own, and whether it was found compiled."""
-    code = f"import sys; sys.path.insert(0, {str(folder.parent)!r}); import loops.loop"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return [int(word) for word in done.stdout.split()]
+    """What the loop gives for 4, and whether it was found compiled."""
+    return [int(word) for word in in_process(folder).split()]
 
 
 def test_a_loop_is_compiled_once_for_all_processes(folder: Path) -> None:
     assert run(folder) == [9, 0]
     assert run(folder) == [9, 1]
+
+
+def test_that_loops_are_compiled_is_told_once_and_not_where_they_are_found(folder: Path) -> None:
+    telling = "from engine.compiling import tell_of_compiling; tell_of_compiling(print)"
+    first = in_process(folder, before=telling)
+    assert first.startswith("compiling the loops that measure masks, once for this installation")
+    assert first.count("compiling") == 1, "though two loops were compiled"
+    assert in_process(folder, before=telling) == "9 1\n"
 
 
 def test_a_loop_is_compiled_again_where_one_that_it_uses_changed(folder: Path) -> None:
