@@ -23,7 +23,8 @@ from model.promptable import PromptedMasks
 from model.recogniser import Recogniser, describe
 from model.sam import Sam, build_sam
 
-_MEMORY = ("remembered.", "recogniser.")  # in names of weights
+REMEMBERED = "remembered."  # begins the names of weights of the model inside
+_MEMORY = (REMEMBERED, "recogniser.")
 
 
 class RememberingSam(Sam):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from model.checkpoints import load_weights_file, read_weights, with_weights
 from model.files import atomic_folder, file_sha256, give_mode_of, write_atomic
@@ -27,6 +28,7 @@ from model.registry import (
     read_info,
     weights_file,
 )
+from model.remembering import REMEMBERED
 from model.sam import Sam
 from schemas.errors import InputError
 
@@ -37,7 +39,8 @@ def save_model(sam: Sam, root: Path, card: ModelCard, *, dtype: torch.dtype = to
     """Write a model as the folder `root/card.name` and return its id (16 hexadecimal digits).
 
     The folder appears whole or not at all. Saving the same weights under the same name again changes nothing.
-    dtype: how floating-point weights are stored; float16 halves the file and rounds the weights.
+    dtype: how floating-point weights are stored; float16 halves the file and rounds the weights. Those of a model that
+    is kept inside are stored in float16 where that loses nothing.
     Raises InputError where the name cannot be a folder's, or another model has it already.
     """
     check_form(card.name)
@@ -88,16 +91,21 @@ def import_weights(
 
 
 def _save_weights(sam: Sam, path: Path, dtype: torch.dtype) -> None:
-    weights = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in sam.state_dict().items()
-    }
+    weights = {name: _stored(name, tensor, dtype).cpu().contiguous() for name, tensor in sam.state_dict().items()}
     try:
         save_file(weights, path)  # no metadata: the id must follow from the weights alone
     except SafetensorError as error:
         told = re.search(r"os error (\d+)", str(error))
         code = int(told[1]) if told else errno.EIO
         raise OSError(code, os.strerror(code) if told else str(error), str(path)) from error
+
+
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    if name.startswith(REMEMBERED) and torch.equal(tensor.half().to(tensor.dtype), tensor):
+        return tensor.half()
+    return tensor.to(dtype)
 
 
 def _is_made_of(folder: Path, file: Path) -> bool:

@@ -133,6 +133,20 @@ def test_it_is_the_same_once_it_was_stored(both: RememberingSam, tmp_path: Path)
         assert same(masks(stored, image), masks(both, image))
 
 
+def test_what_half_precision_holds_takes_half_the_room(before: Sam, learned: Sam, tmp_path: Path) -> None:
+    sizes = []
+    for name, old in (("single", before), ("half", build_sam(CONFIG))):
+        if name == "half":
+            old.load_state_dict({key: value.half().float() for key, value in before.state_dict().items()})
+        both = remembering(learned, old, tells_bright(old))
+        save_model(both, tmp_path, ModelCard(name=name))
+        stored, info = load_model(name, [tmp_path])
+        assert all(torch.equal(value, stored.state_dict()[key]) for key, value in both.state_dict().items())
+        sizes.append(info.size_bytes)
+    rounded = [value for value in before.state_dict().values() if not torch.equal(value, value.half().to(value.dtype))]
+    assert sizes[0] - sizes[1] == pytest.approx(2 * sum(value.numel() for value in rounded), rel=0.001)
+
+
 def test_it_may_remember_one_that_remembers(both: RememberingSam, before: Sam, learned: Sam, tmp_path: Path) -> None:
     """Bright pictures are no news any more; of dark and of bright ones nothing is new."""
     third = remembering(a_model(2), both, Recogniser())
