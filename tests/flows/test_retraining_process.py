@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
 import yaml
 
 from engine.importance import IMPORTANCE_FILE, write_importance
+from engine.known_pictures import KNOWN_PICTURES_FILE, describe_pictures, write_known_pictures
 from engine.metrics import REGISTRY
 from engine.store import Store
 from flows import retraining_process
@@ -37,7 +39,8 @@ SAID = retraining_process._SAID
 
 @pytest.fixture(scope="module")
 def annotated_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose next step is a retraining, and whose model says on which weights known things rest."""
+    """A workspace whose next step is a retraining, and whose model says on which weights known things rest, and that
+    its pictures look otherwise."""
     folder = tmp_path_factory.mktemp("annotated")
     store = make_workspace(folder, images=6, holdout=2, assisted_manual={"rounds": 1}, retraining={"steps": 3})
     while next_step(store, STAGE).action != "retrain":
@@ -45,6 +48,9 @@ def annotated_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sam, info = load_model("tiny", store.files.model_roots())
     known = {name: torch.ones_like(value) for name, value in sam.named_parameters()}
     write_importance(known, info.folder / IMPORTANCE_FILE)
+    rng = np.random.default_rng(0)
+    bright = describe_pictures(sam, rng.integers(180, 256, (40, 48, 56, 3), dtype=np.uint8))
+    write_known_pictures(bright, sam, info.folder / KNOWN_PICTURES_FILE)
     return folder
 
 
