@@ -42,7 +42,7 @@ from stages.measuring import MeasuringSet, measuring_set, set_aside
 from stages.model_choice import Choice, Learn, Way, choose_way, guard, ways, ways_of_new_kind
 from stages.new_kind import NewKind, described_ids, find_new_kind
 from stages.progress import Progress
-from stages.retraining_recipe import training_config
+from stages.retraining_recipe import for_new_kind, training_config
 from stages.step_rates import StepRates
 
 MOST_LOOKS = 24  # at new pictures, for what learning them asks of each weight
@@ -232,6 +232,8 @@ class _Retraining:
         if self.start != self.record.model_before:
             start, _ = load_model(self.start, self.roots, device=self.device)
         new_kind = self._new_kind(start)
+        if new_kind is not None:
+            self.training = for_new_kind(self.training, self.config)
         sam = with_decoder_depth(copy.deepcopy(newest(parent)), self.training.decoder_depth)
         if not self.processes.is_main:
             self._train(sam, self._importances(sam), new_kind)

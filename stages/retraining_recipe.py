@@ -11,6 +11,10 @@ from model.training.presets import training_preset
 from schemas.config import EngineConfig
 from schemas.tables import Round
 
+# Of the model's input: a pixel of the decoder's logits, of 4 x 4 pixels. Where the start model is not kept inside, to
+# learn such masks costs much of what it knew (benchmarks/results/loop.md).
+SMALLEST_OF_NEW_KIND = 6e-5
+
 
 def training_config(
     config: EngineConfig, record: Round, encoder: EncoderConfig, *, images: int, careful: bool = False
@@ -31,3 +35,12 @@ def training_config(
     workers = None if torch.cuda.is_available() else 0
     update = {"loader_workers": workers} | {name: value for name, value in changes.items() if value is not None}
     return recipe.model_copy(update=update)
+
+
+def for_new_kind(recipe: TrainingConfig, config: EngineConfig) -> TrainingConfig:
+    """The same for a model that keeps the start model inside: the smallest masks are learned, too, unless settings say
+    otherwise."""
+    settings = config.retraining
+    if settings.min_mask_frac is not None or settings.preset != "retrain":
+        return recipe
+    return recipe.model_copy(update={"min_mask_frac": SMALLEST_OF_NEW_KIND})

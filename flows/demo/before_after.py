@@ -135,7 +135,7 @@ def as_table(found: BeforeAfter) -> Table:
     )
     if found.old is not None:
         old = f"{found.old[0]:.3f} before, {found.old[1]:.3f} after"
-        table.caption += f"\nold photographs, replayed, one click: {old}"
+        table.caption += f"\nold photographs, one click: {old}"
     return table
 
 

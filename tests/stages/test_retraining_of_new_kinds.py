@@ -69,6 +69,7 @@ def test_it_learns_all_the_way_and_keeps_the_start_model_for_what_that_knows(
     here = shapes(500)[0]
     assert torch.equal(clicked(made, here), clicked(newest(made), here))
     assert not torch.equal(clicked(made, here), clicked(start, here))
+    assert training.config.min_mask_frac == made_here(store).card.training["min_mask_frac"] == 6e-5
     assert any(what == "assisted_manual round 1, describing pictures" for what, *_ in told)
 
 

@@ -11,7 +11,7 @@ from model.encoder_configs import VIT_B
 from model.training.presets import training_preset
 from schemas.config import EngineConfig
 from schemas.tables import Round
-from stages.retraining_recipe import training_config
+from stages.retraining_recipe import for_new_kind, training_config
 from tests.stages.stand_in_training import ENCODER, STAGE
 
 RECORD = Round(STAGE, 1, (1, 2), "annotated", "m")
@@ -44,3 +44,14 @@ def test_each_retraining_has_its_own_seed() -> None:
     seeds.add(training_config(other, RECORD, ENCODER, images=9).seed)
     assert len(seeds) == 4
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_of_a_new_kind_the_smallest_masks_are_learned_too() -> None:
+    recipe = training_config(config_of(), RECORD, ENCODER, images=9)
+    assert recipe.min_mask_frac == 2e-4
+    assert for_new_kind(recipe, config_of()) == recipe.model_copy(update={"min_mask_frac": 6e-5})
+    asked = config_of(min_mask_frac=0.01)
+    assert for_new_kind(training_config(asked, RECORD, ENCODER, images=9), asked).min_mask_frac == 0.01
+    other = config_of(preset="sam-default")
+    long = training_config(other, RECORD, VIT_B, images=9)
+    assert for_new_kind(long, other) == long
