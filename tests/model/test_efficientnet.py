@@ -81,7 +81,7 @@ def test_the_neck_starts_silent_and_leaves_imagenets_features_as_they_are() -> N
     pixels = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         features = encoder.backbone(pixels)
-        embedding, (finest, fine), _ = encoder(pixels)
+        embedding, (finest, fine), *_ = encoder(pixels)
     torch.testing.assert_close(finest, features[4])
     torch.testing.assert_close(fine, features[8])
     assert embedding.shape == (2, 256, 4, 4)
