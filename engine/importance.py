@@ -33,16 +33,25 @@ def measure_importance(
     source: SampleSource,
     *,
     looks: int,
+    masks_per_image: int = 8,
     weights: Sequence[float] | None = None,
     seed: int = 0,
     on_look: Callable[[int], None] | None = None,
 ) -> Importance:
-    """Of each weight for these pictures, as `retrain` would show them one by one; `looks` of them in all.
+    """Of each weight for these pictures, as `retrain` would show them one by one; `looks` of them in all,
+    each at up to `masks_per_image` masks.
 
     weights: how often each picture comes, None for once each. on_look: told how many looks are done.
     Pictures that cannot be read are passed over; raises InputError where none can be learned from.
     """
-    recipe = training_preset("retrain", encoder=sam.config.encoder, steps=looks, batch_size=1, seed=seed)
+    recipe = training_preset(
+        "retrain",
+        encoder=sam.config.encoder,
+        steps=looks,
+        batch_size=1,
+        masks_per_image=masks_per_image,
+        seed=seed,
+    )
     return normalised(mean_squared_gradients(sam, source, recipe, weights=weights, on_step=on_look))
 
 

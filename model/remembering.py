@@ -51,9 +51,14 @@ class RememberingSam(Sam):
         memory = {name: value for name, value in self.state_dict().items() if name.startswith(_MEMORY)}
         self.load_state_dict({**weights, **memory})
 
+    def takes_for_new(self, pixels: Tensor) -> Tensor:
+        """(B,) bool: whether each picture is of a kind that was learned; the model inside answers for all others."""
+        is_new: Tensor = self.recogniser(describe(self, pixels))
+        return is_new
+
     def encode(self, pixels: Tensor) -> ImageEmbedding:
         """As `Sam.encode`; pictures of kinds that were known before are encoded by the model inside."""
-        new = self.recogniser(describe(self, pixels))
+        new = self.takes_for_new(pixels)
         parts = []
         if bool(new.any()):
             parts.append(_with_depth(super().encode(pixels[new]), deeper=0))

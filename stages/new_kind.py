@@ -1,6 +1,6 @@
 """Whether the pictures of a workspace are of a kind that the model which the engine began with does not know."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from torch import Tensor
 from engine.known_pictures import describe_pictures, read_known_pictures
 from engine.quality.gate_summary import wilson_share
 from engine.store import Store
+from model.published import ResizeLongestSide
 from model.recogniser import Recogniser, count_recognised, fit_recogniser
+from model.remembering import RememberingSam
 from model.sam import Sam
 from schemas.errors import InputError
 from stages.progress import Progress
@@ -61,3 +63,10 @@ def find_new_kind(
     if not len(new) or wilson_share(count_recognised(known, new), len(new), level=LEVEL).low < FEWEST_RECOGNISED:
         return None
     return NewKind(fit_recogniser(known, new), torch.cat([known, new]))
+
+
+def answers_as_before(sam: RememberingSam, images: Iterable[npt.NDArray[np.uint8]]) -> bool:
+    """Whether the model inside answers for all of these pictures, each (H, W, 3) uint8 RGB, whatever was learned."""
+    transform = ResizeLongestSide(sam.image_size, stretched=sam.stretched)
+    pixels = (sam.preprocess(transform.to_tensor(image).to(sam.device)) for image in images)
+    return not any(bool(sam.takes_for_new(each).any()) for each in pixels)

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.checkpoints import CheckpointsAt
 from engine.evaluation.model_scores import ModelScores, compare, score_model
-from engine.importance import importance_file, measure_importance, read_importance
+from engine.importance import importance_file
 from engine.keys import content_key
 from engine.known_pictures import KNOWN_PICTURES_FILE, known_pictures_file, write_known_pictures
 from engine.mirrors import models_to_write
@@ -31,24 +31,24 @@ from model.training.config import TrainingConfig
 from model.training.importance import Importances
 from model.training.initialise import with_decoder_depth
 from model.training.processes import Processes
-from model.training.samples import SampleSource
+from model.training.samples import Sample, SampleSource
 from model.training.trainer import train
 from schemas.config import EngineConfig
 from schemas.errors import WaitError
 from schemas.round_metrics import RoundMetrics
 from schemas.tables import Round
 from stages.calibrating import calibrate
+from stages.importances import find_importances
 from stages.measuring import MeasuringSet, measuring_set, set_aside
 from stages.model_choice import Choice, Learn, Way, choose_way, guard, ways, ways_of_new_kind
-from stages.new_kind import NewKind, described_ids, find_new_kind
+from stages.new_kind import NewKind, answers_as_before, described_ids, find_new_kind
 from stages.progress import Progress
 from stages.retraining_recipe import for_new_kind, training_config
 from stages.step_rates import StepRates
 
-MOST_LOOKS = 24  # at new pictures, for what learning them asks of each weight
 _REPLAYED_MASKS = 70  # that tell whether old knowledge is forgotten
 # Part of every retraining's key: raise it when the same inputs would give another model.
-RETRAINING_VERSION = 4
+RETRAINING_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,9 @@ class _Retraining:
             choice = self._choose(sam, ways(start_weights, trained, importances), sam.load_state_dict, old_before)
         else:
             sam = remembers = remembering(sam, start, new_kind.recogniser)
-            choice = self._choose(sam, ways_of_new_kind(start_weights, trained), remembers.learn, old_before)
+            unchanged = answers_as_before(remembers, (sample.image for sample in self._replayed()))
+            found = ways_of_new_kind(start_weights, trained)
+            choice = self._choose(sam, found, remembers.learn, old_before, old_unchanged=unchanged)
         after = choice.new
         lines = {"single": Line(), "multiple": Line()}
         if after is not None:
@@ -280,17 +282,8 @@ class _Retraining:
         """Of the weights of the parent, for its new pictures and for what it knows."""
         if self.known is None:
             return None
-        self.samples.longest_px = self.training.longest_px(sam.image_size)
-        looks = min(MOST_LOOKS, 2 * len(self.samples))
-        new = measure_importance(
-            sam,
-            self.samples,
-            looks=looks,
-            weights=self.samples.weights,
-            seed=self.training.seed,
-            on_look=lambda done: self.progress(f"{_title(self.record)}, looking", done, looks),
-        )
-        return Importances(new, read_importance(self.known))
+        told = partial(self.progress, f"{_title(self.record)}, looking")
+        return find_importances(sam, self.samples, self.training, self.known, told)
 
     def _train(self, sam: Sam, importances: Importances | None, new_kind: NewKind | None) -> dict[str, Any]:
         """Returns what was skipped (`BadSamples.to_dict`).
@@ -338,15 +331,25 @@ class _Retraining:
         title = _title(self.record)
         return find_new_kind(self.store, start, self.known_pictures, self.described, title, self.progress)
 
-    def _choose(self, sam: Sam, ways: Iterator[Way], learn: Learn, old_before: ModelScores | None) -> Choice:
+    def _choose(
+        self,
+        sam: Sam,
+        ways: Iterator[Way],
+        learn: Learn,
+        old_before: ModelScores | None,
+        *,
+        old_unchanged: bool = False,
+    ) -> Choice:
+        """old_unchanged: whether it answers for what the start model knew as that does, so that nothing is measured."""
+        score_old = (lambda: old_before) if old_unchanged else partial(self._score_old, sam)
         if not self.config.retraining.averaging:
-            return Choice(1.0, self._score_new(sam, "after"), self._score_old(sam))
+            return Choice(1.0, self._score_new(sam, "after"), score_old())
         return choose_way(
             ways,
             learn,
             old_before=old_before,
             score_new=partial(self._score_new, sam, "after"),
-            score_old=partial(self._score_old, sam),
+            score_old=score_old,
         )
 
     def _score_new(self, sam: Sam, when: str) -> ModelScores | None:
@@ -358,11 +361,14 @@ class _Retraining:
 
     def _score_old(self, sam: Sam) -> ModelScores | None:
         """On what the start model knew before: the replayed pictures, which training has seen."""
-        if self.replay is None:
-            return None
-        masks = self.replay.sampled(max_masks=_REPLAYED_MASKS)
-        masks.longest_px = None
-        return score_model(Predictor(sam), (masks[index] for index in range(len(masks))))
+        return score_model(Predictor(sam), self._replayed())
+
+    def _replayed(self) -> Iterator[Sample]:
+        """The replayed pictures, at full size, with the masks that are measured; none where nothing is replayed."""
+        if self.replay is not None:
+            masks = self.replay.sampled(max_masks=_REPLAYED_MASKS)
+            masks.longest_px = None
+            yield from (masks[index] for index in range(len(masks)))
 
     def _metrics(
         self, before: ModelScores | None, after: ModelScores | None, choice: Choice, old_before: ModelScores | None

@@ -23,7 +23,7 @@ from schemas.stages import STAGES
 from tests.documents import ROOT, Block, blocks, own_files
 
 MOST_MEMORY_KIB = 4 * 2**20
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 # In a process of its own: Linux counts the memory of a process from that of the one that started it.

@@ -1,4 +1,4 @@
-"""Commands that need no model answer without torch, Prefect and the like, in less than a second of processor time."""
+"""Commands that need no model answer without torch, Prefect and the like, sooner than torch alone would be there."""
 
 import gc
 import json
@@ -62,9 +62,15 @@ class Ended:
     err: str
 
 
+def processor_s() -> float:
+    """Of all processes that this one has started and seen to their end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(*arguments: object, home: Path, **environment: str) -> Ended:
     """A command in a process of its own, from its first import to its end."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = processor_s()
     done = subprocess.run(
         [sys.executable, "-c", _RUN, *map(str, arguments)],
         capture_output=True,
@@ -72,9 +78,15 @@ def run(*arguments: object, home: Path, **environment: str) -> Ended:
         check=True,
         env=os.environ | {"SAM_ENGINE_HOME": str(home), "OMP_NUM_THREADS": "1"} | environment,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Ended(*json.loads(done.stdout.splitlines()[-1]), processor_s, done.stderr)
+    return Ended(*json.loads(done.stdout.splitlines()[-1]), processor_s() - before, done.stderr)
+
+
+def check_that_it_was_quick(ended: Ended) -> None:
+    """In under a second of processor time; on a slower machine, in less than torch takes to be imported there."""
+    if ended.processor_s >= 1.0:
+        before = processor_s()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        assert ended.processor_s < processor_s() - before
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +165,7 @@ def test_what_needs_no_model(workspace: Path, tmp_path: Path, status: int, comma
         command = command.replace(name, str(place))
     ended = run(*command.split(), home=tmp_path / "home")
     assert (ended.status, ended.loaded) == (status, []), ended.err
-    assert ended.processor_s < 1.0
+    check_that_it_was_quick(ended)
 
 
 @pytest.mark.parametrize(("status", "command"), [(2, "setup"), (1, "doctor")])
@@ -162,7 +174,7 @@ def test_what_asks_label_studio(tmp_path: Path, label_studio_url: str, status: i
     (workspace / CONFIG_FILE).write_text(f"labeling: {{url: {label_studio_url}}}")
     ended = run("labeling", command, workspace, home=tmp_path / "home", LABEL_STUDIO_API_KEY="wrong")
     assert (ended.status, ended.loaded) == (status, ["label_studio_sdk"]), ended.err
-    assert ended.processor_s < 1.0
+    check_that_it_was_quick(ended)
 
 
 def test_idle_threads_sleep_unless_the_user_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from model.object_detector import (
     ObjectDetector,
 )
 from model.predictor import Predictor
-from stages import retraining
+from stages import importances, retraining
 from stages.rounds import TickResult, tick
 from tests.stages.stand_in_training import Training, all_weights_matter
 from tests.stages.workspaces import make_workspace, shapes, tiny_sam
@@ -56,5 +56,5 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     """In the place of the training of a round."""
     made = Training()
     monkeypatch.setattr(retraining, "train", made)
-    monkeypatch.setattr(retraining, "measure_importance", all_weights_matter)
+    monkeypatch.setattr(importances, "measure_importance", all_weights_matter)
     return made

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from engine.evaluation.model_scores import ModelScores
 from engine.known_pictures import KNOWN_PICTURES_FILE, describe_pictures, read_known_pictures, write_known_pictures
-from engine.replay import WithReplay
+from engine.replay import WithReplay, read_replay
 from engine.store import Store
 from model.predictor import Predictor
 from model.registry import list_models, model_roots
@@ -112,6 +113,7 @@ def test_another_workspace_may_begin_with_it(tmp_path: Path, training: Training)
 def test_nothing_is_replayed_that_the_model_keeps_inside(
     tmp_path: Path, training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """These are taken for new ones, since they look like those of the workspace."""
     store, record = new_kind(tmp_path, replay=str(tmp_path / "old" / "masks.json"))
     write_pictures(tmp_path / "old", images=3, first_seed=90)
     measured: list[Sam] = []
@@ -126,6 +128,34 @@ def test_nothing_is_replayed_that_the_model_keeps_inside(
     assert not isinstance(training.source, WithReplay)
     assert found.metrics.score("old_miou").after == 0.5, "but measured"
     assert [isinstance(sam, RememberingSam) for sam in measured][:2] == [False, True]
+
+
+def test_nothing_is_measured_twice_that_the_model_inside_answers(
+    tmp_path: Path, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replayed pictures are known ones: what they score after is what they scored before."""
+    replayed = write_pictures(tmp_path / "old", images=3, first_seed=90)
+    for seed, path in enumerate(sorted((tmp_path / "old").rglob("*.png"))):
+        height, width = np.asarray(Image.open(path)).shape[:2]
+        Image.fromarray(np.random.default_rng(seed).integers(180, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    store, record = new_kind(tmp_path, measured=False, replay=str(replayed))
+    scored: list[Sam] = []
+    real = retraining.score_model
+
+    def score_model(predictor: Any, samples: Any) -> Any:
+        scored.append(predictor.sam)
+        return real(predictor, samples)
+
+    monkeypatch.setattr(retraining, "score_model", score_model)
+    found = retrained(store, record)
+    assert len(scored) == 1
+    made, start = loaded(store, found.model_id), loaded(store, record.model_before)
+    old = found.metrics.score("old_miou")
+    assert old.before == old.after
+    samples = [read_replay(replayed)[index] for index in range(3)]
+    scores_of = [real(Predictor(sam), samples).means() for sam in (start, made)]
+    assert scores_of[0] == scores_of[1], "and they truly do"
+    assert scores_of[1]["miou"] == old.after
 
 
 def test_it_goes_less_far_where_old_pictures_are_taken_for_new_ones(
