@@ -15,13 +15,15 @@ from model.training.importance import Importances
 from schemas.round_metrics import Guard
 from stages.model_choice import CAUTIONS, FEWEST_MASKS, FORGOTTEN, SHARES, Choice, choose_way, guard, ways
 
+Ious = float | np.ndarray
 
-def _scores(one: float | np.ndarray, three: float | np.ndarray = 0.7, *, masks: int = 40) -> ModelScores:
-    def of(value: float | np.ndarray) -> PromptScores:
+
+def _scores(one: Ious, three: Ious = 0.7, *, box: Ious = 0.5, masks: int = 40) -> ModelScores:
+    def of(value: Ious) -> PromptScores:
         values = np.broadcast_to(np.asarray(value, dtype=np.float64), masks).copy()
         return PromptScores(values, values)
 
-    return ModelScores(of(one), of(three), of(0.5))
+    return ModelScores(of(one), of(three), of(box))
 
 
 def _models() -> tuple[Sam, dict[str, torch.Tensor]]:
@@ -99,6 +101,18 @@ def test_a_model_that_is_surely_worse_is_not_accepted() -> None:
     assert "worse at 1 click" in guard(_scores(before), _scores(before - 0.05 + noise)).reason
     assert "worse at 3 clicks" in guard(_scores(0.5, before), _scores(0.5, before - 0.05 + noise)).reason
     assert guard(_scores(before), _scores(before + 0.05 + noise)) == Guard(accepted=True, reason="")
+
+
+def test_a_model_that_is_surely_worse_from_boxes_has_to_be_better_by_clicks() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.3, 0.9, 40)
+    worse, better = before - 0.05 + rng.normal(0, 0.02, 40), before + 0.05 + rng.normal(0, 0.02, 40)
+    refused = guard(_scores(0.5, 0.5, box=before), _scores(0.5, 0.5, box=worse))
+    assert not refused.accepted
+    assert refused.reason.startswith("worse from boxes on masks that it never learned from: -0.05")
+    assert guard(_scores(before, box=before), _scores(better, box=worse)).accepted
+    assert guard(_scores(0.5, before, box=before), _scores(0.5, better, box=worse)).accepted
+    assert not guard(_scores(before, before, box=before), _scores(better, worse, box=better)).accepted
 
 
 def test_what_may_be_chance_is_accepted() -> None:
