@@ -30,8 +30,8 @@ from model.storage import load_model
 from schemas.presets import GeneratorConfig, generator_preset
 
 DATASETS = ("bsds500/val", "ccp/val", "facade_night/val")
-PREDICTED_IOUS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-STABILITIES = (0.5, 0.65, 0.75, 0.85, 0.92)
+PREDICTED_IOUS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
+STABILITIES = (0.5, 0.65, 0.75, 0.8, 0.85, 0.92)
 SUPPRESSIONS = (0.4, 0.5, 0.6, 0.7)
 # Duplicates beyond any suppression that is tried are left out at once, or there would be thousands.
 LOOSE = {"pred_iou_thresh": PREDICTED_IOUS[0], "stability_score_thresh": 0.0, "box_nms_thresh": 0.85}
