@@ -5,7 +5,7 @@
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,18 @@ def describe_pictures(
 
     on_picture: told how many are done.
     """
-    transform = ResizeLongestSide(sam.image_size, stretched=sam.stretched)
     described = []
-    for done, image in enumerate(images, start=1):
-        pixels = sam.preprocess(transform.to_tensor(image).to(sam.device))
+    for done, pixels in enumerate(pixels_of(sam, images), start=1):
         described.append(describe(sam, pixels).cpu().half().float())
         if on_picture is not None:
             on_picture(done)
     return torch.cat(described) if described else torch.zeros(0, sam.prompt_encoder.embed_dim)
+
+
+def pixels_of(sam: Sam, images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Tensor]:
+    """Each image (H, W, 3) uint8 RGB as the model takes it: (1, 3, S, S), normalised, zeros on padding."""
+    transform = ResizeLongestSide(sam.image_size, stretched=sam.stretched)
+    return (sam.preprocess(transform.to_tensor(image).to(sam.device)) for image in images)
 
 
 def describe_samples(sam: Sam, samples: SampleSource, *, seed: int = 0) -> Tensor:

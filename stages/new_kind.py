@@ -9,10 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.known_pictures import describe_pictures, read_known_pictures
+from engine.known_pictures import describe_pictures, pixels_of, read_known_pictures
 from engine.quality.gate_summary import wilson_share
 from engine.store import Store
-from model.published import ResizeLongestSide
 from model.recogniser import Recogniser, count_recognised, fit_recogniser
 from model.remembering import RememberingSam
 from model.sam import Sam
@@ -67,6 +66,4 @@ def find_new_kind(
 
 def answers_as_before(sam: RememberingSam, images: Iterable[npt.NDArray[np.uint8]]) -> bool:
     """Whether the model inside answers for all of these pictures, each (H, W, 3) uint8 RGB, whatever was learned."""
-    transform = ResizeLongestSide(sam.image_size, stretched=sam.stretched)
-    pixels = (sam.preprocess(transform.to_tensor(image).to(sam.device)) for image in images)
-    return not any(bool(sam.takes_for_new(each).any()) for each in pixels)
+    return not any(bool(sam.takes_for_new(pixels).any()) for pixels in pixels_of(sam, images))

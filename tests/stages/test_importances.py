@@ -60,8 +60,14 @@ def test_it_looks_twice_at_each_picture_and_no_longer_than_for_a_quarter_of_the_
     assert (asked["masks_per_image"], asked["seed"]) == (3, 5)
 
 
-def test_of_many_pictures_it_looks_at_some() -> None:
+def test_of_many_pictures_it_looks_at_some(
+    sam: Sam, samples: SnapshotDataset, known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert MOST_LOOKS == 24
+    monkeypatch.setattr(importances, "MOST_LOOKS", 2)
+    told: list[tuple[int, int]] = []
+    find_importances(sam, samples, retrain(images=PICTURES), known, lambda done, total: told.append((done, total)))
+    assert told[-1] == (2, 2)
 
 
 def test_what_new_pictures_ask_for_is_found_beside_what_is_known(
